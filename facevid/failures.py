@@ -1,0 +1,80 @@
+"""What can go wrong with one item, as a closed list: stages, codes, and the row that records it."""
+
+import enum
+from dataclasses import dataclass
+
+
+class Stage(enum.StrEnum):
+    """The stages of the line, in order. The unit that each counts is in `facevid.schema`'s funnel."""
+
+    MANIFEST = "manifest"
+    FETCH = "fetch"
+    FACES = "faces"
+    FIT = "fit"
+    ASSEMBLE = "assemble"
+
+
+class FailureCode(enum.StrEnum):
+    """Every way in which one item can fail. Closed: a reader may match on all members."""
+
+    REMOVED = "removed"
+    PRIVATE = "private"
+    GEO_BLOCKED = "geo_blocked"
+    AGE_GATED = "age_gated"
+    LOGIN_REQUIRED = "login_required"
+    RATE_LIMITED = "rate_limited"
+    NOT_FOUND = "not_found"
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    CORRUPT = "corrupt"
+    NO_VIDEO_STREAM = "no_video_stream"
+    NO_FACE = "no_face"
+    TRACK_TOO_SHORT = "track_too_short"
+    FIT_DIVERGED = "fit_diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    WORKER_DIED = "worker_died"
+    DENIED = "denied"
+    OPT_OUT = "opt_out"
+    UNSAFE_ADDRESS = "unsafe_address"
+    INTERNAL = "internal"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same item may succeed when tried again later, unchanged."""
+        return self in _RETRYABLE
+
+
+_RETRYABLE = frozenset({
+    FailureCode.RATE_LIMITED,
+    FailureCode.NETWORK,
+    FailureCode.TIMEOUT,
+    FailureCode.LOGIN_REQUIRED,
+    FailureCode.OUT_OF_MEMORY,
+    FailureCode.WORKER_DIED,
+    FailureCode.INTERNAL,
+})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One row of the failures table.
+
+    Attributes:
+        video_id: The manifest's id of the video.
+        track: Index of the face track within the video, or None where the whole video failed.
+        url: The manifest's address or path.
+        stage: Where it failed.
+        code: Why.
+        attempt: 1 for the first try of this item.
+        message: One sentence for a person; what to do next where that is known.
+    """
+
+    video_id: str
+    track: int | None
+    url: str
+    stage: Stage
+    code: FailureCode
+    attempt: int
+    message: str

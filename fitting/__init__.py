@@ -1,0 +1,1 @@
+"""For researchers: 3D Morphable Models, cameras, and the landmark fit. No video, no Beam."""

@@ -1,0 +1,243 @@
+"""The 3D Morphable Model: one linear model of a face, and the one file format that all models come in.
+
+`x(i, e) = mean + U_id i + U_exp e` (Koujan et al., FG 2020, section on the 3DMM), with coefficients in
+standard deviations, so that a plain unit Gaussian is the prior of both.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+FORMAT_VERSION = 1
+INNER_POINTS = slice(17, 68)
+"""The 51 inner points (brows, nose, eyes, lips). In every scheme, points 0-67 follow the iBUG 68 mark-up."""
+OUTER_EYE_POINTS = (36, 45)
+"""The two outer eye corners, whose distance normalises errors."""
+
+DEFAULT_MODEL_PATH = Path(__file__).parent / "data" / "facevid_cc0.npz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarkEmbedding:
+    """Where a scheme's landmarks lie on the mesh.
+
+    Attributes:
+        vertex_ids: Three vertices per landmark.
+        weights: Barycentric weights of the three, summing to 1.
+    """
+
+    vertex_ids: Int32[np.ndarray, "points 3"]
+    weights: Float32[np.ndarray, "points 3"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArkitMap:
+    """Affine map from expression coefficients to ARKit-named blendshape weights: `w = offset + matrix @ e`.
+
+    Attributes:
+        names: ARKit names, such as `jawOpen`.
+        offset: Weights at e = 0 (the mean expression), in [0, 1].
+        matrix: Change of each weight per standard deviation of each component.
+    """
+
+    names: tuple[str, ...]
+    offset: Float32[np.ndarray, " units"]
+    matrix: Float32[np.ndarray, "units n_expression"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceModel:
+    """A linear 3DMM in millimetres.
+
+    Head frame: x to the subject's left, y up, z out of the face; right-handed.
+
+    Attributes:
+        name: Short name, such as `facevid-cc0`.
+        mean_mm: Mean identity with mean expression.
+        identity_basis_mm: Displacement per standard deviation of each identity component.
+        expression_basis_mm: Displacement per standard deviation of each expression component.
+        triangles: Vertex ids, counter-clockwise seen from outside.
+        landmarks: Embedding per landmark scheme.
+        mirror_vertex: For each vertex, its partner across the plane x = 0, or None.
+        neutral_expression: Coefficients of the neutral face (e = 0 is the mean expression, not neutral).
+        arkit: Map to ARKit weights, or None.
+        licence: SPDX id or a sentence.
+        source: Where the data came from.
+        sha256: Hash of the file it was read from, or of the bytes it would be saved as.
+    """
+
+    name: str
+    mean_mm: Float32[np.ndarray, "vertices 3"]
+    identity_basis_mm: Float32[np.ndarray, "n_identity vertices 3"]
+    expression_basis_mm: Float32[np.ndarray, "n_expression vertices 3"]
+    triangles: Int32[np.ndarray, "triangles 3"]
+    landmarks: Mapping[str, LandmarkEmbedding]
+    mirror_vertex: Int32[np.ndarray, " vertices"] | None
+    neutral_expression: Float32[np.ndarray, " n_expression"]
+    arkit: ArkitMap | None
+    licence: str
+    source: str
+    sha256: str = field(default="")
+
+    @property
+    def n_identity(self) -> int:
+        """Number of identity components."""
+        return int(self.identity_basis_mm.shape[0])
+
+    @property
+    def n_expression(self) -> int:
+        """Number of expression components."""
+        return int(self.expression_basis_mm.shape[0])
+
+    def embedding(self, scheme: str) -> LandmarkEmbedding:
+        """The embedding of a landmark scheme.
+
+        Raises:
+            ValueError: The model has none for `scheme`.
+        """
+        if scheme not in self.landmarks:
+            known = ", ".join(sorted(self.landmarks))
+            raise ValueError(f"face model {self.name!r} has no landmarks for scheme={scheme!r}; it has: {known}")
+        return self.landmarks[scheme]
+
+    def vertices_mm(
+        self,
+        identity: Float32[np.ndarray, "*batch n_identity"],
+        expression: Float32[np.ndarray, "*batch n_expression"],
+    ) -> Float32[np.ndarray, "*batch vertices 3"]:
+        """Vertices of faces, head frame, millimetres."""
+        shape = np.tensordot(identity, self.identity_basis_mm, axes=1)
+        motion = np.tensordot(expression, self.expression_basis_mm, axes=1)
+        return np.asarray(self.mean_mm + shape + motion, dtype=np.float32)
+
+    def save(self, path: Path) -> str:
+        """Write the model; same model, same bytes. Returns the file's sha256."""
+        data = _to_bytes(self)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
+
+
+def load_face_model(path: Path = DEFAULT_MODEL_PATH) -> FaceModel:
+    """Read a face model file (`.npz` without pickled objects).
+
+    Raises:
+        ValueError: The file is no face model, of a newer format, or inconsistent in itself.
+    """
+    data = path.read_bytes()
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(arrays.pop("header").tobytes())
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is no face model file: {error}") from error
+    if header.get("format_version") != FORMAT_VERSION:
+        seen = header.get("format_version")
+        raise ValueError(f"{path} has format_version {seen!r}; this program reads {FORMAT_VERSION}")
+    return _from_arrays(header, arrays, sha256=hashlib.sha256(data).hexdigest(), where=str(path))
+
+
+def _from_arrays(header: dict[str, Any], arrays: dict[str, Any], *, sha256: str, where: str) -> FaceModel:
+    try:
+        model = FaceModel(
+            name=header["name"],
+            mean_mm=arrays["mean_mm"],
+            identity_basis_mm=arrays["identity_basis_mm"].astype(np.float32),
+            expression_basis_mm=arrays["expression_basis_mm"].astype(np.float32),
+            triangles=arrays["triangles"],
+            landmarks={
+                scheme: LandmarkEmbedding(
+                    vertex_ids=arrays[f"landmarks/{scheme}/vertex_ids"], weights=arrays[f"landmarks/{scheme}/weights"]
+                )
+                for scheme in header["landmark_schemes"]
+            },
+            mirror_vertex=arrays.get("mirror_vertex"),
+            neutral_expression=arrays["neutral_expression"],
+            arkit=(
+                ArkitMap(
+                    names=tuple(header["arkit_names"]), offset=arrays["arkit_offset"], matrix=arrays["arkit_matrix"]
+                )
+                if header["arkit_names"]
+                else None
+            ),
+            licence=header["licence"],
+            source=header["source"],
+            sha256=sha256,
+        )
+    except KeyError as error:
+        raise ValueError(f"{where} lacks {error}") from error
+    _check(model, where)
+    return model
+
+
+def _check(model: FaceModel, where: str) -> None:
+    vertices = len(model.mean_mm)
+    shapes = {
+        "mean_mm": (model.mean_mm.shape, (vertices, 3)),
+        "identity_basis_mm": (model.identity_basis_mm.shape, (model.n_identity, vertices, 3)),
+        "expression_basis_mm": (model.expression_basis_mm.shape, (model.n_expression, vertices, 3)),
+        "neutral_expression": (model.neutral_expression.shape, (model.n_expression,)),
+    }
+    for name, (seen, wanted) in shapes.items():
+        if seen != wanted:
+            raise ValueError(f"{where}: {name} has shape {seen}, but the model's mean asks for {wanted}")
+    indices = {"triangles": model.triangles} | {f"landmarks {s}": e.vertex_ids for s, e in model.landmarks.items()}
+    for name, ids in indices.items():
+        if ids.size and (ids.min() < 0 or ids.max() >= vertices):
+            raise ValueError(f"{where}: {name} names vertex {int(ids.max())} of {vertices}")
+    for name, values in (("mean_mm", model.mean_mm), ("identity_basis_mm", model.identity_basis_mm),
+                         ("expression_basis_mm", model.expression_basis_mm)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{where}: {name} holds values that are not finite")
+
+
+def _to_bytes(model: FaceModel) -> bytes:
+    header = {
+        "format_version": FORMAT_VERSION,
+        "name": model.name,
+        "landmark_schemes": sorted(model.landmarks),
+        "arkit_names": list(model.arkit.names) if model.arkit else [],
+        "licence": model.licence,
+        "source": model.source,
+    }
+    arrays: dict[str, Any] = {
+        "header": np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8),
+        "mean_mm": model.mean_mm,
+        # Half precision keeps the shipped file small; 1 sd moves a vertex by millimetres, so the rounding
+        # (2^-11 of the value) stays below 10 micrometres.
+        "identity_basis_mm": model.identity_basis_mm.astype(np.float16),
+        "expression_basis_mm": model.expression_basis_mm.astype(np.float16),
+        "triangles": model.triangles,
+        "neutral_expression": model.neutral_expression,
+    }
+    if model.mirror_vertex is not None:
+        arrays["mirror_vertex"] = model.mirror_vertex
+    if model.arkit is not None:
+        arrays["arkit_offset"] = model.arkit.offset
+        arrays["arkit_matrix"] = model.arkit.matrix
+    for scheme, embedding in model.landmarks.items():
+        arrays[f"landmarks/{scheme}/vertex_ids"] = embedding.vertex_ids
+        arrays[f"landmarks/{scheme}/weights"] = embedding.weights
+    return _deterministic_npz(arrays)
+
+
+def _deterministic_npz(arrays: dict[str, Any]) -> bytes:
+    # numpy.savez stamps the time of day into the archive; the same model must give the same bytes.
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(arrays):
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, member.getvalue())
+    return out.getvalue()

@@ -1,0 +1,63 @@
+"""What goes into the fit and what comes out: one landmark sequence per face track, one fitted track."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+FitStatus = Literal["converged", "iteration_limit", "diverged"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarkSequence:
+    """The landmarks of one face over time.
+
+    Attributes:
+        scheme: Landmark scheme; the face model must have its embedding.
+        observed_px: Landmarks as detected: x right, y down. Errors are measured against these.
+        smoothed_px: Landmarks that are fitted (pass `observed_px` where nothing was smoothed).
+        weight: Confidence of each landmark, 0 (missing) to 1.
+        pts_s: Presentation times, increasing.
+    """
+
+    scheme: str
+    observed_px: Float32[np.ndarray, "frames points 2"]
+    smoothed_px: Float32[np.ndarray, "frames points 2"]
+    weight: Float32[np.ndarray, "frames points"]
+    pts_s: Float64[np.ndarray, " frames"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedTrack:
+    """One identity, and an expression and a scaled-orthographic camera per frame.
+
+    `landmark_px = scale_px_per_mm * (R @ head_mm)[:2] + translation_px`; the camera frame is x right,
+    y down, z forward; quaternions turn the head frame into the camera frame, w >= 0.
+
+    Attributes:
+        status: `diverged` tracks hold zeros and infinite errors, never NaN; they are not to be used.
+        iterations: Gauss-Newton iterations taken, both stages.
+        identity: Coefficients, standard deviations.
+        expression: Coefficients per frame, standard deviations.
+        expression_sigma: Posterior standard deviation of each coefficient.
+        scale_px_per_mm: Camera scale.
+        rotation_wxyz: Unit quaternions.
+        translation_px: Where the head frame's origin falls.
+        fitted_px: The scheme's landmarks of the fitted face, projected.
+        reprojection_error: Per frame, the median over the inner 51 points of the distance to the observed
+            landmark, as a fraction of the fitted outer-eye distance (seen from the front).
+        holdout_error: The same, median over frames, on points that a second fit did not see (every other one).
+    """
+
+    status: FitStatus
+    iterations: int
+    identity: Float32[np.ndarray, " n_identity"]
+    expression: Float32[np.ndarray, "frames n_expression"]
+    expression_sigma: Float32[np.ndarray, "frames n_expression"]
+    scale_px_per_mm: Float32[np.ndarray, " frames"]
+    rotation_wxyz: Float32[np.ndarray, "frames 4"]
+    translation_px: Float32[np.ndarray, "frames 2"]
+    fitted_px: Float32[np.ndarray, "frames points 2"]
+    reprojection_error: Float32[np.ndarray, " frames"]
+    holdout_error: float

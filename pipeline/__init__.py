@@ -1,0 +1,1 @@
+"""For data engineers: from a manifest of videos to the shards of a FaceVid dataset."""

@@ -1,0 +1,65 @@
+"""Every option of a build, in one place. Standard library only: the command line imports it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from fitting.options import FitOptions
+from pipeline.faces.options import FacesOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchOptions:
+    """Options of acquisition."""
+
+    allow_local: bool = False
+    """Accept paths of local files in the manifest's url column."""
+    allow_private: bool = False
+    """Accept addresses that resolve to loopback, private or link-local ranges (for tests and demos)."""
+    min_height_px: int = 360
+    """Among a page's formats, the smallest with at least this height is taken."""
+    max_bytes: int = 2_000_000_000
+    """Larger files are not fetched."""
+    timeout_s: float = 30.0
+    """Longest silence of a server."""
+    pause_s: float = 5.0
+    """Pause between two downloads from one host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneOptions:
+    """The paper's pruning. Pruned tracks stay in the tables with `kept = false` and a reason."""
+
+    max_identity_norm: float = 12.0
+    """Largest Euclidean norm of the identity coefficients (the paper's automatic criterion)."""
+    max_reprojection_error: float = 0.05
+    """Largest track reprojection error, as a fraction of the outer-eye distance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """Options of `facevid build`."""
+
+    fetch: FetchOptions = field(default_factory=FetchOptions)
+    faces: FacesOptions = field(default_factory=FacesOptions)
+    fit: FitOptions = field(default_factory=FitOptions)
+    prune: PruneOptions = field(default_factory=PruneOptions)
+    model: Path | None = None
+    """Face model file; the default is FaceVid-CC0."""
+    store: Path | None = None
+    """Where videos and per-stage results are kept; the default is `store` inside the output folder."""
+    workers: int = 1
+    """Worker processes; 1 runs in the driver's child process."""
+    wave: int = 64
+    """Videos per Beam run on the local runner."""
+    fit_batch: int = 8
+    """Videos whose tracks are fitted together; does not change results."""
+    shards: int = 16
+    """Shards per table."""
+
+
+def stable_hash(value: object) -> str:
+    """sha256 of a dataclass or plain value, independent of field order and process."""
+    plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value  # type: ignore[call-overload]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()

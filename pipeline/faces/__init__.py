@@ -1,0 +1,1 @@
+"""From pixels to landmark tracks. No Beam, no network, none of our other packages."""

@@ -1,0 +1,42 @@
+"""Errors that a bad video causes. Each carries the failure code that the dataset records.
+
+    VideoError
+    ├── CorruptVideoError       corrupt
+    ├── UnsupportedFormatError  unsupported_format
+    ├── NoVideoStreamError      no_video_stream
+    └── NoFaceError             no_face
+
+Exceptions take one positional message, so that they survive pickling between worker processes.
+"""
+
+from typing import ClassVar
+
+
+class VideoError(Exception):
+    """Something is wrong with one video, and the run goes on without it."""
+
+    code: ClassVar[str] = "corrupt"
+
+
+class CorruptVideoError(VideoError):
+    """The file cannot be decoded, or not to its end."""
+
+    code = "corrupt"
+
+
+class UnsupportedFormatError(VideoError):
+    """The file is no video that our ffmpeg can read."""
+
+    code = "unsupported_format"
+
+
+class NoVideoStreamError(VideoError):
+    """The file has no video stream."""
+
+    code = "no_video_stream"
+
+
+class NoFaceError(VideoError):
+    """No face was found in any frame, or none for long enough."""
+
+    code = "no_face"

@@ -1,0 +1,31 @@
+"""What a user may choose about faces. Standard library only: the command line imports it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Detector = Literal["mediapipe"]
+Scheme = Literal["mediapipe68", "mediapipe_dense"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacesOptions:
+    """Options of decoding, detection, tracking and crops. They are hashed into the configuration of a dataset."""
+
+    detector: Detector = "mediapipe"
+    """Landmark detector. There is never a silent fallback from one to another."""
+    scheme: Scheme = "mediapipe68"
+    """Landmarks to keep: the 68 iBUG-like points, or these and a denser set on lids, lips, brows, cheeks, contour."""
+    margin: float = 0.5
+    """A face is the same one while its box overlaps the last one by at least this intersection over union."""
+    max_misses: int = 5
+    """K of the paper: a track stops after more than this many consecutive frames without the face."""
+    min_track_s: float = 0.5
+    """Tracks shorter than this are not fitted."""
+    min_face_px: float = 28.0
+    """Faces with a smaller box side are not followed."""
+    min_confidence: float = 0.5
+    """Lowest face presence score of the landmark network that counts as the face."""
+    crops: bool = True
+    """Write registered 224x224 crops for training."""
+    jpeg_quality: int = 92
+    """JPEG quality of the crops, 1 to 100."""

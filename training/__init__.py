@@ -1,0 +1,1 @@
+"""For trainers: DeepExp3D and the expression classifier, from the shards alone."""
