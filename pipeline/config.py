@@ -26,6 +26,10 @@ class FetchOptions:
     pause_s: float = 5.0
     """Pause between two downloads from one host."""
 
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        _at_least(self, min_height_px=1, max_bytes=1, timeout_s=0.1, pause_s=0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneOptions:
@@ -35,6 +39,10 @@ class PruneOptions:
     """Largest Euclidean norm of the identity coefficients (the paper's automatic criterion)."""
     max_reprojection_error: float = 0.05
     """Largest track reprojection error, as a fraction of the outer-eye distance."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        _at_least(self, max_identity_norm=0.0, max_reprojection_error=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +65,17 @@ class BuildOptions:
     """Videos whose tracks are fitted together; does not change results."""
     shards: int = 16
     """Shards per table."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        _at_least(self, workers=1, wave=1, fit_batch=1, shards=1)
+
+
+def _at_least(options: object, **lowest: float) -> None:
+    for name, low in lowest.items():
+        value = getattr(options, name)
+        if not value >= low:  # also refuses NaN
+            raise ValueError(f"{name}={value!r} must be at least {low}")
 
 
 def stable_hash(value: object) -> str:

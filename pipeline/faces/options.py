@@ -29,3 +29,21 @@ class FacesOptions:
     """Write registered 224x224 crops for training."""
     jpeg_quality: int = 92
     """JPEG quality of the crops, 1 to 100."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range.
+
+        Raises:
+            ValueError: Naming the option and its value.
+        """
+        for name, low, high in (
+            ("margin", 0.0, 1.0),
+            ("max_misses", 0, 10_000),
+            ("min_track_s", 0.0, 1e6),
+            ("min_face_px", 1.0, 1e5),
+            ("min_confidence", 0.0, 1.0),
+            ("jpeg_quality", 1, 100),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name}={value!r} must lie between {low} and {high}")
