@@ -1,0 +1,255 @@
+"""Reading a dataset: tables as Arrow, tracks as numpy arrays, and a check of every file."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Float32, Float64, Int32
+
+from facevid import storage
+from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, DatasetError
+from facevid.schema import TABLES, crops_schema, failures_schema, frames_schema, tracks_schema
+from facevid.shards import ShardInfo
+from facevid.splits import SPLITS, Split
+
+_TRACK_COLUMNS = (
+    "video_id", "track", "frame", "pts_s", "kept", "expression", "expression_sigma", "scale_px_per_mm",
+    "rotation_wxyz", "translation_px", "landmarks_px", "smoothed_px", "reprojection_error",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackArrays:
+    """One face track, frame by frame.
+
+    Attributes:
+        video_id: The manifest's id of the video.
+        track: Index of the track in the video.
+        row: The track's row of the tracks table.
+        frame: Index of each frame in its video, in presentation order.
+        pts_s: Presentation times, seconds.
+        identity: Identity coefficients, standard deviations.
+        expression: Expression coefficients per frame, standard deviations.
+        expression_sigma: Posterior standard deviation of each.
+        rotation_wxyz: Unit quaternions, head frame to camera frame.
+        scale_px_per_mm: Camera scale.
+        translation_px: Where the head frame's origin falls.
+        landmarks_px: Landmarks as detected.
+        smoothed_px: Landmarks after smoothing over time, which the fit saw.
+        reprojection_error: Median distance over the inner 51 points, fraction of the outer-eye distance.
+    """
+
+    video_id: str
+    track: int
+    row: dict[str, Any]
+    frame: Int32[np.ndarray, " frames"]
+    pts_s: Float64[np.ndarray, " frames"]
+    identity: Float32[np.ndarray, " n_identity"]
+    expression: Float32[np.ndarray, "frames n_expression"]
+    expression_sigma: Float32[np.ndarray, "frames n_expression"]
+    rotation_wxyz: Float32[np.ndarray, "frames 4"]
+    scale_px_per_mm: Float32[np.ndarray, " frames"]
+    translation_px: Float32[np.ndarray, "frames 2"]
+    landmarks_px: Float32[np.ndarray, "frames points 2"]
+    smoothed_px: Float32[np.ndarray, "frames points 2"]
+    reprojection_error: Float32[np.ndarray, " frames"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A dataset folder, opened. Nothing but `facevid.json` is read until asked for.
+
+    Attributes:
+        root: The folder: a local path or a bucket's address.
+        description: What `facevid.json` says.
+    """
+
+    root: str
+    description: DatasetDescription
+
+    @property
+    def face_model_path(self) -> str:
+        """The copy of the face model that the dataset was fitted with."""
+        return storage.join(self.root, FACE_MODEL_FILE)
+
+    def schema(self, name: str) -> pa.Schema:
+        """Columns of a table, with their descriptions as metadata.
+
+        Raises:
+            ValueError: There is no table of this name.
+        """
+        about = self.description
+        match name:
+            case "frames":
+                return frames_schema(points=about.points, n_expression=about.n_expression)
+            case "tracks":
+                return tracks_schema(n_identity=about.n_identity)
+            case "crops":
+                return crops_schema()
+            case "failures":
+                return failures_schema()
+            case _:
+                raise ValueError(f"name={name!r} is none of the tables {', '.join(TABLES)}")
+
+    def shards(self, name: str) -> tuple[ShardInfo, ...]:
+        """The shards of a table, by name; empty where the table was not written.
+
+        Raises:
+            ValueError: There is no table of this name.
+        """
+        self.schema(name)
+        return tuple(sorted((s for s in self.description.shards if s.table == name), key=lambda shard: shard.path))
+
+    def open_shard(self, shard: ShardInfo) -> pq.ParquetFile:
+        """A shard to read row groups from; close it, or use it in a `with`.
+
+        Raises:
+            DatasetError: The file is missing or no Parquet file.
+        """
+        path = storage.join(self.root, shard.path)
+        try:
+            return pq.ParquetFile(storage.open_read(path), pre_buffer=True)
+        except FileNotFoundError as error:
+            raise DatasetError(f"{path} is missing; run the build again, it resumes") from error
+        except pa.ArrowInvalid as error:
+            raise DatasetError(f"{path} is damaged ({error}); remove it and run the build again") from error
+
+    def table(self, name: str, *, columns: Sequence[str] | None = None, kept_only: bool = False) -> pa.Table:
+        """A whole table in memory, in the order of its shards.
+
+        Args:
+            name: frames, tracks, crops or failures.
+            columns: Columns to read, default all.
+            kept_only: Leave out rows that pruning marked; frames and tracks only.
+
+        Raises:
+            ValueError: Unknown table or column, or `kept_only` for a table that has no such mark.
+            DatasetError: A shard is missing or damaged.
+        """
+        schema = self.schema(name)
+        wanted = list(schema.names if columns is None else columns)
+        if unknown := [column for column in wanted if column not in schema.names]:
+            raise ValueError(f"columns={unknown} are not in {name}, which has: {', '.join(schema.names)}")
+        if kept_only and "kept" not in schema.names:
+            raise ValueError(f"kept_only=True: the table {name!r} has no column kept")
+        read = list(dict.fromkeys([*wanted, "kept"])) if kept_only else wanted
+        parts = [pa.schema([schema.field(column) for column in read]).empty_table()]
+        for shard in self.shards(name):
+            with self.open_shard(shard) as file:
+                part = file.read(columns=read)
+            parts.append(part.select(read).cast(parts[0].schema))
+        table = pa.concat_tables(parts)
+        return table.filter(pc.field("kept")).select(wanted) if kept_only else table
+
+    def tracks(self, *, kept_only: bool = True, split: Split | None = None) -> Iterator[TrackArrays]:
+        """Tracks one by one, in the order of the shards, each with the arrays of its frames.
+
+        Args:
+            kept_only: Leave out tracks and frames that pruning marked.
+            split: Only this one's.
+
+        Raises:
+            ValueError: `split` is no split.
+            DatasetError: A shard is missing or damaged.
+        """
+        if split is not None and split not in SPLITS:
+            raise ValueError(f"split={split!r} is none of {', '.join(SPLITS)}")
+        rows = {(row["video_id"], row["track"]): row for row in self.table("tracks").to_pylist()}
+        for shard in self.shards("frames"):
+            with self.open_shard(shard) as file:
+                frames = file.read(columns=list(_TRACK_COLUMNS))
+            for key, part in _by_track(frames):
+                row = rows.get(key)
+                if row is None:
+                    raise DatasetError(f"{shard.path} has frames of {key}, which the tracks table lacks; build again")
+                if (split is not None and row["split"] != split) or (kept_only and not row["kept"]):
+                    continue
+                chosen = part.filter(pc.field("kept")) if kept_only else part
+                if chosen.num_rows:
+                    yield _arrays(row, chosen)
+
+    def verify(self) -> None:
+        """Read every file and compare size and sha256 with `facevid.json`.
+
+        Raises:
+            DatasetError: The first file that is missing, truncated or altered.
+        """
+        for shard in self.description.shards:
+            self._verify_file(shard.path, shard.sha256, size=shard.bytes)
+        self._verify_file(FACE_MODEL_FILE, self.description.face_model_sha256, size=None)
+
+    def _verify_file(self, name: str, wanted: str, *, size: int | None) -> None:
+        path = storage.join(self.root, name)
+        if not storage.exists(path):
+            raise DatasetError(f"{path} is missing; run the build again, it resumes")
+        if size is not None and (seen_bytes := storage.size_bytes(path)) != size:
+            raise DatasetError(f"{path} has {seen_bytes} bytes, not {size}: truncated or altered; build it again")
+        if (seen := storage.sha256(path)) != wanted:
+            raise DatasetError(f"{path} has sha256 {seen}, not {wanted}: altered; build it again")
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """Open a dataset folder, or a bucket's address.
+
+    Raises:
+        DatasetError: It is no dataset, its build did not finish, or it is of a newer schema.
+    """
+    root = str(path)
+    where = storage.join(root, DESCRIPTION_FILE)
+    try:
+        text = storage.read_bytes(where).decode()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DatasetError(
+            f"{root} is no FaceVid dataset: it has no {DESCRIPTION_FILE}. If a build was stopped, run it again"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{where} is not text ({error}); build the dataset again") from error
+    description = DatasetDescription.from_json(text, where=where)
+    for shard in description.shards:
+        if not storage.exists(storage.join(root, shard.path)):
+            raise DatasetError(f"{storage.join(root, shard.path)} is missing; run the build again, it resumes")
+    return Dataset(root=root, description=description)
+
+
+def vectors(column: Any) -> Float32[np.ndarray, "rows width"]:
+    """A column of fixed-size lists as a matrix; works on slices too."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(whole, pa.ChunkedArray):  # no chunk at all
+        whole = pa.array([], column.type)
+    return np.asarray(whole.flatten().to_numpy(zero_copy_only=False), np.float32).reshape(-1, whole.type.list_size)
+
+
+def _by_track(frames: pa.Table) -> Iterator[tuple[tuple[str, int], pa.Table]]:
+    # Shards are sorted by track, so a track is a run of rows.
+    if not frames.num_rows:
+        return
+    videos = frames["video_id"].to_numpy(zero_copy_only=False)
+    tracks = frames["track"].to_numpy()
+    starts = [0, *(np.flatnonzero((videos[1:] != videos[:-1]) | (tracks[1:] != tracks[:-1])) + 1).tolist()]
+    for start, stop in zip(starts, [*starts[1:], frames.num_rows], strict=True):
+        yield (videos[start], int(tracks[start])), frames.slice(start, stop - start)
+
+
+def _arrays(row: dict[str, Any], frames: pa.Table) -> TrackArrays:
+    count = frames.num_rows
+    return TrackArrays(
+        video_id=row["video_id"],
+        track=row["track"],
+        row=row,
+        frame=frames["frame"].to_numpy(),
+        pts_s=frames["pts_s"].to_numpy(),
+        identity=np.asarray(row["identity"], np.float32),
+        expression=vectors(frames["expression"]),
+        expression_sigma=vectors(frames["expression_sigma"]),
+        rotation_wxyz=vectors(frames["rotation_wxyz"]),
+        scale_px_per_mm=frames["scale_px_per_mm"].to_numpy(),
+        translation_px=vectors(frames["translation_px"]),
+        landmarks_px=vectors(frames["landmarks_px"]).reshape(count, -1, 2),
+        smoothed_px=vectors(frames["smoothed_px"]).reshape(count, -1, 2),
+        reprojection_error=frames["reprojection_error"].to_numpy(),
+    )

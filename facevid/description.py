@@ -1,0 +1,121 @@
+"""`facevid.json`: what a dataset is, in one frozen type that builder, reader and trainer share."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from facevid.schema import SCHEMA_VERSION
+from facevid.shards import ShardInfo
+
+DESCRIPTION_FILE = "facevid.json"
+FACE_MODEL_FILE = "face_model.npz"
+"""The face model that the dataset was fitted with, beside the description."""
+
+
+class DatasetError(Exception):
+    """A folder is no dataset, of a newer schema, incomplete, or damaged. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunnelStep:
+    """What happened to the items that entered one step.
+
+    Attributes:
+        step: Name, see `facevid.schema.FUNNEL_UNITS`.
+        unit: What is counted: rows, videos, tracks or frames.
+        entered: Items that came in.
+        ok: Items that went on.
+        failed: Items with a row in the failures table.
+        filtered: Items left out by a rule.
+
+    Raises:
+        ValueError: The counts do not add up.
+    """
+
+    step: str
+    unit: str
+    entered: int
+    ok: int
+    failed: int
+    filtered: int
+
+    def __post_init__(self) -> None:
+        if self.entered != self.ok + self.failed + self.filtered:
+            raise ValueError(
+                f"step={self.step!r}: entered={self.entered} is not ok={self.ok} + failed={self.failed} "
+                f"+ filtered={self.filtered}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetDescription:
+    """The content of `facevid.json`. It holds nothing that differs between two runs over the same input.
+
+    Attributes:
+        schema_version: Version of the tables, see `facevid.schema`.
+        program_version: Version of the program that wrote it.
+        config: The build's options that went into the result, as plain values.
+        config_hash: Hash of these.
+        face_model: Name of the face model.
+        face_model_sha256: sha256 of its file.
+        face_model_licence: Its licence.
+        n_identity: Identity components.
+        n_expression: Expression components.
+        detector: Name of the landmark detector.
+        detector_sha256: sha256 over its weight files.
+        landmark_scheme: Name of the landmark scheme.
+        points: Landmarks of the scheme.
+        funnel: The steps in order.
+        shards: All shards of all tables.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    program_version: str
+    config: Mapping[str, Any]
+    config_hash: str
+    face_model: str
+    face_model_sha256: str
+    face_model_licence: str
+    n_identity: int
+    n_expression: int
+    detector: str
+    detector_sha256: str
+    landmark_scheme: str
+    points: int
+    funnel: tuple[FunnelStep, ...]
+    shards: tuple[ShardInfo, ...]
+
+    def to_json(self) -> str:
+        """The text of `facevid.json`: the same description gives the same text."""
+        return json.dumps({"format": "facevid", **asdict(self)}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str = DESCRIPTION_FILE) -> "DatasetDescription":
+        """Read the text of `facevid.json`.
+
+        Args:
+            text: The file's content.
+            where: What to call the file in messages.
+
+        Raises:
+            DatasetError: It is not what this program writes, or of a newer schema.
+        """
+        try:
+            plain = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise DatasetError(f"{where} is not JSON ({error}); build the dataset again") from error
+        if not isinstance(plain, dict) or plain.pop("format", None) != "facevid":
+            raise DatasetError(f"{where} does not describe a FaceVid dataset")
+        version = plain.get("schema_version")
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise DatasetError(
+                f"{where} has schema version {version!r}, this program reads up to {SCHEMA_VERSION}; "
+                "install a newer facevid"
+            )
+        try:
+            funnel = tuple(FunnelStep(**step) for step in plain.pop("funnel"))
+            shards = tuple(ShardInfo(**shard) for shard in plain.pop("shards"))
+            return cls(**plain, funnel=funnel, shards=shards)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{where} is incomplete or altered: {error}") from error
