@@ -1,0 +1,55 @@
+"""What a user may choose about the training of DeepExp3D. Standard library only: the command line imports it."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Preset = Literal["resnet50", "fast"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """Options of `facevid train deepexp3d`. They are stored in the model's config.json."""
+
+    preset: Preset = "resnet50"
+    """Network: resnet50 (4.1 GMAC a face) or fast (0.3 GMAC, made for CPUs)."""
+    epochs: int = 20
+    """Passes over the training split."""
+    max_steps: int | None = None
+    """Stop after this many optimiser steps, even within an epoch; the learning rate schedule is fitted to it."""
+    batch_size: int = 32
+    """Crops per step."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW; warmed up over the first 5 % of the steps, then cosine to zero."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay; not applied to biases and normalisation layers."""
+    seed: int = 0
+    """Decides initial weights, order and augmentation."""
+    device: str = "auto"
+    """cpu, cuda, cuda:N, or auto: cuda where there is one."""
+    workers: int = 2
+    """Threads that decode and augment; does not change results."""
+    augment: bool = True
+    """Flip, jitter, photometric change, blur and JPEG artefacts on training crops."""
+    label_uncertainty: bool = True
+    """Weight each crop by how sure the fit was of its coefficients."""
+    val_every: int = 1
+    """Epochs between evaluations on the val split; the last epoch is always evaluated."""
+    val_max_crops: int = 2000
+    """Crops per evaluation, spread evenly over the split."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        lowest = {"epochs": 1, "batch_size": 1, "learning_rate": 0.0, "weight_decay": 0.0, "seed": 0, "workers": 0,
+                  "val_every": 1, "val_max_crops": 1}
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if not low <= value < float("inf"):  # also refuses NaN
+                raise ValueError(f"{name}={value!r} must be at least {low} and finite")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(f"max_steps={self.max_steps!r} must be at least 1")
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset={self.preset!r} is none of {', '.join(PRESETS)}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"device={self.device!r} is none of auto, cpu, cuda, cuda:N")
