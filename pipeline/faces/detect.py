@@ -1,0 +1,146 @@
+"""Finding faces in a whole picture: the BlazeFace networks of MediaPipe (Apache-2.0).
+
+Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", CVPR workshops 2019: a
+single-shot detector with one square anchor size per cell; each anchor regresses a box and six key points, and
+overlapping answers are averaged, weighted by their scores, instead of keeping only the best.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from pipeline.faces.networks import Network, sigmoid
+from pipeline.faces.regions import FaceBox
+
+SHORT_RANGE_FILE = "face_detection_short_range.tflite"
+FULL_RANGE_FILE = "face_detection_full_range_sparse.tflite"
+
+_MIN_SCORE = 0.5
+_SAME_FACE_IOU = 0.3
+# (cells per side, anchors per cell), from MediaPipe's graphs: strides 8, 16, 16, 16 of 128 pixels with two anchors
+# each (equal strides are merged), and stride 4 of 192 pixels with one.
+_SHORT_RANGE_GRIDS = ((16, 2), (8, 6))
+_FULL_RANGE_GRIDS = ((48, 1),)
+_SMALL_FACE = 0.2
+
+
+class BlazeFace:
+    """One detection network over the whole picture, fitted into its square input.
+
+    Args:
+        path: The `.tflite` file.
+        grids: Cells per side and anchors per cell, layer by layer.
+
+    Raises:
+        ValueError: The file is missing, or its outputs do not match `grids`.
+    """
+
+    def __init__(self, path: Path, grids: tuple[tuple[int, int], ...]) -> None:
+        self._network = Network(path, low=-1.0)
+        self._anchors = _anchors(grids)
+
+    def __call__(self, rgb: UInt8[np.ndarray, "height width 3"]) -> list[FaceBox]:
+        """Faces with a score of at least 0.5, best first."""
+        size = self._network.size_px
+        square, scale, left, top = _letterboxed(rgb, size)
+        boxes, logits = self._network(square)
+        scores = sigmoid(logits).reshape(-1)
+        if len(scores) != len(self._anchors):
+            raise ValueError(f"the network gives {len(scores)} answers, but its grids have {len(self._anchors)} anchors")
+        seen = scores >= _MIN_SCORE
+        if not seen.any():
+            return []
+        values = boxes.reshape(-1, 8, 2)[seen] / np.float32(size)
+        values[:, 0] += self._anchors[seen]
+        values[:, 2:] += self._anchors[seen][:, None]
+        half = values[:, 1] / 2
+        values[:, 1] = values[:, 0] + half
+        values[:, 0] -= half
+        # The unit interval spans the square from edge to edge, and a pixel centre lies half a pixel from the edge.
+        pixels = (values * size - np.array([left, top], dtype=np.float32)) / scale - 0.5
+        return _merged(pixels.astype(np.float32), scores[seen])
+
+
+class FaceFinder:
+    """The short-range network, and the full-range one where that finds nothing or only small faces.
+
+    Args:
+        networks: Folder with both `.tflite` files.
+    """
+
+    def __init__(self, networks: Path) -> None:
+        self._short_range = BlazeFace(networks / SHORT_RANGE_FILE, _SHORT_RANGE_GRIDS)
+        self._full_range = BlazeFace(networks / FULL_RANGE_FILE, _FULL_RANGE_GRIDS)
+
+    def __call__(self, rgb: UInt8[np.ndarray, "height width 3"]) -> list[FaceBox]:
+        """Faces, the largest first."""
+        found = self._short_range(rgb)
+        if not found or max(box.side_px for box in found) < _SMALL_FACE * max(rgb.shape[:2]):
+            for box in self._full_range(rgb):
+                if all(overlap(box.as_array(), other.as_array()) < _SAME_FACE_IOU for other in found):
+                    found.append(box)
+        return sorted(found, key=lambda box: box.side_px, reverse=True)
+
+
+def overlap(first: Float32[np.ndarray, " 4"], second: Float32[np.ndarray, " 4"]) -> float:
+    """Intersection over union of two boxes x0, y0, x1, y1."""
+    return float(_overlaps(first, second[None])[0])
+
+
+def _overlaps(box: Float32[np.ndarray, " 4"], others: Float32[np.ndarray, "boxes 4"]) -> Float32[np.ndarray, " boxes"]:
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:], others[:, 2:])
+    common = np.prod(np.maximum(high - low, 0), axis=1)
+    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    return np.asarray(common / np.maximum(areas - common, np.float32(1e-9)), dtype=np.float32)
+
+
+def _anchors(grids: tuple[tuple[int, int], ...]) -> Float32[np.ndarray, "anchors 2"]:
+    layers = []
+    for cells, repeats in grids:
+        middle = (np.arange(cells, dtype=np.float32) + 0.5) / cells
+        y, x = np.meshgrid(middle, middle, indexing="ij")
+        layers.append(np.repeat(np.stack([x, y], axis=-1).reshape(-1, 2), repeats, axis=0))
+    return np.concatenate(layers)
+
+
+def _letterboxed(
+    rgb: UInt8[np.ndarray, "height width 3"], size: int
+) -> tuple[UInt8[np.ndarray, "size size 3"], float, int, int]:
+    height, width = rgb.shape[:2]
+    scale = size / max(height, width)
+    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (size - wide) // 2, (size - high) // 2
+    square = np.zeros((size, size, 3), dtype=np.uint8)
+    smaller = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    square[top : top + high, left : left + wide] = cv2.resize(rgb, (wide, high), interpolation=smaller)
+    return square, scale, left, top
+
+
+def _merged(corners: Float32[np.ndarray, "answers 8 2"], scores: Float32[np.ndarray, " answers"]) -> list[FaceBox]:
+    order = np.argsort(-scores, kind="stable")
+    corners, scores = corners[order], scores[order]
+    boxes = corners[:, :2].reshape(-1, 4)
+    left: Bool[np.ndarray, " answers"] = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    faces = []
+    while left.any():
+        best = int(np.argmax(left))
+        group = left & (_overlaps(boxes[best], boxes) > _SAME_FACE_IOU)
+        group[best] = True
+        left &= ~group
+        weight = scores[group] / scores[group].sum()
+        mean = np.tensordot(weight, corners[group], axes=1)
+        faces.append(
+            FaceBox(
+                x0=float(mean[0, 0]),
+                y0=float(mean[0, 1]),
+                x1=float(mean[1, 0]),
+                y1=float(mean[1, 1]),
+                score=float(scores[best]),
+                right_eye_px=(float(mean[2, 0]), float(mean[2, 1])),
+                left_eye_px=(float(mean[3, 0]), float(mean[3, 1])),
+            )
+        )
+    return faces

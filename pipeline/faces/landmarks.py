@@ -1,0 +1,197 @@
+"""From one picture to the landmarks of a face: the detector protocol, and MediaPipe's face mesh behind it.
+
+Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", CVPR workshops 2019 (the
+mesh), and Ablavatski et al., "Real-time Pupil Tracking from Monocular Video for Digital Puppetry", CVPR workshops
+2020 (the eyes). The mesh network alone hardly moves the lids when an eye closes; the eye network does, so its 71
+points of each eye, lids to brow, always replace the mesh's.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from pipeline.faces.detect import FULL_RANGE_FILE, SHORT_RANGE_FILE, FaceFinder
+from pipeline.faces.networks import Network, sigmoid
+from pipeline.faces.options import FacesOptions
+from pipeline.faces.regions import FaceBox, FaceRegion, look_into, mapped, region_of_box, region_of_points
+from pipeline.faces.schemes import (
+    EYE_CONTOUR_LEFT,
+    EYE_CONTOUR_RIGHT,
+    INNER_EYES,
+    MESH_POINTS,
+    OUTER_EYES,
+    points_of,
+)
+
+MESH_FILE = "face_landmark.tflite"
+EYE_FILE = "iris_landmark.tflite"
+
+_FACE_GROWTH = 1.5
+_EYE_GROWTH = 2.3
+_EYE_POINTS = 71
+_IRIS_POINTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceLandmarks:
+    """One face in one picture.
+
+    Attributes:
+        scheme: Landmark scheme.
+        points_px: Landmarks in the scheme's order, x right, y down; they may lie outside the picture.
+        confidence: Face presence score, 0 to 1.
+        box_px: Box x0, y0, x1, y1 around all that the network knows of the face.
+        region: Where to look for the same face in the next frame.
+    """
+
+    scheme: str
+    points_px: Float32[np.ndarray, "points 2"]
+    confidence: float
+    box_px: Float32[np.ndarray, " 4"]
+    region: FaceRegion
+
+
+class LandmarkDetector(Protocol):
+    """What tracking asks of a landmark detector. One instance serves one process and one thread."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as in `FacesOptions.detector`."""
+
+    @property
+    def scheme(self) -> str:
+        """Landmark scheme of its points."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """sha256 over its weight files; part of every row that it made."""
+
+    def find_faces(self, rgb: UInt8[np.ndarray, "height width 3"]) -> list[FaceBox]:
+        """All faces of a picture, the largest first."""
+
+    def region_of(self, box: FaceBox) -> FaceRegion:
+        """Where to look for the landmarks of a face that was found."""
+
+    def landmarks(self, rgb: UInt8[np.ndarray, "height width 3"], region: FaceRegion) -> FaceLandmarks | None:
+        """The landmarks of the face in a region, with their confidence; None where the result cannot be a face."""
+
+
+class MediapipeDetector:
+    """Face detection, face mesh and eye networks of MediaPipe, on one core.
+
+    Args:
+        networks: Folder with the four `.tflite` files.
+        scheme: Which points to give.
+
+    Raises:
+        ValueError: A network is missing or cannot be run, or the scheme is unknown.
+    """
+
+    name = "mediapipe"
+
+    def __init__(self, networks: Path, *, scheme: str = "mediapipe68") -> None:
+        self.scheme = scheme
+        self._ids = points_of(scheme)
+        self._find = FaceFinder(networks)
+        self._mesh = Network(networks / MESH_FILE, low=0.0)
+        self._eye = Network(networks / EYE_FILE, low=0.0)
+        digest = hashlib.sha256()
+        for name in (SHORT_RANGE_FILE, FULL_RANGE_FILE, MESH_FILE, EYE_FILE):
+            digest.update(hashlib.sha256((networks / name).read_bytes()).digest())
+        self.weights_sha256 = digest.hexdigest()
+
+    def find_faces(self, rgb: UInt8[np.ndarray, "height width 3"]) -> list[FaceBox]:
+        """All faces of a picture, the largest first."""
+        return self._find(rgb)
+
+    def region_of(self, box: FaceBox) -> FaceRegion:
+        """The square, half as large again as the box, with the eyes made level."""
+        return region_of_box(box, growth=_FACE_GROWTH)
+
+    def landmarks(self, rgb: UInt8[np.ndarray, "height width 3"], region: FaceRegion) -> FaceLandmarks | None:
+        """The landmarks of the face in a region; None where the points do not span a face's area."""
+        mesh, confidence = self._mesh_in(rgb, region)
+        next_region = region_of_points(mesh, growth=_FACE_GROWTH)
+        if not np.isfinite(mesh).all() or next_region.side_px < 1:
+            return None
+        refined = self._with_eyes(rgb, mesh)
+        return FaceLandmarks(
+            scheme=self.scheme,
+            points_px=refined[self._ids],
+            confidence=confidence,
+            box_px=np.concatenate([mesh.min(axis=0), mesh.max(axis=0)]),
+            region=next_region,
+        )
+
+    def mesh_points(
+        self, rgb: UInt8[np.ndarray, "height width 3"], *, min_confidence: float = 0.5
+    ) -> Float32[np.ndarray, "478 2"] | None:
+        """The whole mesh of the largest face: 468 points with refined eyes, then 5 points of each iris.
+
+        All schemes are rows of it: `mesh_points(rgb)[points_of(scheme)]`. The iris points (right eye first) are its
+        centre and four points of its rim. The face is looked at twice, the second time in the region that the first
+        look gives, as in a video.
+        """
+        boxes = self.find_faces(rgb)
+        if not boxes:
+            return None
+        mesh, _ = self._mesh_in(rgb, self.region_of(boxes[0]))
+        mesh, confidence = self._mesh_in(rgb, region_of_points(mesh, growth=_FACE_GROWTH))
+        return self._with_eyes(rgb, mesh) if confidence >= min_confidence else None
+
+    def _mesh_in(
+        self, rgb: UInt8[np.ndarray, "height width 3"], region: FaceRegion
+    ) -> tuple[Float32[np.ndarray, "468 2"], float]:
+        square, to_frame = look_into(rgb, region, self._mesh.size_px)
+        points, presence = self._mesh(square)
+        # The network counts from the square's edge; pixel centres lie half a pixel further in.
+        flat = points.reshape(MESH_POINTS, 3)[:, :2] - np.float32(0.5)
+        return mapped(flat, to_frame), float(sigmoid(presence).reshape(-1)[0])
+
+    def _with_eyes(
+        self, rgb: UInt8[np.ndarray, "height width 3"], mesh: Float32[np.ndarray, "468 2"]
+    ) -> Float32[np.ndarray, "478 2"]:
+        refined = np.empty((MESH_POINTS + 2 * _IRIS_POINTS, 2), dtype=np.float32)
+        refined[:MESH_POINTS] = mesh
+        for side, contour in enumerate((EYE_CONTOUR_RIGHT, EYE_CONTOUR_LEFT)):
+            corners = (OUTER_EYES[0], INNER_EYES[0]) if side == 0 else (INNER_EYES[1], OUTER_EYES[1])
+            start, end = mesh[corners[0]], mesh[corners[1]]
+            along = end - start
+            region = FaceRegion(
+                x=float(start[0] + end[0]) / 2,
+                y=float(start[1] + end[1]) / 2,
+                side_px=max(_EYE_GROWTH * float(np.hypot(*along)), 1.0),
+                angle_rad=float(np.arctan2(along[1], along[0])),
+            )
+            square, to_frame = look_into(rgb, region, self._eye.size_px, mirrored=side == 1)
+            eye, iris = self._eye(square)
+            refined[list(contour)] = mapped(eye.reshape(_EYE_POINTS, 3)[:, :2] - np.float32(0.5), to_frame)
+            first = MESH_POINTS + side * _IRIS_POINTS
+            refined[first : first + _IRIS_POINTS] = mapped(
+                iris.reshape(_IRIS_POINTS, 3)[:, :2] - np.float32(0.5), to_frame
+            )
+        return refined
+
+
+def face_in_image(
+    rgb: UInt8[np.ndarray, "height width 3"], detector: LandmarkDetector, options: FacesOptions
+) -> FaceLandmarks | None:
+    """The landmarks of the largest face of a single picture, or None where there is none.
+
+    Faces smaller than `options.min_face_px` and with less than `options.min_confidence` do not count. As there is no
+    frame before, the face is looked at twice, the second time in the region that the first look gives.
+    """
+    for box in detector.find_faces(rgb):
+        if box.side_px < options.min_face_px:
+            continue
+        first = detector.landmarks(rgb, detector.region_of(box))
+        if first is None or first.confidence < options.min_confidence:
+            continue
+        second = detector.landmarks(rgb, first.region)
+        if second is not None and second.confidence >= options.min_confidence:
+            return second
+    return None

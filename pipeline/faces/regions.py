@@ -1,0 +1,151 @@
+"""Where a face is: upright boxes from a detector, and rotated squares that a landmark network looks into.
+
+Pixels are those of the displayed picture, x right, y down, (0, 0) the centre of the top-left pixel.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Num, UInt8
+
+from pipeline.faces.schemes import OUTER_EYES
+
+_SHRINK_WITHOUT_ALIASES = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceBox:
+    """One face as a detector sees it.
+
+    Attributes:
+        x0: Left edge, pixels.
+        y0: Top edge, pixels.
+        x1: Right edge, pixels.
+        y1: Bottom edge, pixels.
+        score: Detector's confidence, 0 to 1.
+        right_eye_px: The subject's right eye (at image left where the head is upright), x and y.
+        left_eye_px: The subject's left eye.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    score: float
+    right_eye_px: tuple[float, float]
+    left_eye_px: tuple[float, float]
+
+    @property
+    def side_px(self) -> float:
+        """The longer side, pixels."""
+        return max(self.x1 - self.x0, self.y1 - self.y0)
+
+    def as_array(self) -> Float32[np.ndarray, " 4"]:
+        """x0, y0, x1, y1."""
+        return np.array([self.x0, self.y0, self.x1, self.y1], dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceRegion:
+    """A square that holds a face, turned with the head.
+
+    Attributes:
+        x: Centre, pixels.
+        y: Centre, pixels.
+        side_px: Length of a side.
+        angle_rad: Turn of the eyes' line against the horizontal, clockwise in the picture.
+    """
+
+    x: float
+    y: float
+    side_px: float
+    angle_rad: float
+
+    def frame_from_square(self, size_px: int) -> Float32[np.ndarray, "2 3"]:
+        """The similarity that takes pixel centres of a size_px x size_px square to pixels of the frame."""
+        scale = self.side_px / size_px
+        c, s = scale * np.cos(self.angle_rad), scale * np.sin(self.angle_rad)
+        middle = (size_px - 1) / 2
+        return np.array(
+            [[c, -s, self.x - c * middle + s * middle], [s, c, self.y - s * middle - c * middle]], dtype=np.float32
+        )
+
+
+def region_of_box(box: FaceBox, *, growth: float) -> FaceRegion:
+    """The square around a detected face, `growth` times its longer side, with its eyes made level."""
+    dx = box.left_eye_px[0] - box.right_eye_px[0]
+    dy = box.left_eye_px[1] - box.right_eye_px[1]
+    return FaceRegion(
+        x=(box.x0 + box.x1) / 2,
+        y=(box.y0 + box.y1) / 2,
+        side_px=growth * box.side_px,
+        angle_rad=float(np.arctan2(dy, dx)),
+    )
+
+
+def region_of_points(points_px: Float32[np.ndarray, "points 2"], *, growth: float) -> FaceRegion:
+    """The square around landmarks of a scheme or a mesh whose eye corners are given by `OUTER_EYES` of the mesh.
+
+    The extent is taken along the eyes' line and across it, so that a rolled head keeps its scale.
+    """
+    right, left = (points_px[i] for i in OUTER_EYES)
+    angle = float(np.arctan2(left[1] - right[1], left[0] - right[0]))
+    c, s = np.cos(angle), np.sin(angle)
+    level = points_px @ np.array([[c, -s], [s, c]], dtype=np.float32)
+    low, high = level.min(axis=0), level.max(axis=0)
+    middle = np.array([[c, -s], [s, c]]) @ ((low + high) / 2)
+    return FaceRegion(
+        x=float(middle[0]), y=float(middle[1]), side_px=growth * float((high - low).max()), angle_rad=angle
+    )
+
+
+def look_into(
+    rgb: UInt8[np.ndarray, "height width 3"], region: FaceRegion, size_px: int, *, mirrored: bool = False
+) -> tuple[UInt8[np.ndarray, "size size 3"], Float32[np.ndarray, "2 3"]]:
+    """The region, resampled to a square, and the map from pixels of that square back to the frame.
+
+    Outside the picture is black. `mirrored` flips the square left to right, and the map with it. Where the square
+    shrinks the picture more than twice, the picture is first averaged down, so that bilinear sampling does not alias.
+    """
+    to_frame = region.frame_from_square(size_px)
+    if mirrored:
+        to_frame = to_frame.copy()
+        to_frame[:, 2] += to_frame[:, 0] * np.float32(size_px - 1)
+        to_frame[:, 0] *= np.float32(-1)
+    source, to_source = rgb, to_frame
+    if (shrink := region.side_px / size_px) > _SHRINK_WITHOUT_ALIASES:
+        source, to_source = _averaged_down(rgb, region, int(shrink), to_frame)
+    square = cv2.warpAffine(
+        source,
+        to_source,
+        (size_px, size_px),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+    )
+    return square, to_frame
+
+
+def _averaged_down(
+    rgb: UInt8[np.ndarray, "height width 3"], region: FaceRegion, factor: int, to_frame: Float32[np.ndarray, "2 3"]
+) -> tuple[UInt8[np.ndarray, "low_height low_width 3"], Float32[np.ndarray, "2 3"]]:
+    # Only the window that the region covers is averaged, cut to whole blocks of factor x factor pixels.
+    reach = region.side_px * (abs(np.cos(region.angle_rad)) + abs(np.sin(region.angle_rad))) / 2
+    height, width = rgb.shape[:2]
+    x0, y0 = (int(np.clip(v - reach, 0, limit - 1)) for v, limit in ((region.x, width), (region.y, height)))
+    x1, y1 = (int(np.clip(v + reach + 1, 0, limit)) for v, limit in ((region.x, width), (region.y, height)))
+    columns, rows = (x1 - x0) // factor, (y1 - y0) // factor
+    if columns < 1 or rows < 1:
+        return rgb, to_frame
+    window = rgb[y0 : y0 + rows * factor, x0 : x0 + columns * factor]
+    low = cv2.resize(window, (columns, rows), interpolation=cv2.INTER_AREA)
+    to_low = to_frame.copy()
+    to_low[:, 2] -= np.array([x0, y0], dtype=np.float32) + np.float32((factor - 1) / 2)
+    return np.asarray(low, dtype=np.uint8), to_low / np.float32(factor)
+
+
+def mapped(
+    points: Num[np.ndarray, "points 2"], transform: Float32[np.ndarray, "2 3"]
+) -> Float32[np.ndarray, "points 2"]:
+    """Points under a 2x3 affine map."""
+    return np.asarray(points @ transform[:, :2].T + transform[:, 2], dtype=np.float32)
