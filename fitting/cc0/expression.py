@@ -30,8 +30,8 @@ _BROWS: tuple[tuple[float, tuple[str, ...]], ...] = (
 _EYES: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.35, ()),
     (0.30, ("eyeBlink",)),
-    (0.15, ("eyeSquint",)),
-    (0.20, ("eyeWide",)),
+    (0.18, ("eyeSquint",)),
+    (0.17, ("eyeWide",)),
 )
 # Ways to hold the lips; what stands in one line may go together, the lines exclude one another.
 _LIPS: tuple[tuple[float, tuple[str, ...]], ...] = (
@@ -52,7 +52,7 @@ _LIPS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.03, ("mouthShrugUpper", "mouthShrugLower", "mouthPucker")),
 )
 _SIDEWAYS_SHARE = 0.10
-_ONE_SIDE_SHARE = 0.15
+_ONE_SIDE_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +163,9 @@ def draw_activations(unit_names: tuple[str, ...]) -> Float64[np.ndarray, "draws 
             if len(sides) == 1:
                 weights[column[name]] = amount
                 continue
-            factors = np.clip(rng.normal(1.0, 0.15, size=2), 0, 1.3)
+            factors = np.clip(rng.normal(1.0, 0.2, size=2), 0, 1.3)
             if rng.uniform() < _ONE_SIDE_SHARE:
-                factors[rng.integers(2)] *= rng.uniform(0, 0.4)
+                factors[rng.integers(2)] *= rng.uniform(0, 0.5)
             for side, factor in zip(sides, factors, strict=True):
                 weights[column[side]] = min(amount * float(factor), 1.0)
     return drawn
@@ -185,9 +185,9 @@ def _one_face(rng: np.random.Generator) -> dict[str, float]:
     closed = {"mouthPress", "mouthRollLower", "mouthShrugLower", "cheekPuff"}
     if "mouthUpperUp" not in face and rng.uniform() < 0.05:
         face["cheekPuff"] = _amount(rng)
-    if not closed & set(face) and rng.uniform() < 0.55:
-        face["jawOpen"] = float(rng.beta(1.2, 2.2))
-        if rng.uniform() < 0.12:
+    if not closed & set(face) and rng.uniform() < 0.6:
+        face["jawOpen"] = float(rng.beta(1.0, 1.5))
+        if rng.uniform() < 0.2:
             face["mouthClose"] = face["jawOpen"] * rng.uniform(0.5, 1.0)
     if rng.uniform() < 0.06:
         face["jawForward"] = _amount(rng)
