@@ -142,7 +142,7 @@ def test_a_class_with_too_few_samples_is_named(face_model: Path, tmp_path: Path)
         ("image,label\nhere.png,fear\n", "names images: give deepexp3d"),
         ("image,label\n", "has no rows"),
         ("e0,label\n1,fear\n", "needs the columns label and image, or label and e0 to e"),
-        (",".join([*(f"e{i}" for i in range(len(UNITS))), "label\n"]) + "nan," * len(UNITS) + "fear\n", "is not finite"),
+        (",".join([f"e{i}" for i in range(len(UNITS))]) + ",label\n" + "nan," * len(UNITS) + "fear\n", "not finite"),
     ],
 )
 def test_a_wrong_labels_file_is_refused_by_line(face_model: Path, tmp_path: Path, text: str, message: str) -> None:
