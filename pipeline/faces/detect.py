@@ -48,7 +48,7 @@ class BlazeFace:
         boxes, logits = self._network(square)
         scores = sigmoid(logits).reshape(-1)
         if len(scores) != len(self._anchors):
-            raise ValueError(f"the network gives {len(scores)} answers, but its grids have {len(self._anchors)} anchors")
+            raise ValueError(f"the network gives {len(scores)} answers for {len(self._anchors)} anchors")
         seen = scores >= _MIN_SCORE
         if not seen.any():
             return []

@@ -1,0 +1,150 @@
+"""What a video file says about itself, read off ffmpeg's own report (imageio-ffmpeg brings no ffprobe)."""
+
+import functools
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import ffmpeg
+import imageio_ffmpeg
+
+from pipeline.faces.errors import CorruptVideoError, NoVideoStreamError, UnsupportedFormatError
+
+MAX_PIXELS = 7680 * 4320
+"""Larger pictures are refused: one frame of them would fill a worker's memory."""
+
+# Containers of videos. Everything else that ffmpeg could read (playlists, concat scripts, text as terminal output,
+# pictures) is refused: some of them name further files or addresses.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpegtsraw,mpeg,mpegvideo,flv,asf,ogg,nut,mxf,wtv,dv,rm,"
+    "h264,hevc,m4v,obu,ivf,yuv4mpegpipe"
+)
+_PROBE_LIMIT_S = 60.0
+_STREAM = re.compile(r"^  Stream #0:\d+.*?: (Video|Audio|Subtitle|Data|Attachment): (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """A video as it is displayed: rotation and pixel aspect applied.
+
+    Attributes:
+        width_px: Picture width, pixels.
+        height_px: Picture height, pixels.
+        fps: Mean frame rate as the container tells, frames per second; 0 where it does not.
+        duration_s: Duration as the container tells, seconds; None where it does not.
+        codec: Codec of the video stream.
+        rotation_deg: Clockwise turn that the metadata ask for and that was applied, in [0, 360).
+    """
+
+    width_px: int
+    height_px: int
+    fps: float
+    duration_s: float | None
+    codec: str
+    rotation_deg: float
+
+
+@functools.cache
+def ffmpeg_program() -> str:
+    """Path of ffmpeg: imageio-ffmpeg's (which `IMAGEIO_FFMPEG_EXE` moves), else one on PATH."""
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError:
+        if found := shutil.which("ffmpeg"):
+            return found
+        raise
+
+
+def input_arguments(path: Path, *, threads: int) -> "ffmpeg.nodes.FilterableStream":
+    """How ffmpeg is told of an input file.
+
+    The name is absolute and prefixed, so that no name is taken for an option or a protocol; only local files and
+    video containers are opened.
+    """
+    return ffmpeg.input(
+        f"file:{path.absolute()}", protocol_whitelist="file,pipe", format_whitelist=_FORMATS, threads=threads
+    )
+
+
+def probe(path: Path) -> VideoInfo:
+    """What a video file says about itself. Nothing is decoded beyond what ffmpeg needs to name the streams.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UnsupportedFormatError: It is no video container, or the picture is too large.
+        CorruptVideoError: It is empty or its index is missing.
+        NoVideoStreamError: It has no video stream (cover pictures do not count).
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no video file {path}")
+    if not path.stat().st_size:
+        raise CorruptVideoError(f"{path.name} is empty")
+    command = [ffmpeg_program(), "-nostdin", "-hide_banner", "-loglevel", "repeat+level+info",
+               *_input_only(path)]
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=_PROBE_LIMIT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CorruptVideoError(f"ffmpeg could not tell in {_PROBE_LIMIT_S:.0f} s what {path.name} is") from error
+    report = ended.stderr.decode("utf-8", "replace")
+    if "Input #0" not in report:
+        raise _unreadable(path, report)
+    return _parsed(path, _without_levels(report))
+
+
+def _input_only(path: Path) -> list[str]:
+    # ffmpeg-python builds whole commands; without an output ffmpeg prints its report and stops.
+    arguments: list[str] = input_arguments(path, threads=1).output("unused").get_args()
+    return arguments[: arguments.index("-i") + 2]
+
+
+def _without_levels(report: str) -> str:
+    return re.sub(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )?\[info\] ?", "", report, flags=re.MULTILINE)
+
+
+def _unreadable(path: Path, report: str) -> CorruptVideoError | UnsupportedFormatError:
+    recognised = "low score" not in report and re.search(r"moov atom not found|EBML header parsing failed", report)
+    if recognised:
+        return CorruptVideoError(f"{path.name} is cut short or damaged: its index is missing")
+    return UnsupportedFormatError(f"{path.name} is no video file that ffmpeg can read")
+
+
+def _parsed(path: Path, report: str) -> VideoInfo:
+    streams = list(_STREAM.finditer(report))
+    number = next(
+        (k for k, s in enumerate(streams) if s[1] == "Video" and "(attached pic)" not in s[2]), None
+    )
+    if number is None:
+        raise NoVideoStreamError(f"{path.name} has no video stream")
+    start = streams[number].start()
+    end = streams[number + 1].start() if number + 1 < len(streams) else len(report)
+    line, block = streams[number][2], report[start:end]
+    # The first "WxH" after a comma or space; codec tags are hexadecimal (0x31637661) and must not match.
+    size = re.search(r"(?<![\w])([1-9]\d*)x([1-9]\d*)(?![\w])", line)
+    if size is None:
+        raise CorruptVideoError(f"{path.name}: ffmpeg cannot tell the size of its pictures")
+    width, height = int(size[1]), int(size[2])
+    # The last one is the container's, and goes before the codec's.
+    aspects = [(int(a), int(b)) for a, b in re.findall(r"SAR (\d+):(\d+)", line)]
+    across, down = aspects[-1] if aspects and all(aspects[-1]) else (1, 1)
+    turn = re.search(r"display ?matrix: rotation of (-?[\d.]+) degrees", block, re.IGNORECASE)
+    rotation = -float(turn[1]) % 360.0 if turn else 0.0
+    if round(rotation / 90) % 2:
+        width, height, across, down = height, width, down, across
+    if across != down:
+        width = max(2, 2 * round(width * across / down / 2))
+    if width * height > MAX_PIXELS:
+        raise UnsupportedFormatError(f"{path.name} has pictures of {width}x{height}; the most is {MAX_PIXELS} pixels")
+    rate = re.search(r"([\d.]+)(k?) fps", line) or re.search(r"([\d.]+)(k?) tbr", line)
+    clock = re.search(r"Duration: (\d+):(\d+):([\d.]+)", report)
+    return VideoInfo(
+        width_px=width,
+        height_px=height,
+        fps=float(rate[1]) * (1000 if rate[2] else 1) if rate else 0.0,
+        duration_s=int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else None,
+        codec=line.split()[0].rstrip(","),
+        rotation_deg=rotation,
+    )
