@@ -1,16 +1,18 @@
 """`facevid.json`: what a dataset is, in one frozen type that builder, reader and trainer share."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from facevid.schema import SCHEMA_VERSION
+from facevid.schema import SCHEMA_VERSION, TABLES
 from facevid.shards import ShardInfo
 
 DESCRIPTION_FILE = "facevid.json"
 FACE_MODEL_FILE = "face_model.npz"
 """The face model that the dataset was fitted with, beside the description."""
+_SHARD_PATH = rf"({'|'.join(TABLES)})/part-\d{{5,}}-of-\d{{5,}}\.parquet"
 
 
 class DatasetError(Exception):
@@ -116,6 +118,9 @@ class DatasetDescription:
         try:
             funnel = tuple(FunnelStep(**step) for step in plain.pop("funnel"))
             shards = tuple(ShardInfo(**shard) for shard in plain.pop("shards"))
+            # The file may come from a stranger: its paths must not lead out of the folder.
+            if strange := [shard.path for shard in shards if not re.fullmatch(_SHARD_PATH, shard.path)]:
+                raise ValueError(f"{strange[0]!r} is no path of a shard")
             return cls(**plain, funnel=funnel, shards=shards)
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{where} is incomplete or altered: {error}") from error

@@ -13,7 +13,7 @@ class TrainOptions:
     """Options of `facevid train deepexp3d`. They are stored in the model's config.json."""
 
     preset: Preset = "resnet50"
-    """Network: resnet50 (4.1 GMAC a face) or fast (0.3 GMAC, made for CPUs)."""
+    """Network: resnet50 (4.1 GMAC a face) or fast (0.5 GMAC, made for CPUs)."""
     epochs: int = 20
     """Passes over the training split."""
     max_steps: int | None = None

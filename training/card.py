@@ -1,0 +1,82 @@
+"""The model card that goes with a trained DeepExp3D."""
+
+from typing import Any
+
+_CARD = """---
+license: other
+tags: [face, 3dmm, expression, deepexp3d]
+---
+
+# DeepExp3D ({preset})
+
+One photo of a face in, {n_expression} coefficients of 3D facial expression out, in the style of DeepExp3D (Koujan
+et al., FG 2020): trained on coefficients that a 3D face model was fitted with to videos. It is a reimplementation;
+the authors released no weights.
+
+- **Input**: a {side_px} x {side_px} RGB crop, uint8, registered by a similarity transform to the 68-point template.
+- **Output**: expression coefficients of the face model `{face_model}` (sha256 `{face_model_sha256}`),
+  standard deviations. Zero is this model's mean expression, not the neutral face. With another face model they mean
+  nothing.
+- **Files**: `model.safetensors` + `config.json`; `model.onnx` (pixel normalisation inside, batch dynamic; differs from
+  torch by at most {onnx_max_difference:.1e}); `metrics.json`.
+
+## Measured
+
+| split | crops | videos | vertex error, mm | mean expression, mm | e = 0, mm | correlation |
+|---|---|---|---|---|---|---|
+{rows}
+
+Vertex error: mean distance over all vertices between the predicted and the fitted expression. "Mean expression" always
+predicts the training set's mean. The labels are fits to detected landmarks, not scans: agreement with them is not
+accuracy on real faces. {remark}
+
+## Meant for, and not
+
+For research on facial movement: tracking, retargeting, animation, description of the expression a face shows.
+
+Not for telling what a person feels, thinks, intends or is, nor for identifying people. A facial expression is not
+evidence of an emotion. Inferring emotions of people at work or in education is prohibited in the European Union
+(Regulation 2024/1689, Article 5(1)(f)). Not evaluated per age, sex or skin tone: do not assume that it works equally
+for all.
+
+## Data and licence
+
+Trained on a FaceVid dataset with configuration hash `{dataset_config_hash}`. The licences of its videos are in that
+dataset's tracks table; whether they allow sharing this model is for whoever trained it to decide. The face model's
+licence: {face_model_licence}.
+"""
+
+
+def model_card(config: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """The card's text.
+
+    Args:
+        config: The content of config.json.
+        metrics: The content of metrics.json, with a `final` entry of metrics per split.
+    """
+    final = metrics["final"]
+    rows = "\n".join(_row(split) for split in final.values() if split)
+    held_out = [split for split in (final.get("val"), final.get("test")) if split]
+    remark = " ".join(f"{split['remark']}." for split in held_out if split["remark"])
+    if not held_out:
+        remark = "There was no held-out video: these numbers say that training ran, and nothing else."
+    return _CARD.format(
+        preset=config["preset"],
+        n_expression=config["n_expression"],
+        side_px=config["input"]["side_px"],
+        face_model=config["face_model"],
+        face_model_sha256=config["face_model_sha256"],
+        face_model_licence=config["face_model_licence"],
+        dataset_config_hash=config["dataset_config_hash"],
+        onnx_max_difference=metrics["onnx_max_difference"],
+        rows=rows,
+        remark=remark,
+    )
+
+
+def _row(split: dict[str, Any]) -> str:
+    correlation = "-" if split["mean_pearson"] is None else f"{split['mean_pearson']:.2f}"
+    return (
+        f"| {split['split']} | {split['crops']} | {split['videos']} | {split['vertex_error_mm']:.3f} "
+        f"| {split['vertex_error_mean_expression_mm']:.3f} | {split['vertex_error_zero_mm']:.3f} | {correlation} |"
+    )

@@ -1,0 +1,175 @@
+"""Which crops there are to train on, with their labels, and where in the shards each one lies.
+
+Footers and narrow columns are read once; pictures stay on disk until `training.loader` wants them. An
+example costs about 250 bytes of memory (two vectors of 28 coefficients), so ten million fit into 3 GB.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float32, Int32, Int64
+
+from facevid.dataset import Dataset, vectors
+from facevid.description import DatasetError
+from facevid.shards import ShardInfo
+from facevid.splits import Split
+
+_KEY = ["video_id", "track", "frame"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examples:
+    """The kept crops of one split, in stored order; an example is named by its index in this order.
+
+    Attributes:
+        dataset: Where the pictures are.
+        split: Which split.
+        expression: Labels, standard deviations.
+        expression_sigma: Posterior standard deviation of each.
+        video: Index into `videos` per example.
+        videos: Ids of the videos, sorted.
+        shard: Index into `shards` per example.
+        row_group: Row group of the shard.
+        row: Row in the row group.
+        shards: The crops' shards.
+    """
+
+    dataset: Dataset
+    split: Split
+    expression: Float32[np.ndarray, "examples n_expression"]
+    expression_sigma: Float32[np.ndarray, "examples n_expression"]
+    video: Int32[np.ndarray, " examples"]
+    videos: tuple[str, ...]
+    shard: Int32[np.ndarray, " examples"]
+    row_group: Int32[np.ndarray, " examples"]
+    row: Int32[np.ndarray, " examples"]
+    shards: tuple[ShardInfo, ...]
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+    def evenly(self, most: int) -> Int64[np.ndarray, " chosen"]:
+        """At most `most` examples, spread evenly over the stored order."""
+        return np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64))
+
+
+def check_splits(tracks: pa.Table) -> None:
+    """Make sure that nobody is seen in two splits.
+
+    Args:
+        tracks: The tracks table with video_id, subject_id and split.
+
+    Raises:
+        DatasetError: A video or a subject is in two splits, so that the evaluation would be worthless.
+    """
+    for column in ("video_id", "subject_id"):
+        homes: dict[str, str] = {}
+        for who, split in zip(tracks[column].to_pylist(), tracks["split"].to_pylist(), strict=True):
+            if who and homes.setdefault(who, split) != split:
+                raise DatasetError(
+                    f"{column} {who!r} is in the splits {homes[who]} and {split}: a network would be tested on what it "
+                    "was trained on. Give all its rows of the manifest one split and build again"
+                )
+
+
+def load_examples(dataset: Dataset, split: Split) -> Examples:
+    """All kept crops of a split.
+
+    Raises:
+        DatasetError: Splits leak into each other, or crops and frames do not belong together.
+    """
+    tracks = dataset.table("tracks", columns=["video_id", "track", "subject_id", "split", "kept"])
+    check_splits(tracks)
+    chosen = {
+        (video_id, track)
+        for video_id, track, home, kept in zip(
+            *(tracks[name].to_pylist() for name in ("video_id", "track", "split", "kept")), strict=True
+        )
+        if kept and home == split
+    }
+    videos = tuple(sorted({video_id for video_id, _ in chosen}))
+    shards = dataset.shards("crops")
+    frames = {shard.path.rsplit("/", 1)[-1]: shard for shard in dataset.shards("frames")}
+    parts = []
+    for number, shard in enumerate(shards):
+        twin = frames.get(shard.path.rsplit("/", 1)[-1])
+        if shard.rows and twin is None:
+            raise DatasetError(f"{shard.path} has no frames shard beside it; build the dataset again")
+        if shard.rows and twin is not None:
+            parts.append(_join(dataset, number, shard, twin, chosen=chosen, videos=videos))
+    n_expression = dataset.description.n_expression
+    return Examples(
+        dataset=dataset,
+        split=split,
+        videos=videos,
+        shards=shards,
+        expression=_stacked((part.expression for part in parts), n_expression),
+        expression_sigma=_stacked((part.sigma for part in parts), n_expression),
+        video=_joined(part.video for part in parts),
+        shard=_joined(np.full(len(part.row), part.shard, np.int32) for part in parts),
+        row_group=_joined(part.row_group for part in parts),
+        row=_joined(part.row for part in parts),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    shard: int
+    expression: Float32[np.ndarray, "examples n_expression"]
+    sigma: Float32[np.ndarray, "examples n_expression"]
+    video: Int32[np.ndarray, " examples"]
+    row_group: Int32[np.ndarray, " examples"]
+    row: Int32[np.ndarray, " examples"]
+
+
+def _join(
+    dataset: Dataset, number: int, crops_shard: ShardInfo, frames_shard: ShardInfo, *,
+    chosen: set[tuple[str, int]], videos: tuple[str, ...],
+) -> _Part:
+    """Match the crops of a shard with the frames of its twin: same hash, so the same tracks."""
+    with dataset.open_shard(crops_shard) as file:
+        groups = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+        crops = file.read(columns=_KEY)
+    with dataset.open_shard(frames_shard) as file:
+        frames = file.read(columns=[*_KEY, "kept", "expression", "expression_sigma"])
+    names = {name: code for code, name in enumerate(sorted(set(frames["video_id"].to_pylist())))}
+    frame_keys, crop_keys = _codes(frames, names), _codes(crops, names)
+    place = np.searchsorted(frame_keys, crop_keys)
+    found = place < len(frame_keys)
+    found[found] = frame_keys[place[found]] == crop_keys[found]
+    if not found.all():
+        row = crops.slice(int((~found).argmax()), 1).to_pylist()[0]
+        raise DatasetError(f"{crops_shard.path} has a crop of {row}, which the frames table lacks; build again")
+    pairs = list(zip(crops["video_id"].to_pylist(), crops["track"].to_pylist(), strict=True))
+    kept = frames["kept"].to_numpy()[place] & np.fromiter((pair in chosen for pair in pairs), bool, len(pairs))
+    home = {video_id: index for index, video_id in enumerate(videos)}
+    starts = np.cumsum([0, *groups])
+    rows = np.flatnonzero(kept)
+    group = np.searchsorted(starts, rows, side="right") - 1
+    labels = frames.take(pa.array(place[rows]))
+    return _Part(
+        shard=number,
+        expression=vectors(labels["expression"]),
+        sigma=vectors(labels["expression_sigma"]),
+        video=np.array([home[pairs[row][0]] for row in rows], np.int32),
+        row_group=group.astype(np.int32),
+        row=(rows - starts[group]).astype(np.int32),
+    )
+
+
+def _codes(table: pa.Table, names: dict[str, int]) -> Int64[np.ndarray, " rows"]:
+    # (video, track, frame) as one sortable number: 18 + 14 + 31 bits. A crop of a video without frames gets -1.
+    video = np.array([names.get(name, -1) for name in table["video_id"].to_pylist()], np.int64)
+    track = table["track"].to_numpy().astype(np.int64)
+    code = (video << 45) | (track << 31) | table["frame"].to_numpy()
+    return np.where(video < 0, np.int64(-1), code)
+
+
+def _stacked(parts: Iterable[np.ndarray], width: int) -> Float32[np.ndarray, "rows width"]:
+    return np.concatenate([np.zeros((0, width), np.float32), *parts])
+
+
+def _joined(parts: Iterable[np.ndarray]) -> Int32[np.ndarray, " rows"]:
+    return np.concatenate([np.zeros(0, np.int32), *parts])
