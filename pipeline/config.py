@@ -71,7 +71,7 @@ class BuildOptions:
         _at_least(self, workers=1, wave=1, fit_batch=1, shards=1)
 
 
-def _at_least(options: object, **lowest: float) -> None:
+def _at_least(options: object, **lowest: int | float) -> None:  # noqa: PYI041  # beartype tells them apart
     for name, low in lowest.items():
         value = getattr(options, name)
         if not value >= low:  # also refuses NaN

@@ -1,0 +1,153 @@
+"""Why a download failed, as one code of the closed list: a table over yt-dlp's exceptions and messages."""
+
+import http.client
+import re
+import ssl
+from collections.abc import Iterator
+
+from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, RequestError, SSLError, TransportError
+from yt_dlp.utils import (
+    ContentTooShortError,
+    DownloadCancelled,
+    GeoRestrictedError,
+    UnsupportedError,
+)
+
+from facevid.failures import FailureCode
+from pipeline.addresses import UnsafeAddressError
+
+
+class FetchError(Exception):
+    """A video cannot be had.
+
+    Args:
+        code: The failure code that the dataset records.
+        message: One sentence for a person.
+    """
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class TooLargeError(DownloadCancelled):  # type: ignore[misc]  # yt-dlp has no types
+    """The download grew beyond the limit; yt-dlp lets cancellations through."""
+
+
+_STATUS = {
+    401: FailureCode.LOGIN_REQUIRED,
+    # "Forbidden" without a reason is what sites answer to robots and to visitors who are not logged in; both
+    # may pass later or elsewhere, so it is the retryable one. Sites that give a reason are told by their message.
+    403: FailureCode.LOGIN_REQUIRED,
+    404: FailureCode.NOT_FOUND,
+    407: FailureCode.LOGIN_REQUIRED,
+    408: FailureCode.TIMEOUT,
+    410: FailureCode.REMOVED,
+    413: FailureCode.TOO_LARGE,
+    415: FailureCode.UNSUPPORTED_FORMAT,
+    425: FailureCode.RATE_LIMITED,
+    429: FailureCode.RATE_LIMITED,
+    451: FailureCode.GEO_BLOCKED,
+    504: FailureCode.TIMEOUT,
+}
+# What sites say in words, from the messages of yt-dlp's extractors; the first match wins.
+_MESSAGES = tuple(
+    (re.compile(pattern, re.IGNORECASE), code)
+    for pattern, code in (
+        (r"private (video|track|content|access)|is private", FailureCode.PRIVATE),
+        (r"confirm your age|age.?(restricted|gated|verif)|inappropriate for some users", FailureCode.AGE_GATED),
+        (r"not (made )?(this video )?available in your (country|region|location)|geo.?restrict",
+         FailureCode.GEO_BLOCKED),
+        (r"not a bot|captcha|cloudflare|log ?in|sign in|logged in|members.only|premium|cookies|registered users",
+         FailureCode.LOGIN_REQUIRED),
+        (r"rate.?limit|too many requests", FailureCode.RATE_LIMITED),
+        (r"removed|terminated|deleted|no longer available|taken down|copyright", FailureCode.REMOVED),
+        (r"video unavailable|does not exist|not found", FailureCode.NOT_FOUND),
+        (r"requested format is not available|no video formats|drm|unsupported url", FailureCode.UNSUPPORTED_FORMAT),
+        (r"timed out|timeout", FailureCode.TIMEOUT),
+        (r"did not get any data blocks|downloaded \d+ bytes, expected|connection|resolve|unreachable",
+         FailureCode.NETWORK),
+    )
+)
+# The later in this list, the less it says.
+_TYPES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], FailureCode], ...] = (
+    (UnsafeAddressError, FailureCode.UNSAFE_ADDRESS),
+    (TooLargeError, FailureCode.TOO_LARGE),
+    (GeoRestrictedError, FailureCode.GEO_BLOCKED),
+    (UnsupportedError, FailureCode.UNSUPPORTED_FORMAT),
+    (TimeoutError, FailureCode.TIMEOUT),
+    ((ContentTooShortError, IncompleteRead, SSLError, TransportError, ssl.SSLError, http.client.HTTPException,
+      ConnectionError), FailureCode.NETWORK),
+)
+
+
+def classify(error: BaseException) -> FetchError:
+    """The code and a one-line message of an exception out of yt-dlp.
+
+    HTTP's status decides first, then the types of the exception and of all its causes, then the words.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        The error to record; an unknown one is `internal`, so that it is looked at.
+    """
+    chain = list(_chain(error))
+    message = _one_line(str(error))
+    # A refused address matters more than what the extractor made of it.
+    for kind, code in _TYPES[:2]:
+        if any(isinstance(cause, kind) for cause in chain):
+            return FetchError(code, message)
+    for cause in chain:
+        if isinstance(cause, HTTPError):
+            if cause.redirect_loop:
+                return FetchError(FailureCode.NETWORK, f"the server redirects in a circle: {message}")
+            return FetchError(_of_status(cause.status, message), message)
+    for kind, code in _TYPES[2:]:
+        if any(isinstance(cause, kind) for cause in chain):
+            return FetchError(code, message)
+    for pattern, code in _MESSAGES:
+        if pattern.search(message):
+            return FetchError(code, message)
+    if any(isinstance(cause, RequestError) for cause in chain):
+        return FetchError(FailureCode.NETWORK, message)
+    return FetchError(FailureCode.INTERNAL, message)
+
+
+def _of_status(status: int, message: str) -> FailureCode:
+    if status == 403:
+        for pattern, code in _MESSAGES:
+            if code is not FailureCode.NOT_FOUND and pattern.search(message.replace("Forbidden", "")):
+                return code
+    if status in _STATUS:
+        return _STATUS[status]
+    # 5xx: the server's trouble, which may pass. Other 4xx: it will not give this to us, however often we ask.
+    return FailureCode.NETWORK if status >= 500 else FailureCode.NOT_FOUND
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        cause = waiting.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        # yt-dlp keeps causes in fields of its own beside Python's.
+        info = getattr(cause, "exc_info", None)
+        waiting += [getattr(cause, "cause", None), getattr(cause, "reason", None), cause.__cause__, cause.__context__]
+        waiting += list(info) if isinstance(info, tuple) else []
+
+
+def _one_line(text: str) -> str:
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    plain = re.sub(r"^ERROR:\s*", "", plain)
+    plain = re.sub(r"^\[[\w:+-]+\] (\S+: )?|\s*\(caused by .*\)\s*$", "", plain, flags=re.DOTALL)
+    # yt-dlp asks readers to report a bug to its authors; a dead link is none.
+    plain = re.sub(r"; please report this issue on.*", "", plain, flags=re.DOTALL)
+    return " ".join(plain.split())[:500]

@@ -1,0 +1,239 @@
+"""The store: videos by their sha256, results by the hash of what went into them, each whole or absent.
+
+    store/
+      videos/ab/abcd...          the bytes of one downloaded video
+      STAGE/ab/abcd.../          one result: a folder of small files, committed by one rename
+      tmp/                       what is being written; leftovers of dead processes are swept
+
+`STAGE` is fetch, faces or fit; a result that is a failure is a folder with a `failure.json`. Everything is
+immutable once committed, so any number of processes may read and write at once: two that make the same
+result make the same bytes, and the first rename wins. A lock per output folder (not per store) keeps a
+second build out; the kernel releases it when the process ends, `kill -9` included.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facevid.failures import FailureCode
+from facevid.storage import sync_folder
+
+_LOCK_PATIENCE_S = 1.0
+
+
+class StoreBusyError(Exception):
+    """Another build is at work on this output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedVideo:
+    """A video file at hand: the arrow from fetch to faces.
+
+    Attributes:
+        sha256: Hash of the file, 64 hexadecimal digits.
+        path: Where it lies: in the store, or the local file that the manifest names.
+        url: The manifest's address or path.
+        title: The source's title, where it told.
+        uploader: The source's uploader, where it told.
+        licence: The source's licence statement, where it told.
+        fetched_at: UTC time of the download, ISO 8601; None for local files.
+        bytes: File size.
+    """
+
+    sha256: str
+    path: Path
+    url: str
+    title: str | None
+    uploader: str | None
+    licence: str | None
+    fetched_at: str | None
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFailure:
+    """A failure as a result of a stage; which row it belongs to is known from the key.
+
+    Attributes:
+        code: Why.
+        attempt: 1 for the first try.
+        message: One sentence for a person.
+    """
+
+    code: FailureCode
+    attempt: int
+    message: str
+
+
+class Store:
+    """Results on a local disk.
+
+    Args:
+        root: The store's folder; it is made if it is not there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "tmp").mkdir(parents=True, exist_ok=True)
+
+    def video_path(self, sha256: str) -> Path:
+        """Where a downloaded video lies, or would lie."""
+        return self.root / "videos" / sha256[:2] / sha256
+
+    def result_path(self, stage: str, key: str) -> Path:
+        """The folder of a result, or where it would be."""
+        return self.root / stage / key[:2] / key
+
+    def find(self, stage: str, key: str) -> Path | None:
+        """The folder of a committed result (a failure counts), or None."""
+        path = self.result_path(stage, key)
+        return path if path.is_dir() else None
+
+    def failure(self, stage: str, key: str) -> StoredFailure | None:
+        """The failure committed under this key, or None."""
+        path = self.result_path(stage, key) / "failure.json"
+        try:
+            record = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        return StoredFailure(
+            code=FailureCode(record["code"]), attempt=record["attempt"], message=record["message"]
+        )
+
+    def commit(self, stage: str, key: str, write: Callable[[Path], None]) -> Path:
+        """Commit a result.
+
+        Args:
+            stage: fetch, faces or fit.
+            key: Hash of everything that went into it.
+            write: Fills the empty folder that it is given.
+
+        Returns:
+            The committed folder.
+        """
+        with self.scratch() as scratch:
+            write(scratch)
+            return self.adopt(stage, key, scratch)
+
+    def adopt(self, stage: str, key: str, scratch: Path) -> Path:
+        """Commit a folder made by `scratch` as a result; if the result is already there, it stands."""
+        for file in scratch.iterdir():
+            _sync_file(file)
+        sync_folder(scratch)
+        target = self.result_path(stage, key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            scratch.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+        sync_folder(target.parent)
+        return target
+
+    def commit_failure(self, stage: str, key: str, failure: StoredFailure) -> None:
+        """Commit a failure as the result of this key."""
+        record = {"code": failure.code.value, "attempt": failure.attempt, "message": failure.message}
+        self.commit(stage, key, lambda folder: write_json(folder / "failure.json", record))
+
+    def forget(self, stage: str, key: str) -> None:
+        """Remove a result, so that it is made again. Only the build that holds the lock may do so."""
+        target = self.result_path(stage, key)
+        if target.is_dir():
+            with self.scratch() as scratch:
+                target.rename(scratch / "forgotten")
+
+    def add_video(self, scratch_file: Path, sha256: str) -> Path:
+        """Move a downloaded file (on the store's disk, as `scratch` gives) into the store."""
+        target = self.video_path(sha256)
+        _sync_file(scratch_file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch_file.replace(target)
+        sync_folder(target.parent)
+        return target
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A new empty folder on the store's disk, removed at the end of the block."""
+        folder = self.root / "tmp" / f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(6)}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what processes of this machine that are no more have left in `tmp`."""
+        for folder in (self.root / "tmp").iterdir():
+            host, _, pid = folder.name.rpartition("-")[0].rpartition("-")
+            if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def build_lock(folder: Path) -> Iterator[int]:
+    """Hold the lock of an output folder; yields the descriptor, which child processes may share.
+
+    Raises:
+        StoreBusyError: Another build holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        deadline = time.monotonic() + _LOCK_PATIENCE_S
+        while not _try_lock(descriptor):
+            # `is_locked` holds it for a moment; a build holds it for long.
+            if time.monotonic() > deadline:
+                raise StoreBusyError(f"another build is at work in {folder.parent}; wait for it, or stop it")
+            time.sleep(0.02)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a build is at work on this output folder."""
+    path = folder / "lock"
+    if not path.is_file():
+        return False
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return not _try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a small JSON file; the caller makes it atomic by committing its folder."""
+    path.write_text(json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1), "utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

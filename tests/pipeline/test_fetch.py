@@ -1,0 +1,218 @@
+import gc
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import STATUS_PATHS, Loopback
+
+from facevid.failures import FailureCode
+from pipeline import addresses
+from pipeline.addresses import is_public
+from pipeline.config import FetchOptions
+from pipeline.fetch import Fetcher, choose_format
+from pipeline.fetch_errors import FetchError, classify
+from pipeline.store import FetchedVideo, Store
+
+DATA = bytes(range(256)) * 400
+
+# yt-dlp leaves sockets of refused answers to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def sockets_are_collected_here() -> Iterator[None]:
+    yield
+    gc.collect()
+
+
+def fetcher(folder: Path, **options: Any) -> Fetcher:
+    chosen = {"allow_private": True, "timeout_s": 0.5, "pause_s": 0.0} | options
+    return Fetcher(FetchOptions(**chosen), Store(folder / "store"), folder)
+
+
+def code_of(folder: Path, url: str, **options: Any) -> FailureCode:
+    with pytest.raises(FetchError) as caught:
+        fetcher(folder, **options).fetch(url)
+    assert caught.value.message
+    assert "\n" not in caught.value.message
+    assert list((folder / "store" / "tmp").iterdir()) == []
+    return caught.value.code
+
+
+def test_a_direct_link_is_stored_under_its_hash(tmp_path: Path, server: Loopback) -> None:
+    url = server.serve("clip.mp4", DATA)
+
+    video = fetcher(tmp_path).fetch(url)
+
+    assert video.sha256 == hashlib.sha256(DATA).hexdigest()
+    assert video.path == tmp_path / "store" / "videos" / video.sha256[:2] / video.sha256
+    assert video.path.read_bytes() == DATA
+    assert (video.url, video.bytes, video.title) == (url, len(DATA), "clip")
+    assert video.fetched_at is not None
+    assert video.fetched_at.endswith("Z")
+
+
+def test_a_page_with_one_video_and_a_redirect_are_followed(tmp_path: Path, server: Loopback) -> None:
+    server.serve("clip.mp4", DATA)
+    page = server.serve(
+        "page", b'<html><head><title>Anna talks</title></head><body><video src="/clip.mp4"></video></body>', "text/html"
+    )
+
+    assert fetcher(tmp_path).fetch(page).bytes == len(DATA)
+    assert fetcher(tmp_path).fetch(f"{server.address}/redirect?to=/clip.mp4").bytes == len(DATA)
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/status/401", FailureCode.LOGIN_REQUIRED),
+        ("/status/403", FailureCode.LOGIN_REQUIRED),
+        ("/status/404", FailureCode.NOT_FOUND),
+        ("/status/410", FailureCode.REMOVED),
+        ("/status/418", FailureCode.NOT_FOUND),
+        ("/status/429", FailureCode.RATE_LIMITED),
+        ("/status/451", FailureCode.GEO_BLOCKED),
+        ("/status/500", FailureCode.NETWORK),
+        ("/status/503", FailureCode.NETWORK),
+        ("/stall.mp4", FailureCode.TIMEOUT),
+        ("/truncated.mp4", FailureCode.NETWORK),
+        ("/endless.mp4", FailureCode.TOO_LARGE),
+        ("/redirect?to=/redirect%3Fto%3D/status/404", FailureCode.NOT_FOUND),
+    ],
+)
+def test_what_a_server_does_maps_to_a_code(tmp_path: Path, server: Loopback, path: str, code: FailureCode) -> None:
+    assert code_of(tmp_path, server.address + path, max_bytes=200_000) is code
+
+
+def test_every_misbehaviour_of_the_server_by_status_is_tested() -> None:
+    assert set(STATUS_PATHS.values()) == {401, 403, 404, 410, 418, 429, 451, 500, 503}
+
+
+def test_pages_without_a_video_or_with_several_are_not_guessed_at(tmp_path: Path, server: Loopback) -> None:
+    server.serve("clip.mp4", DATA)
+    none = server.serve("none", b"<html><body>nothing here</body></html>", "text/html")
+    two = server.serve(
+        "two", b'<html><body><video src="/clip.mp4"></video><video src="/b.mp4"></video></body></html>', "text/html"
+    )
+
+    assert code_of(tmp_path, none) is FailureCode.UNSUPPORTED_FORMAT
+    assert code_of(tmp_path, two) is FailureCode.UNSUPPORTED_FORMAT
+
+
+def test_a_playlist_cannot_read_local_files(tmp_path: Path, server: Loopback) -> None:
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
+    url = server.serve("list.m3u8", playlist, "application/vnd.apple.mpegurl")
+
+    assert code_of(tmp_path, url) is FailureCode.UNSUPPORTED_FORMAT
+    assert not (tmp_path / "store" / "videos").exists()
+
+
+def test_a_dead_server_and_a_dead_name_are_network_failures(tmp_path: Path) -> None:
+    assert code_of(tmp_path, "http://127.0.0.1:1/x.mp4") is FailureCode.NETWORK
+    assert code_of(tmp_path, "http://no-such-host.invalid/x.mp4") is FailureCode.NETWORK
+
+
+def test_addresses_outside_the_public_internet_are_refused_before_any_request(
+    tmp_path: Path, server: Loopback
+) -> None:
+    url = server.serve("clip.mp4", DATA)
+
+    assert code_of(tmp_path, url, allow_private=False) is FailureCode.UNSAFE_ADDRESS
+    assert code_of(tmp_path, "http://localhost:9/", allow_private=False) is FailureCode.UNSAFE_ADDRESS
+    assert server.requests == []
+
+
+def test_a_redirect_to_a_private_address_is_refused_at_the_connection(
+    tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 127.0.0.1 plays the public internet, 127.0.0.2 the private network behind it.
+    monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1")
+    server.serve("clip.mp4", DATA)
+    inside = server.address.replace("127.0.0.1", "127.0.0.2")
+
+    assert fetcher(tmp_path, allow_private=False).fetch(f"{server.address}/redirect?to=/clip.mp4").bytes == len(DATA)
+    code = code_of(tmp_path, f"{server.address}/redirect?to={inside}/clip.mp4", allow_private=False)
+    assert code is FailureCode.UNSAFE_ADDRESS
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True), ("2001:4860:4860::8888", True),
+        ("127.0.0.1", False), ("10.1.2.3", False), ("172.16.0.1", False), ("192.168.1.1", False),
+        ("169.254.169.254", False), ("100.64.0.1", False), ("0.0.0.1", False), ("224.0.0.1", False),
+        ("::1", False), ("fe80::1%eth0", False), ("fd00::1", False), ("::ffff:127.0.0.1", False),
+        ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False),
+    ],
+)
+def test_public_addresses_are_told_from_others(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+def test_local_files_need_permission_and_must_be_regular(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(DATA)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+
+    assert code_of(tmp_path, "clip.mp4") is FailureCode.DENIED
+    assert code_of(tmp_path, "none.mp4", allow_local=True) is FailureCode.NOT_FOUND
+    assert code_of(tmp_path, "folder", allow_local=True) is FailureCode.UNSUPPORTED_FORMAT
+    assert code_of(tmp_path, "empty.mp4", allow_local=True) is FailureCode.CORRUPT
+    assert code_of(tmp_path, "clip.mp4", allow_local=True, max_bytes=100) is FailureCode.TOO_LARGE
+    assert fetcher(tmp_path, allow_local=True).fetch("clip.mp4") == FetchedVideo(
+        sha256=hashlib.sha256(DATA).hexdigest(), path=tmp_path / "clip.mp4", url="clip.mp4", title=None,
+        uploader=None, licence=None, fetched_at=None, bytes=len(DATA),
+    )
+
+
+def test_a_worker_pauses_between_two_downloads_from_one_host(tmp_path: Path, server: Loopback) -> None:
+    slept: list[float] = []
+    now_s = [100.0]
+    patient = Fetcher(
+        FetchOptions(allow_private=True, pause_s=5.0), Store(tmp_path / "store"), tmp_path,
+        sleep=slept.append, clock=lambda: now_s[0],
+    )
+    patient.fetch(server.serve("a.mp4", DATA))
+    now_s[0] += 2.0
+    patient.fetch(server.serve("b.mp4", DATA))
+    now_s[0] += 9.0
+    patient.fetch(server.serve("c.mp4", DATA))
+
+    assert slept == [3.0]
+
+
+def test_the_smallest_format_that_is_high_enough_is_taken() -> None:
+    def names(*formats: dict[str, Any]) -> list[str]:
+        return [chosen["format_id"] for chosen in choose_format(list(formats), 360)]
+
+    sound = {"format_id": "sound", "vcodec": "none", "height": None, "tbr": 1.0}
+    low = {"format_id": "240", "height": 240, "tbr": 10.0}
+    fit = {"format_id": "480", "height": 480, "tbr": 30.0, "acodec": "none"}
+    both = {"format_id": "480+", "height": 480, "tbr": 29.0, "acodec": "aac"}
+    high = {"format_id": "720", "height": 720, "tbr": 50.0}
+    stream = {"format_id": "rtmp", "height": 360, "protocol": "rtmp"}
+    direct = {"format_id": "direct"}
+
+    assert names(sound, low, both, fit, high, stream) == ["480"]
+    assert names(sound, low) == ["240"]
+    assert names(sound, direct) == ["direct"]
+    assert names(sound) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("ERROR: [youtube] x: Private video. Sign in if you've been granted access", FailureCode.PRIVATE),
+        ("ERROR: [youtube] x: Sign in to confirm your age", FailureCode.AGE_GATED),
+        ("ERROR: [youtube] x: Sign in to confirm you\u2019re not a bot", FailureCode.LOGIN_REQUIRED),
+        ("ERROR: [youtube] x: Video unavailable. This video has been removed by the uploader", FailureCode.REMOVED),
+        ("ERROR: [youtube] x: Video unavailable", FailureCode.NOT_FOUND),
+        ("ERROR: The uploader has not made this video available in your country", FailureCode.GEO_BLOCKED),
+        ("ERROR: [x] Requested format is not available", FailureCode.UNSUPPORTED_FORMAT),
+        ("something nobody has seen", FailureCode.INTERNAL),
+    ],
+)
+def test_what_sites_say_maps_to_a_code(words: str, code: FailureCode) -> None:
+    assert classify(Exception(words)).code is code

@@ -1,0 +1,113 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from facevid.failures import FailureCode
+from pipeline.store import Store, StoreBusyError, StoredFailure, build_lock, file_sha256, is_locked
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_result_is_absent_until_it_is_whole(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def write(folder: Path) -> None:
+        (folder / "a").write_text("1")
+        assert store.find("faces", "k1") is None
+        (folder / "b").write_text("2")
+
+    folder = store.commit("faces", "k1", write)
+
+    assert store.find("faces", "k1") == folder
+    assert sorted(file.name for file in folder.iterdir()) == ["a", "b"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_writer_that_raises_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def write(folder: Path) -> None:
+        (folder / "a").write_text("1")
+        raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        store.commit("faces", "k1", write)
+
+    assert store.find("faces", "k1") is None
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_the_first_of_two_writers_of_one_result_wins(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.commit("faces", "k1", lambda folder: (folder / "a").write_text("first") and None)
+    store.commit("faces", "k1", lambda folder: (folder / "a").write_text("second") and None)
+
+    assert (store.result_path("faces", "k1") / "a").read_text() == "first"
+
+
+def test_a_failure_is_a_result_until_it_is_forgotten(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    failure = StoredFailure(code=FailureCode.NO_FACE, attempt=2, message="none")
+    store.commit_failure("faces", "k1", failure)
+
+    assert store.failure("faces", "k1") == failure
+    assert store.find("faces", "k1") is not None
+    store.forget("faces", "k1")
+    assert store.find("faces", "k1") is None
+    assert store.failure("faces", "k1") is None
+
+
+def test_a_video_lies_under_its_hash(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.scratch() as scratch:
+        (scratch / "x").write_bytes(b"video")
+        sha256 = file_sha256(scratch / "x")
+        path = store.add_video(scratch / "x", sha256)
+
+    assert path == store.video_path(sha256)
+    assert path.read_bytes() == b"video"
+
+
+def test_sweeping_removes_only_what_dead_processes_left(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with store.scratch() as mine:
+        dead = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-"))
+        dead.mkdir()
+        (dead / "half").write_text("x")
+        store.sweep()
+        assert mine.exists()
+        assert not dead.exists()
+
+
+def test_a_second_build_over_one_output_is_refused(tmp_path: Path) -> None:
+    with build_lock(tmp_path / "build"):
+        assert is_locked(tmp_path / "build")
+        with pytest.raises(StoreBusyError, match="another build is at work in"), build_lock(tmp_path / "build"):
+            pass
+    assert not is_locked(tmp_path / "build")
+    with build_lock(tmp_path / "build"):
+        pass
+
+
+def test_killing_a_process_releases_its_lock(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib\nfrom pipeline.store import build_lock\n"
+        "with build_lock(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    with holder.stdin, holder.stdout:
+        assert holder.stdout.readline() == "held\n"
+        assert is_locked(tmp_path)
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    assert not is_locked(tmp_path)
