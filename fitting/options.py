@@ -11,7 +11,8 @@ class FitOptions:
     landmark_noise: float = 0.01
     """Standard deviation of one landmark coordinate, as a fraction of the outer-eye distance."""
     expression_smoothness: float = 16.0
-    """Weight of the squared first difference over time of the expression, per frame at 30 frames per second."""
+    """How slowly faces move: one over the mean squared change of an expression coefficient from one frame to the
+    next at 30 frames per second. 0 fits every frame by itself."""
     keyframes: int = 64
     """Frames from which the identity is found; the more spread in pose, the better."""
     identity_iterations: int = 8
@@ -22,3 +23,12 @@ class FitOptions:
     """Geman-McClure weights, annealed; off means plain least squares."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the tensors live. The code is the same."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.landmark_noise < 1.0:
+            raise ValueError(f"landmark_noise={self.landmark_noise} is no fraction between 0 and 1")
+        if not self.expression_smoothness >= 0.0:
+            raise ValueError(f"expression_smoothness={self.expression_smoothness} is negative")
+        for name in ("keyframes", "identity_iterations", "frame_iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is below 1")

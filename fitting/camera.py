@@ -1,0 +1,143 @@
+"""The scaled-orthographic camera: projection, derivative, update, and the closed-form start.
+
+`picture = scale * (R @ head)[:2] + translation`. Head frame: x to the subject's left, y up, z out of the
+face. Camera frame: x right, y down, z forward. A frontal face has `R = diag(1, -1, -1)`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from fitting.rotation import matrix_from_quaternion, quaternion_from_matrix, turned
+
+PARAMETERS = 6
+"""log scale, three turns about the camera's axes, two translations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaledOrthographic:
+    """One camera per frame.
+
+    Attributes:
+        scale: Picture units per millimetre.
+        quaternion: Unit quaternions (w, x, y, z) from the head frame to the camera frame.
+        translation: Where the head frame's origin falls, picture units.
+    """
+
+    scale: Float[Tensor, "*batch"]
+    quaternion: Float[Tensor, "*batch 4"]
+    translation: Float[Tensor, "*batch 2"]
+
+    def rotation(self) -> Float[Tensor, "*batch 3 3"]:
+        """Rotation matrices from the head frame to the camera frame."""
+        return matrix_from_quaternion(self.quaternion)
+
+    def updated(self, step: Float[Tensor, "*batch 6"]) -> "ScaledOrthographic":
+        """Moved by a step in (log scale, turn about the camera's axes in radians, translation)."""
+        # (1 + x/2) / (1 - x/2) is exp(x) to second order, positive for |x| < 2, and exactly rounded.
+        half = 0.5 * step[..., 0].clamp(-1.0, 1.0)
+        return ScaledOrthographic(
+            scale=self.scale * (1 + half) / (1 - half),
+            quaternion=turned(self.quaternion, step[..., 1:4]),
+            translation=self.translation + step[..., 4:6],
+        )
+
+    def where(self, chosen: Bool[Tensor, "*batch"], other: "ScaledOrthographic") -> "ScaledOrthographic":
+        """This camera where `chosen`, `other` elsewhere."""
+        return ScaledOrthographic(
+            scale=torch.where(chosen, self.scale, other.scale),
+            quaternion=torch.where(chosen[..., None], self.quaternion, other.quaternion),
+            translation=torch.where(chosen[..., None], self.translation, other.translation),
+        )
+
+    def at(self, index: Tensor | slice) -> "ScaledOrthographic":
+        """The cameras at an index or slice of the first axis."""
+        return ScaledOrthographic(
+            scale=self.scale[index], quaternion=self.quaternion[index], translation=self.translation[index]
+        )
+
+
+def turned_points(
+    camera: ScaledOrthographic, head: Float[Tensor, "frames 3 points"]
+) -> Float[Tensor, "frames 3 points"]:
+    """Points in camera axes, times the scale: rows are picture x, picture y (before translation), and depth."""
+    return torch.bmm(camera.scale[:, None, None] * camera.rotation(), head)
+
+
+def project(camera: ScaledOrthographic, head: Float[Tensor, "frames 3 points"]) -> Float[Tensor, "frames 2 points"]:
+    """Picture coordinates of points of the head frame (mm)."""
+    return turned_points(camera, head)[:, :2] + camera.translation[:, :, None]
+
+
+def camera_jacobian(scaled: Float[Tensor, "frames 3 points"]) -> Float[Tensor, "frames 2 points 6"]:
+    """Derivative of the projection by a step of `ScaledOrthographic.updated`, from `turned_points`."""
+    x, y, z = scaled.unbind(1)
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    along_x = torch.stack([x, zero, z, -y, one, zero], dim=-1)
+    along_y = torch.stack([y, -z, zero, x, zero, one], dim=-1)
+    return torch.stack([along_x, along_y], dim=1)
+
+
+def closed_form_camera(
+    picture: Float[Tensor, "frames 2 points"],
+    weight: Float[Tensor, "frames points"],
+    head: Float[Tensor, "frames 3 points"],
+) -> tuple[ScaledOrthographic, Bool[Tensor, " frames"]]:
+    """The camera that maps known head points to the picture: weighted affine fit, then the nearest scaled rotation.
+
+    The affine camera is the "gold standard" algorithm 7.2 of Hartley and Zisserman for a known shape; the nearest
+    pair of orthogonal rows of equal length is the polar factor of the 2x3 matrix (Higham 1986), in closed form.
+    Works in float64 whatever comes in.
+
+    Returns:
+        The cameras, and whether each could be found (enough points, not all in one place).
+    """
+    points = torch.cat([head, picture, torch.ones_like(head[:, :1])], dim=1).double()
+    w = weight.double()
+    moments = torch.bmm(points * w[:, None], points.mT)
+    total = moments[:, 5, 5].clamp_min(1e-12)
+    mean = moments[:, :5, 5] / total[:, None]
+    centred = moments[:, :5, :5] / total[:, None, None] - mean[:, :, None] * mean[:, None, :]
+    spread = centred[:, 0, 0] + centred[:, 1, 1] + centred[:, 2, 2]
+    # The small ridge decides where the points leave a direction open (all in one plane, or too few).
+    ridge = (1e-4 * spread + 1e-9)[:, None, None] * torch.eye(3, dtype=torch.float64, device=picture.device)
+    affine = torch.linalg.solve(centred[:, :3, :3] + ridge, centred[:, :3, 3:5]).mT
+    gram = torch.bmm(affine, affine.mT)
+    a, b, c = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
+    delta = (a * c - b * b).clamp_min(0).sqrt()
+    length = (a + c + 2 * delta).sqrt()
+    found = (delta > 1e-3 * (a + c)) & (length > 0) & torch.isfinite(length) & ((w > 0).sum(-1) >= 4)
+    safe = torch.where(found, delta * length, torch.ones_like(delta))
+    inverse_root = torch.stack([c + delta, -b, -b, a + delta], dim=-1).unflatten(-1, (2, 2)) / safe[:, None, None]
+    rows = torch.bmm(inverse_root, affine)
+    frontal = torch.tensor([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64, device=picture.device)
+    rows = torch.where(found[:, None, None], rows, frontal)
+    rotation = torch.cat([rows, torch.linalg.cross(rows[:, :1], rows[:, 1:])], dim=1)
+    scale = torch.where(found, 0.5 * length, torch.ones_like(length))
+    turned_mean = rows[:, :, 0] * mean[:, None, 0] + rows[:, :, 1] * mean[:, None, 1] + rows[:, :, 2] * mean[:, None, 2]
+    translation = mean[:, 3:5] - scale[:, None] * turned_mean
+    camera = ScaledOrthographic(
+        scale=scale.to(picture.dtype),
+        quaternion=quaternion_from_matrix(rotation).to(picture.dtype),
+        translation=translation.to(picture.dtype),
+    )
+    return camera, found
+
+
+def yaw_pitch_roll_deg(rotation_wxyz: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 3"]:
+    """Head angles in degrees from quaternions head frame -> camera frame; all 0 for a frontal face.
+
+    Yaw (turn to the subject's left positive) and pitch (looking up positive) say where the face points; roll
+    (clockwise in the picture positive) is the turn about that direction. Yaw and roll lie in [-180, 180].
+    """
+    w, x, y, z = np.moveaxis(np.asarray(rotation_wxyz, dtype=np.float64), -1, 0)
+    # The third column of the rotation is where the face points; flipping camera y and z gives upright head axes.
+    ahead_x, ahead_y, ahead_z = 2 * (x * z + w * y), -2 * (y * z - w * x), -(1 - 2 * (x * x + y * y))
+    side_y, up_y = -2 * (x * y + w * z), -(1 - 2 * (x * x + z * z))
+    yaw = np.arctan2(ahead_x, ahead_z)
+    pitch = np.arcsin(np.clip(ahead_y, -1.0, 1.0))
+    roll = np.arctan2(-side_y, up_y)
+    return np.degrees(np.stack([yaw, pitch, roll], axis=-1)).astype(np.asarray(rotation_wxyz).dtype)

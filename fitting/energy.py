@@ -1,0 +1,136 @@
+"""The landmark term: residuals, robust weights, and the blocks of its Gauss-Newton normal equations per frame.
+
+Everything is in units of one landmark standard deviation: pixels are divided by it before they come here, so the
+energy is `1/2 sum_l w_l rho(|r_l|^2)` and the priors are `1/2 |coefficients|^2`. All products are batched over
+frames with shapes that do not depend on the batch, and no batched operand is a vector: see `times_shared`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fitting.camera import ScaledOrthographic, camera_jacobian, turned_points
+from fitting.landmark_basis import LandmarkBasis
+
+ROBUST_SCALES = (10.0, 6.0, 3.6, 3.0)
+"""Width of the Geman-McClure function per iteration, in standard deviations; the last one stays."""
+
+
+def robust_scale(iteration: int, *, robust: bool) -> float:
+    """The width in force at an iteration; infinite where the weights are off."""
+    return ROBUST_SCALES[min(iteration, len(ROBUST_SCALES) - 1)] if robust else float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """Landmarks of frames, in units of one landmark standard deviation.
+
+    Attributes:
+        points: Picture coordinates, centred per frame.
+        weight: Confidence in [0, 1]; 0 for missing points.
+    """
+
+    points: Float[Tensor, "frames 2 points"]
+    weight: Float[Tensor, "frames points"]
+
+    def at(self, index: Tensor | slice) -> "Observations":
+        """The observations at an index or slice of the frame axis."""
+        return Observations(points=self.points[index], weight=self.weight[index])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameBlocks:
+    """Gauss-Newton blocks of the landmark term per frame: `hessian step = gradient` (the gradient points downhill).
+
+    Attributes:
+        camera_camera: Block of the camera's 6 parameters.
+        camera_expression: Block between camera and expression.
+        expression_expression: Block of the expression.
+        camera_gradient: Downhill gradient for the camera.
+        expression_gradient: Downhill gradient for the expression.
+        weight: Confidence times robust weight of each landmark.
+        scaled_rotation: First two rows of the rotation, times the scale.
+        weighted_residual: Residuals times the root of the weight, x of all points, then y.
+        weighted_camera: Camera Jacobian times the root of the weight, same rows.
+        weighted_expression: Expression Jacobian times the root of the weight, same rows.
+    """
+
+    camera_camera: Float[Tensor, "frames 6 6"]
+    camera_expression: Float[Tensor, "frames 6 n_expression"]
+    expression_expression: Float[Tensor, "frames n_expression n_expression"]
+    camera_gradient: Float[Tensor, "frames 6"]
+    expression_gradient: Float[Tensor, "frames n_expression"]
+    weight: Float[Tensor, "frames points"]
+    scaled_rotation: Float[Tensor, "frames 2 3"]
+    weighted_residual: Float[Tensor, "frames rows 1"]
+    weighted_camera: Float[Tensor, "frames rows 6"]
+    weighted_expression: Float[Tensor, "frames rows n_expression"]
+
+
+def robust_weight(squared: Float[Tensor, "*batch"], scale: float) -> Float[Tensor, "*batch"]:
+    """Geman-McClure weight `(c^2 / (c^2 + r^2))^2` of a squared residual."""
+    if scale == float("inf"):
+        return torch.ones_like(squared)
+    root = scale**2 / (scale**2 + squared)
+    return root * root
+
+
+def landmark_energy(
+    observed: Observations, camera: ScaledOrthographic, head: Float[Tensor, "frames 3 points"], scale: float
+) -> Float[Tensor, " frames"]:
+    """`1/2 sum_l w_l c^2 r_l^2 / (c^2 + r_l^2)` per frame; plain squares where the scale is infinite."""
+    x, y = residuals(observed, turned_points(camera, head), camera).unbind(1)
+    squared = x * x + y * y
+    if scale != float("inf"):
+        squared = scale**2 * squared / (scale**2 + squared)
+    return 0.5 * (observed.weight * squared).sum(-1)
+
+
+def residuals(
+    observed: Observations, scaled: Float[Tensor, "frames 3 points"], camera: ScaledOrthographic
+) -> Float[Tensor, "frames 2 points"]:
+    """Observed minus projected landmarks, from `turned_points`."""
+    return observed.points - scaled[:, :2] - camera.translation[:, :, None]
+
+
+def model_jacobian(
+    scaled_rotation: Float[Tensor, "frames 2 3"], basis: Float[Tensor, "3 points n"]
+) -> Float[Tensor, "frames 2 points n"]:
+    """Derivative of the projection by the coefficients of a basis of displacements."""
+    flat = basis.flatten(1).expand(len(scaled_rotation), -1, -1)
+    return torch.bmm(scaled_rotation, flat).unflatten(-1, basis.shape[1:])
+
+
+def frame_blocks(
+    observed: Observations,
+    camera: ScaledOrthographic,
+    head: Float[Tensor, "frames 3 points"],
+    basis: LandmarkBasis,
+    scale: float,
+) -> FrameBlocks:
+    """Linearise the landmark term at the given cameras and head points, with robust weights frozen there."""
+    scaled = turned_points(camera, head)
+    residual = residuals(observed, scaled, camera)
+    x, y = residual.unbind(1)
+    weight = observed.weight * robust_weight(x * x + y * y, scale)
+    root = weight.sqrt()[:, None, :, None]
+    scaled_rotation = camera.scale[:, None, None] * camera.rotation()[:, :2]
+    # Residual and camera share one product each with themselves and with the expression: gradients come for free.
+    narrow = torch.cat([camera_jacobian(scaled), residual[..., None]], dim=-1).mul_(root).flatten(1, 2)
+    wide = model_jacobian(scaled_rotation, basis.expression).mul_(root).flatten(1, 2)
+    narrow_narrow = torch.bmm(narrow.mT, narrow)
+    narrow_wide = torch.bmm(narrow.mT, wide)
+    return FrameBlocks(
+        camera_camera=narrow_narrow[:, :6, :6],
+        camera_expression=narrow_wide[:, :6],
+        expression_expression=torch.bmm(wide.mT, wide),
+        camera_gradient=narrow_narrow[:, :6, 6],
+        expression_gradient=narrow_wide[:, 6],
+        weight=weight,
+        scaled_rotation=scaled_rotation,
+        weighted_residual=narrow[..., 6:],
+        weighted_camera=narrow[..., :6],
+        weighted_expression=wide,
+    )

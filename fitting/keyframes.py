@@ -1,0 +1,48 @@
+"""Which frames the identity is found from: well seen, spread over pose and time, not too close together."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int64
+
+POSE_SPREAD_DEG = 12.0
+"""Turns of this size count as much as an even spacing in time."""
+CLOSEST_S = 0.1
+"""Key frames lie at least this far apart: expressions of neighbours are nearly the same, and counting them twice
+would make the fit too sure of its identity."""
+
+
+def choose_keyframes(
+    pts_s: Float[np.ndarray, " frames"],
+    angles_deg: Float[np.ndarray, "frames 2"],
+    usable: Bool[np.ndarray, " frames"],
+    count: int,
+) -> Int64[np.ndarray, " chosen"]:
+    """Pick up to `count` frames by farthest-point sampling over (time, yaw, pitch).
+
+    Args:
+        pts_s: Presentation times.
+        angles_deg: Yaw and pitch.
+        usable: Frames that may be picked.
+        count: Largest number of frames.
+
+    Returns:
+        Frame numbers, increasing; at least one, if any frame is usable.
+    """
+    candidates = np.flatnonzero(usable)
+    if len(candidates) == 0:
+        return candidates.astype(np.int64)
+    times = pts_s[candidates]
+    span = max(float(times[-1] - times[0]), 1e-9)
+    # Time counts as much as 1 where frames are spread evenly.
+    features = np.column_stack([times * (count / span), angles_deg[candidates] / POSE_SPREAD_DEG])
+    allowed = np.ones(len(candidates), dtype=bool)
+    distance = np.full(len(candidates), np.inf)
+    chosen: list[int] = []
+    pick = len(candidates) // 2
+    while len(chosen) < count:
+        chosen.append(pick)
+        allowed &= np.abs(times - times[pick]) >= CLOSEST_S
+        distance = np.minimum(distance, ((features - features[pick]) ** 2).sum(-1))
+        if not allowed.any():
+            break
+        pick = int(np.argmax(np.where(allowed, distance, -1.0)))
+    return candidates[np.sort(chosen)].astype(np.int64)

@@ -1,0 +1,81 @@
+"""The face model at the landmarks of one scheme, as tensors: all that the solver ever sees of a mesh."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fitting.face_model import OUTER_EYE_POINTS, FaceModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarkBasis:
+    """A linear model of landmarks in millimetres, head frame; coordinate-major, so that rows of a product are x, y, z.
+
+    Attributes:
+        mean: Landmarks of the mean face.
+        identity: Displacement per standard deviation of each identity component.
+        expression: Displacement per standard deviation of each expression component.
+        outer_eye_mm: Distance of the outer eye corners of the mean face.
+    """
+
+    mean: Float[Tensor, "3 points"]
+    identity: Float[Tensor, "3 points n_identity"]
+    expression: Float[Tensor, "3 points n_expression"]
+    outer_eye_mm: float
+
+    def points(self, selection: slice) -> "LandmarkBasis":
+        """The same model at some of its points."""
+        return LandmarkBasis(
+            mean=self.mean[:, selection].contiguous(),
+            identity=self.identity[:, selection].contiguous(),
+            expression=self.expression[:, selection].contiguous(),
+            outer_eye_mm=self.outer_eye_mm,
+        )
+
+    def identities(self, identity: Float[Tensor, "tracks n_identity"]) -> Float[Tensor, "tracks 3 points"]:
+        """Landmarks of identities with the mean expression."""
+        return self.mean + times_shared(identity, self.identity.flatten(0, 1).mT).unflatten(-1, self.mean.shape)
+
+    def expressions(self, expression: Float[Tensor, "frames n_expression"]) -> Float[Tensor, "frames 3 points"]:
+        """Displacements of the landmarks by expressions."""
+        return times_shared(expression, self.expression.flatten(0, 1).mT).unflatten(-1, self.mean.shape)
+
+
+def landmark_basis(model: FaceModel, scheme: str, *, device: str) -> LandmarkBasis:
+    """The landmarks of `scheme` on `model`, float32, on `device`.
+
+    Raises:
+        ValueError: The model has no embedding for `scheme`.
+    """
+    embedding = model.embedding(scheme)
+    weights = embedding.weights.astype(np.float64)
+
+    def at_landmarks(field: np.ndarray) -> np.ndarray:
+        # (..., vertices, 3) -> (..., points, 3): the barycentric mean of three vertices.
+        return np.einsum("...pkc,pk->...pc", field[..., embedding.vertex_ids, :].astype(np.float64), weights)
+
+    mean = at_landmarks(model.mean_mm)
+    left, right = OUTER_EYE_POINTS
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)
+
+    return LandmarkBasis(
+        mean=tensor(mean.T),
+        identity=tensor(at_landmarks(model.identity_basis_mm).transpose(2, 1, 0)),
+        expression=tensor(at_landmarks(model.expression_basis_mm).transpose(2, 1, 0)),
+        outer_eye_mm=float(np.linalg.norm(mean[left] - mean[right])),
+    )
+
+
+def times_shared(rows: Float[Tensor, "batch n"], matrix: Float[Tensor, "n m"]) -> Float[Tensor, "batch m"]:
+    """Each row times one matrix, with bits that do not depend on the other rows.
+
+    A plain product of a batch of rows picks its kernel, and so its order of summation, by the size of the batch.
+    A batched product does not, as long as no operand is a vector; hence the second, empty row.
+    """
+    padded = torch.stack([rows, torch.zeros_like(rows)], dim=1)
+    return torch.bmm(padded, matrix.expand(len(rows), -1, -1))[:, 0]

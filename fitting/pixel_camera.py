@@ -1,0 +1,54 @@
+"""Cameras back in pixels, as numpy arrays; frames that no landmark speaks for are filled in from their neighbours."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from fitting.camera import ScaledOrthographic
+from fitting.face_model import OUTER_EYE_POINTS
+from fitting.preparation import PreparedTrack
+from fitting.rotation import canonical, matrix_from_quaternion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelCamera:
+    """One scaled-orthographic camera per frame of a track: `px = scale * (R @ head)[:2] + translation`."""
+
+    scale_px_per_mm: Float64[np.ndarray, " frames"]
+    rotation_wxyz: Float64[np.ndarray, "frames 4"]
+    translation_px: Float64[np.ndarray, "frames 2"]
+
+    def project(self, head_mm: Float32[np.ndarray, "frames points 3"]) -> Float64[np.ndarray, "frames points 2"]:
+        """Picture coordinates of points of the head frame."""
+        import torch
+
+        rows = matrix_from_quaternion(torch.from_numpy(self.rotation_wxyz)).numpy()[:, :2]
+        turned = np.einsum("fij,fpj->fpi", rows, head_mm.astype(np.float64))
+        return np.asarray(self.scale_px_per_mm[:, None, None] * turned + self.translation_px[:, None])
+
+    def outer_eye_px(self, head_mm: Float32[np.ndarray, "frames points 3"]) -> Float64[np.ndarray, " frames"]:
+        """Outer-eye distance as it would be seen from the front."""
+        left, right = OUTER_EYE_POINTS
+        distance = np.linalg.norm(head_mm[:, left].astype(np.float64) - head_mm[:, right], axis=-1)
+        return np.asarray(self.scale_px_per_mm * distance)
+
+
+def pixel_camera(camera: ScaledOrthographic, track: PreparedTrack) -> PixelCamera:
+    """Undo the centring and scaling of `prepare`; cameras of unusable frames are interpolated over time."""
+    log_scale = np.log(camera.scale.double().cpu().numpy() * track.sigma_px)
+    quaternion = canonical(camera.quaternion.double()).cpu().numpy()
+    translation = camera.translation.double().cpu().numpy() * track.sigma_px + track.centre_px
+    for row in range(1, len(quaternion)):
+        # Of the two quaternions of a rotation, the one nearer to the last frame's, so that a mean lies between them.
+        if quaternion[row] @ quaternion[row - 1] < 0:
+            quaternion[row] = -quaternion[row]
+    values = np.column_stack([log_scale, quaternion, translation])
+    missing = ~track.usable
+    if missing.any():
+        known = np.flatnonzero(track.usable)
+        for column in range(values.shape[1]):
+            values[missing, column] = np.interp(track.pts_s[missing], track.pts_s[known], values[known, column])
+    rotation = values[:, 1:5] / np.linalg.norm(values[:, 1:5], axis=1, keepdims=True)
+    rotation = np.where(rotation[:, :1] < 0, -rotation, rotation)
+    return PixelCamera(scale_px_per_mm=np.exp(values[:, 0]), rotation_wxyz=rotation, translation_px=values[:, 5:])

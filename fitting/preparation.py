@@ -1,0 +1,144 @@
+"""From landmark sequences to what the solver works on: clean weights, one unit for all tracks, first cameras."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int64
+from torch import Tensor
+
+from fitting.camera import ScaledOrthographic, closed_form_camera, turned_points, yaw_pitch_roll_deg
+from fitting.energy import Observations, residuals, robust_weight
+from fitting.keyframes import choose_keyframes
+from fitting.landmark_basis import LandmarkBasis
+from fitting.options import FitOptions
+from fitting.tracks import LandmarkSequence
+
+MIN_POINTS = 6
+"""A frame with fewer landmarks says too little about a camera with 6 parameters; the prior carries it."""
+_CAMERA_NOISE = 0.1
+"""Width of the robust weights of the first cameras, as a fraction of the outer-eye distance: the fit is still rough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedTrack:
+    """One track in units of one landmark standard deviation, each frame centred on its landmarks.
+
+    Attributes:
+        points: Landmarks to fit; 0 where missing.
+        weight: Confidence; 0 where missing, and on whole frames with too few landmarks.
+        centre_px: What was taken off each frame.
+        sigma_px: One landmark standard deviation.
+        spacing_s: Time since the frame before, first 0.
+        pts_s: Presentation times.
+        usable: Frames with enough landmarks.
+        keyframes: Frames for the identity stage.
+    """
+
+    points: Float32[np.ndarray, "frames points 2"]
+    weight: Float32[np.ndarray, "frames points"]
+    centre_px: Float64[np.ndarray, "frames 2"]
+    sigma_px: float
+    spacing_s: Float64[np.ndarray, " frames"]
+    pts_s: Float64[np.ndarray, " frames"]
+    usable: Bool[np.ndarray, " frames"]
+    keyframes: Int64[np.ndarray, " keyframes"]
+
+
+def check_sequences(sequences: Sequence[LandmarkSequence], points: int) -> None:
+    """Check what only a mistake of the caller can cause.
+
+    Raises:
+        ValueError: Schemes differ, or shapes do not agree with each other or the scheme.
+    """
+    for number, sequence in enumerate(sequences):
+        if sequence.scheme != sequences[0].scheme:
+            raise ValueError(
+                f"sequences[{number}] has scheme={sequence.scheme!r}, but sequences[0] {sequences[0].scheme!r}; "
+                "one call fits one scheme"
+            )
+        frames = len(sequence.pts_s)
+        wanted = {"observed_px": (frames, points, 2), "smoothed_px": (frames, points, 2), "weight": (frames, points)}
+        for name, shape in wanted.items():
+            seen = getattr(sequence, name).shape
+            if seen != shape:
+                raise ValueError(f"sequences[{number}].{name} has shape {seen}, expected {shape}")
+
+
+def prepare(sequence: LandmarkSequence, basis: LandmarkBasis, options: FitOptions) -> PreparedTrack | None:
+    """Clean one track, find its unit and its key frames; None where there is nothing to fit.
+
+    Nothing here depends on other tracks. Landmarks that are not finite count as missing.
+    """
+    pts_s = sequence.pts_s.astype(np.float64)
+    if len(pts_s) == 0 or not np.isfinite(pts_s).all() or (np.diff(pts_s) < 0).any():
+        return None
+    points = sequence.smoothed_px.astype(np.float64)
+    weight = np.clip(np.nan_to_num(sequence.weight.astype(np.float64), nan=0.0), 0.0, 1.0)
+    weight *= np.isfinite(points).all(axis=-1)
+    usable = (weight > 0).sum(axis=1) >= MIN_POINTS
+    weight *= usable[:, None]
+    points = np.where(weight[..., None] > 0, points, 0.0)
+    total = np.maximum(weight.sum(axis=1), 1e-12)
+    centre = (points * weight[..., None]).sum(axis=1) / total[:, None]
+    points = np.where(weight[..., None] > 0, points - centre[:, None], 0.0)
+    observed = _observations(points, weight, basis)
+    head = basis.mean.double().expand(len(points), -1, -1)
+    camera, found = first_cameras(observed, head, basis)
+    usable &= found.cpu().numpy()
+    if not usable.any():
+        return None
+    outer_eye_px = float(np.median(camera.scale.cpu().numpy()[usable])) * basis.outer_eye_mm
+    sigma_px = options.landmark_noise * outer_eye_px
+    scaled = points / sigma_px
+    if not (sigma_px > 0 and np.isfinite(scaled).all() and np.abs(scaled).max() < 1e18):
+        return None
+    weight *= usable[:, None]
+    angles = yaw_pitch_roll_deg(camera.quaternion.cpu().numpy())[:, :2].astype(np.float64)
+    trusted = _well_explained(observed, camera, head, usable)
+    return PreparedTrack(
+        points=scaled.astype(np.float32),
+        weight=weight.astype(np.float32),
+        centre_px=centre,
+        sigma_px=sigma_px,
+        spacing_s=np.diff(pts_s, prepend=pts_s[0]),
+        pts_s=pts_s,
+        usable=usable,
+        keyframes=choose_keyframes(pts_s, angles, trusted, options.keyframes),
+    )
+
+
+def _observations(
+    points: Float64[np.ndarray, "frames points 2"], weight: Float64[np.ndarray, "frames points"], basis: LandmarkBasis
+) -> Observations:
+    device = basis.mean.device
+    picture = torch.tensor(np.ascontiguousarray(points.transpose(0, 2, 1)), device=device)
+    return Observations(points=picture, weight=torch.tensor(weight, device=device))
+
+
+def first_cameras(
+    observed: Observations, head: Float[Tensor, "frames 3 points"], basis: LandmarkBasis
+) -> tuple[ScaledOrthographic, Bool[Tensor, " frames"]]:
+    """Cameras of known heads (mm), robust to single bad landmarks; and where there are any. Units as observed."""
+    camera, found = closed_form_camera(observed.points, observed.weight, head)
+    x, y = residuals(observed, turned_points(camera, head), camera).unbind(1)
+    unit = (camera.scale * basis.outer_eye_mm)[:, None]
+    robust = observed.weight * robust_weight((x * x + y * y) / (unit * unit), _CAMERA_NOISE)
+    better, still = closed_form_camera(observed.points, robust, head)
+    return better.where(still, camera), found
+
+
+def _well_explained(
+    observed: Observations,
+    camera: ScaledOrthographic,
+    head: Float[Tensor, "frames 3 points"],
+    usable: Bool[np.ndarray, " frames"],
+) -> Bool[np.ndarray, " frames"]:
+    # Frames that the mean face explains far worse than the track's median, or with few landmarks, may be no face.
+    x, y = residuals(observed, turned_points(camera, head), camera).unbind(1)
+    total = observed.weight.sum(-1).clamp_min(1e-12)
+    error = ((observed.weight * (x * x + y * y).sqrt()).sum(-1) / (total * camera.scale)).cpu().numpy()
+    confidence = total.cpu().numpy()
+    good = usable & (error <= 2.0 * np.median(error[usable])) & (confidence >= 0.5 * np.median(confidence[usable]))
+    return good if good.any() else usable

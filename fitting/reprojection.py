@@ -1,0 +1,35 @@
+"""How far the fitted face lies from the landmarks as observed."""
+
+import numpy as np
+from jaxtyping import Float64
+
+from fitting.face_model import INNER_POINTS
+from fitting.tracks import LandmarkSequence
+
+INNER = INNER_POINTS
+"""Points over which `reprojection_error` is taken."""
+HELD_OUT = slice(INNER_POINTS.start, INNER_POINTS.stop, 2)
+"""Points over which `holdout_error` is taken: the odd ones of the inner 51; the even ones are fitted."""
+
+
+def reprojection_errors(
+    fitted_px: Float64[np.ndarray, "frames points 2"],
+    sequence: LandmarkSequence,
+    outer_eye_px: Float64[np.ndarray, " frames"],
+    points: slice,
+) -> Float64[np.ndarray, " frames"]:
+    """Per frame, the median over points of the distance to the observed landmark over the outer-eye distance.
+
+    Only points with weight count; in a frame where none has any, all that were observed at all (a bridged frame's
+    are interpolated); where there is nothing to compare with, the error is infinite.
+    """
+    observed = sequence.observed_px[:, points].astype(np.float64)
+    known = np.isfinite(observed).all(axis=-1)
+    weighted = known & (sequence.weight[:, points] > 0)
+    counted = np.where(weighted.any(axis=1, keepdims=True), weighted, known)
+    distance = np.linalg.norm(np.where(known[..., None], observed, 0.0) - fitted_px[:, points], axis=-1)
+    errors = np.full(len(distance), np.inf)
+    filled = np.where(counted, distance, np.nan)
+    some = counted.any(axis=1)
+    errors[some] = np.nanmedian(filled[some], axis=1) / outer_eye_px[some]
+    return errors

@@ -1,0 +1,229 @@
+"""The landmark fit: one call for tracks of many videos, any lengths; a track's result does not depend on its company.
+
+Two stages (see `identity_stage` and `frame_stage`), run a second time on half the points for the hold-out error.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+
+from fitting.energy import Observations
+from fitting.face_model import FaceModel
+from fitting.frame_stage import fit_frames, smooth_prior
+from fitting.identity_stage import fit_identities
+from fitting.landmark_basis import LandmarkBasis, landmark_basis
+from fitting.options import FitOptions
+from fitting.pixel_camera import PixelCamera, pixel_camera
+from fitting.preparation import PreparedTrack, check_sequences, first_cameras, prepare
+from fitting.ragged import TimeMajor
+from fitting.reprojection import HELD_OUT, INNER, reprojection_errors
+from fitting.tracks import FittedTrack, LandmarkSequence
+
+NO_FACE_ERROR = 0.5
+"""A fit whose median error is above half the outer-eye distance is no fit of a face: `diverged`."""
+FRAMES_PER_GROUP = 1 << 15
+"""Tracks are fitted together until they have this many frames."""
+_SMALLEST_BUCKET = 8
+
+
+def fit_tracks(
+    sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOptions
+) -> list[FittedTrack]:
+    """Fit every track: one identity, and per frame an expression and a scaled-orthographic camera.
+
+    A track's result is the same, bit for bit, alone or among any others. Bad landmarks never raise: a track that
+    cannot be fitted comes back as `diverged`.
+
+    Args:
+        sequences: Tracks of one landmark scheme.
+        model: Face model with an embedding for that scheme.
+        options: Choices of the fit.
+
+    Returns:
+        One fitted track per sequence, in the same order.
+
+    Raises:
+        ValueError: The model lacks the scheme, schemes are mixed, or shapes do not agree.
+    """
+    if not sequences:
+        return []
+    basis = landmark_basis(model, sequences[0].scheme, device=options.device)
+    check_sequences(sequences, basis.mean.shape[1])
+    prepared = [prepare(sequence, basis, options) for sequence in sequences]
+    results = [_diverged(sequence, basis) for sequence in sequences]
+    even = slice(0, None, 2)
+    for group in _groups(prepared):
+        tracks = [track for _, track in group]
+        fits = _fit(tracks, basis, basis, options, slice(None))
+        halves = _fit(tracks, basis.points(even), basis, options, even)
+        for (number, track), fit, half in zip(group, fits, halves, strict=True):
+            if fit.valid:
+                results[number] = _result(sequences[number], track, fit, half) or results[number]
+    return results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TrackFit:
+    """One track's raw result, in pixels."""
+
+    valid: bool
+    converged: bool
+    iterations: int
+    identity: Float32[np.ndarray, " n_identity"]
+    expression: Float32[np.ndarray, "frames n_expression"]
+    expression_sigma: Float32[np.ndarray, "frames n_expression"]
+    camera: PixelCamera
+    head_mm: Float32[np.ndarray, "frames points 3"]
+
+
+def _groups(prepared: Sequence[PreparedTrack | None]) -> Iterator[list[tuple[int, PreparedTrack]]]:
+    group: list[tuple[int, PreparedTrack]] = []
+    frames = 0
+    for number, track in enumerate(prepared):
+        if track is None:
+            continue
+        if group and frames + len(track.pts_s) > FRAMES_PER_GROUP:
+            yield group
+            group, frames = [], 0
+        group.append((number, track))
+        frames += len(track.pts_s)
+    if group:
+        yield group
+
+
+def _fit(
+    tracks: Sequence[PreparedTrack],
+    seen: LandmarkBasis,
+    full: LandmarkBasis,
+    options: FitOptions,
+    points: slice,
+) -> list[_TrackFit]:
+    """Both stages on some of the points (`seen` is `full` at `points`); the result is about all of them."""
+    device = options.device
+    identity, first_stage = _identities(tracks, seen, options, points)
+    layout = TimeMajor([len(track.pts_s) for track in tracks], device=device)
+    observed = _observations(
+        layout.pack([track.points for track in tracks])[:, points],
+        layout.pack([track.weight for track in tracks])[:, points],
+        device,
+    )
+    identity_points = seen.identities(identity)
+    camera, found = first_cameras(observed, identity_points[layout.track], seen)
+    observed = Observations(points=observed.points, weight=observed.weight * found[:, None])
+    spacing = torch.tensor(layout.pack([track.spacing_s for track in tracks]), device=device)
+    prior = smooth_prior(spacing, layout, expression_smoothness=options.expression_smoothness)
+    fit = fit_frames(
+        observed, camera, identity_points, seen, prior, layout,
+        iterations=options.frame_iterations, robust=options.robust,
+    )  # fmt: skip
+    head = full.identities(identity)[layout.track] + full.expressions(fit.expression)
+    results = []
+    for number, track in enumerate(tracks):
+        rows = layout.positions(number)
+        results.append(
+            _TrackFit(
+                valid=bool(fit.valid[number]) and bool(found[rows].any()),
+                converged=bool(fit.converged[number]) and first_stage[number][0],
+                iterations=int(fit.iterations[number]) + first_stage[number][1],
+                identity=identity[number].cpu().numpy(),
+                expression=fit.expression[rows].cpu().numpy(),
+                expression_sigma=fit.expression_sigma[rows].cpu().numpy(),
+                camera=pixel_camera(fit.camera.at(torch.as_tensor(rows, device=device)), track),
+                head_mm=np.ascontiguousarray(head[rows].mT.cpu().numpy()),
+            )
+        )
+    return results
+
+
+def _identities(
+    tracks: Sequence[PreparedTrack], seen: LandmarkBasis, options: FitOptions, points: slice
+) -> tuple[Float[torch.Tensor, "tracks n_identity"], list[tuple[bool, int]]]:
+    """First stage: identity of each track, and whether it converged after how many iterations."""
+    identity = torch.zeros(len(tracks), seen.identity.shape[-1], device=options.device)
+    outcome = [(False, 0)] * len(tracks)
+    buckets: dict[int, list[int]] = {}
+    for number, track in enumerate(tracks):
+        # Filled up to a power of two that depends on this track alone.
+        size = max(_SMALLEST_BUCKET, 1 << (len(track.keyframes) - 1).bit_length())
+        buckets.setdefault(size, []).append(number)
+    for size, members in buckets.items():
+        shape = (len(members), size, tracks[0].points.shape[1])
+        picture, weight = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
+        for row, number in enumerate(members):
+            track = tracks[number]
+            picture[row, : len(track.keyframes)] = track.points[track.keyframes]
+            weight[row, : len(track.keyframes)] = track.weight[track.keyframes]
+        observed = _observations(picture.reshape(-1, *shape[2:], 2)[:, points], weight.reshape(-1, shape[2])[:, points],
+                                 options.device)
+        camera, found = first_cameras(observed, seen.mean.expand(len(observed.points), -1, -1), seen)
+        fit = fit_identities(
+            Observations(points=observed.points, weight=observed.weight * found[:, None]), camera, seen,
+            tracks=len(members), iterations=options.identity_iterations, robust=options.robust,
+        )  # fmt: skip
+        identity[members] = fit.identity
+        for row, number in enumerate(members):
+            outcome[number] = (bool(fit.converged[row]), int(fit.iterations[row]))
+    return identity, outcome
+
+
+def _observations(
+    points: Float32[np.ndarray, "frames points 2"], weight: Float32[np.ndarray, "frames points"], device: str
+) -> Observations:
+    picture = torch.tensor(np.ascontiguousarray(points.transpose(0, 2, 1)), device=device)
+    return Observations(points=picture, weight=torch.tensor(np.ascontiguousarray(weight), device=device))
+
+
+def _result(
+    sequence: LandmarkSequence, track: PreparedTrack, fit: _TrackFit, half: _TrackFit
+) -> FittedTrack | None:
+    fitted = fit.camera.project(fit.head_mm)
+    errors = reprojection_errors(fitted, sequence, fit.camera.outer_eye_px(fit.head_mm), INNER)
+    held_out = float("inf")
+    if half.valid:
+        half_errors = reprojection_errors(
+            half.camera.project(half.head_mm), sequence, half.camera.outer_eye_px(half.head_mm), HELD_OUT
+        )
+        held_out = float(np.median(half_errors))
+    result = FittedTrack(
+        status="converged" if fit.converged else "iteration_limit",
+        iterations=fit.iterations,
+        identity=fit.identity,
+        expression=fit.expression,
+        expression_sigma=fit.expression_sigma,
+        scale_px_per_mm=fit.camera.scale_px_per_mm.astype(np.float32),
+        rotation_wxyz=fit.camera.rotation_wxyz.astype(np.float32),
+        translation_px=fit.camera.translation_px.astype(np.float32),
+        fitted_px=fitted.astype(np.float32),
+        reprojection_error=errors.astype(np.float32),
+        holdout_error=held_out,
+    )
+    plain = (result.identity, result.expression, result.expression_sigma, result.scale_px_per_mm,
+             result.rotation_wxyz, result.translation_px, result.fitted_px)
+    if not all(np.isfinite(array).all() for array in plain) or np.isnan(errors).any() or np.isnan(held_out):
+        return None
+    return result if np.median(errors[track.usable]) <= NO_FACE_ERROR else None
+
+
+def _diverged(sequence: LandmarkSequence, basis: LandmarkBasis) -> FittedTrack:
+    frames, points = sequence.weight.shape
+    n_expression = basis.expression.shape[-1]
+
+    def zeros(*shape: int) -> Float32[np.ndarray, "..."]:
+        return np.zeros(shape, dtype=np.float32)
+
+    return FittedTrack(
+        status="diverged",
+        iterations=0,
+        identity=zeros(basis.identity.shape[-1]),
+        expression=zeros(frames, n_expression),
+        expression_sigma=zeros(frames, n_expression),
+        scale_px_per_mm=zeros(frames),
+        rotation_wxyz=zeros(frames, 4),
+        translation_px=zeros(frames, 2),
+        fitted_px=zeros(frames, points, 2),
+        reprojection_error=np.full(frames, np.inf, dtype=np.float32),
+        holdout_error=float("inf"),
+    )
