@@ -1,0 +1,144 @@
+"""Crops of faces registered to one template: the input of DeepExp3D, at training and at prediction.
+
+The template is the paper's 224x224 network input (Koujan et al., FG 2020), its 68 points read off the published
+figure to about 2 px. It is a tight crop: the chin is on the bottom edge.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from pipeline.faces.regions import mapped
+
+CROP_SIZE_PX = 224
+INNER_POINTS = slice(17, 68)
+"""The points that register a face: brows, nose, eyes, lips. The jaw slides over the face as the head turns."""
+
+# fmt: off
+TEMPLATE68_PX: Float32[np.ndarray, "68 2"] = np.array(
+    [
+        # jaw
+        (1.9, 82.1), (5.3, 117.5), (9.5, 141.0), (14.3, 162.0), (19.8, 178.1), (32.0, 194.1), (54.4, 210.5),
+        (79.2, 222.9), (113.9, 224.0), (141.3, 223.1), (170.1, 210.5), (193.6, 194.1), (206.6, 177.8),
+        (212.4, 162.5), (217.1, 140.4), (221.6, 113.4), (224.0, 81.6),
+        # brows
+        (30.1, 37.1), (42.0, 25.6), (57.1, 16.9), (75.0, 16.1), (90.3, 26.4), (127.8, 27.3), (142.6, 20.4),
+        (160.6, 15.5), (176.2, 21.8), (188.6, 34.2),
+        # nose
+        (112.0, 41.7), (112.0, 58.0), (112.0, 72.4), (112.0, 87.9), (89.0, 114.9), (100.9, 117.2), (112.3, 114.9),
+        (122.6, 116.9), (132.6, 116.0),
+        # eyes
+        (43.1, 54.3), (57.1, 43.4), (69.7, 43.1), (84.8, 52.3), (73.2, 57.1), (58.9, 57.4), (139.2, 52.3),
+        (151.9, 43.7), (167.5, 45.7), (180.7, 54.3), (167.2, 57.7), (152.4, 56.0),
+        # outer lips
+        (71.8, 158.8), (82.4, 143.9), (100.6, 136.4), (112.8, 139.3), (123.9, 136.1), (141.6, 144.4),
+        (155.6, 160.0), (139.7, 168.0), (125.7, 166.9), (113.6, 169.7), (100.9, 169.4), (85.8, 164.3),
+        # inner lips
+        (78.2, 158.2), (99.8, 150.5), (112.8, 149.7), (124.4, 150.2), (149.8, 158.5), (124.4, 154.5),
+        (112.8, 152.4), (99.6, 154.5),
+    ],
+    dtype=np.float32,
+)
+"""Where the 68 points lie in the crop, pixels."""
+# fmt: on
+TEMPLATE68_PX.setflags(write=False)
+
+_MOST_SAMPLES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CropQuality:
+    """What a registered crop tells about the picture.
+
+    Attributes:
+        sharpness: Variance of the Laplacian of the luma (0 to 1), times 1000.
+        brightness: Mean luma, 0 to 1.
+    """
+
+    sharpness: float
+    brightness: float
+
+
+def similarity(
+    source: Float32[np.ndarray, "points 2"], target: Float32[np.ndarray, "points 2"]
+) -> Float32[np.ndarray, "2 3"]:
+    """The rotation, scale and shift that bring `source` nearest to `target`, least squares; never a reflection.
+
+    Umeyama, "Least-Squares Estimation of Transformation Parameters Between Two Point Patterns", IEEE TPAMI 1991,
+    equations 40-42; in the plane the singular value decomposition reduces to one angle.
+
+    Raises:
+        ValueError: There are fewer than two points, or all points of `source` coincide.
+    """
+    if len(source) < 2:
+        raise ValueError(f"a similarity needs at least 2 points, not {len(source)}")
+    a, b = source.astype(np.float64), target.astype(np.float64)
+    middle_a, middle_b = a.mean(axis=0), b.mean(axis=0)
+    a, b = a - middle_a, b - middle_b
+    spread = float((a**2).sum())
+    if not spread > 0:
+        raise ValueError("all points of source coincide")
+    along = float((a * b).sum()) / spread
+    across = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / spread
+    turn = np.array([[along, -across], [across, along]])
+    return np.concatenate([turn, (middle_b - turn @ middle_a)[:, None]], axis=1).astype(np.float32)
+
+
+def register(
+    rgb: UInt8[np.ndarray, "height width 3"], landmarks_px: Float32[np.ndarray, "points 2"]
+) -> tuple[UInt8[np.ndarray, "224 224 3"], Float32[np.ndarray, "2 3"]]:
+    """The face, moved, turned and scaled onto the template by its inner 51 landmarks.
+
+    Args:
+        rgb: The displayed picture.
+        landmarks_px: Landmarks of any scheme; the first 68 are in iBUG order.
+
+    Returns:
+        The crop, black outside the picture, and `crop_from_frame`: the similarity from pixels of the picture to
+        pixels of the crop. Where the face is larger than the crop, every crop pixel is the mean of a grid of samples
+        at least as fine as the picture's pixels, so that nothing aliases.
+
+    Raises:
+        ValueError: There are fewer than 68 landmarks, or they coincide.
+    """
+    if len(landmarks_px) < len(TEMPLATE68_PX):
+        raise ValueError(f"landmarks_px has {len(landmarks_px)} points; a crop is registered by 68")
+    crop_from_frame = similarity(landmarks_px[INNER_POINTS], TEMPLATE68_PX[INNER_POINTS])
+    shrink = 1 / float(np.hypot(*crop_from_frame[:, 0]))
+    samples = min(max(1, math.ceil(shrink - 0.05)), _MOST_SAMPLES)
+    fine = crop_from_frame * np.float32(samples)
+    fine[:, 2] += np.float32((samples - 1) / 2)
+    size = CROP_SIZE_PX * samples
+    crop = cv2.warpAffine(rgb, fine, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    if samples > 1:
+        crop = cv2.resize(crop, (CROP_SIZE_PX, CROP_SIZE_PX), interpolation=cv2.INTER_AREA)
+    return np.asarray(crop, dtype=np.uint8), crop_from_frame
+
+
+def to_crop(
+    points_px: Float32[np.ndarray, "points 2"], crop_from_frame: Float32[np.ndarray, "2 3"]
+) -> Float32[np.ndarray, "points 2"]:
+    """Points of the picture in pixels of the crop."""
+    return mapped(points_px, crop_from_frame)
+
+
+def quality(crop: UInt8[np.ndarray, "224 224 3"]) -> CropQuality:
+    """Sharpness and brightness of a registered crop."""
+    luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32) / np.float32(255)
+    edges = cv2.Laplacian(luma, cv2.CV_32F)
+    return CropQuality(sharpness=1000 * float(edges.var()), brightness=float(luma.mean()))
+
+
+def encoded(crop: UInt8[np.ndarray, "224 224 3"], *, jpeg_quality: int) -> bytes:
+    """The crop as a JPEG file.
+
+    Raises:
+        ValueError: The quality is not between 1 and 100.
+    """
+    if not 1 <= jpeg_quality <= 100:
+        raise ValueError(f"jpeg_quality={jpeg_quality} is not between 1 and 100")
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+    return data.tobytes()

@@ -1,0 +1,150 @@
+"""Cubic smoothing splines over time, with a smoothing parameter that the noise decides.
+
+The spline g through values y_i at times t_i minimises `sum_i w_i (y_i - g(t_i))^2 + lam * integral g''(t)^2 dt`
+(Reinsch, "Smoothing by Spline Functions", Numerische Mathematik 1967). With the second derivatives gamma at the inner
+knots as unknowns this is the banded system `(R + lam Q' W^-1 Q) gamma = Q' y`, `g = y - lam W^-1 Q gamma` (Green and
+Silverman, "Nonparametric Regression and Generalized Linear Models", 1994, section 2.3), solved for all coordinates at
+once. Any straight line stays itself; the ends are natural (no curvature).
+
+One smoothing parameter for a whole track would either leave the jitter or flatten blinks, which last four to ten
+frames. So it is chosen for each point by generalised cross-validation (Craven and Wahba, "Smoothing Noisy Data with
+Spline Functions", 1978; Green and Silverman, section 3.2): a lid that moves keeps its speed, a still chin is smoothed.
+"""
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from scipy.interpolate import CubicSpline
+from scipy.linalg import cho_solve_banded, cholesky_banded
+
+_SHORTEST = 5
+"""Shorter tracks are returned as they are: there is nothing to tell noise from motion."""
+_SMOOTHNESS = np.logspace(-2.0, 5.0, 29)
+"""Candidates for lam, in (median frame intervals)^3; the period passed at half is 2 pi lam^(1/4) intervals."""
+_CAUTION = 1.2
+"""Factor on the degrees of freedom; jitter is correlated from frame to frame, and plain cross-validation trusts it."""
+_POINTS_AT_ONCE = 32
+
+
+def smoothed(
+    points: Float32[np.ndarray, "frames points 2"],
+    pts_s: Float64[np.ndarray, " frames"],
+    weight: Float32[np.ndarray, " frames"],
+) -> Float32[np.ndarray, "frames points 2"]:
+    """Points over time after the smoothing spline.
+
+    Args:
+        points: Positions, any unit.
+        pts_s: Times, strictly increasing; the steps may differ.
+        weight: Confidence of each frame. Frames of weight 0 do not count; the spline fills them.
+
+    Raises:
+        ValueError: The times do not increase, or a weight is negative or not finite.
+    """
+    if len(pts_s) > 1 and not (np.diff(pts_s) > 0).all():
+        raise ValueError("pts_s must increase strictly")
+    if not (np.isfinite(weight).all() and (weight >= 0).all()):
+        raise ValueError("weight must be finite and not negative")
+    known = weight > 0
+    if known.sum() < _SHORTEST:
+        return points.copy()
+    time = pts_s / np.median(np.diff(pts_s))
+    spline = _Spline(time[known], weight[known].astype(np.float64))
+    result = np.empty_like(points)
+    for first in range(0, points.shape[1], _POINTS_AT_ONCE):
+        some = slice(first, first + _POINTS_AT_ONCE)
+        values = spline.fit(points[known][:, some].astype(np.float64))
+        result[:, some] = CubicSpline(time[known], values, bc_type="natural")(time)
+    return result
+
+
+class _Spline:
+    """The banded matrices of one set of knots, and the effective degrees of freedom of each candidate lam."""
+
+    def __init__(self, time: Float64[np.ndarray, " knots"], weight: Float64[np.ndarray, " knots"]) -> None:
+        step = np.diff(time)
+        self._variance = 1.0 / weight
+        # Q (knots x inner): three entries per column; R (inner x inner): tridiagonal.
+        self._q = np.stack([1 / step[:-1], -1 / step[:-1] - 1 / step[1:], 1 / step[1:]])
+        inner = len(time) - 2
+        self._r = np.zeros((3, inner))
+        self._r[2] = (step[:-1] + step[1:]) / 3
+        self._r[1, 1:] = step[1:-1] / 6
+        # Q' W^-1 Q, in the upper form that scipy's banded solvers take: [2] diagonal, [1] and [0] above it.
+        q, v = self._q, self._variance
+        self._s = np.zeros((3, inner))
+        self._s[2] = q[0] ** 2 * v[:-2] + q[1] ** 2 * v[1:-1] + q[2] ** 2 * v[2:]
+        self._s[1, 1:] = q[1, :-1] * q[0, 1:] * v[1:-2] + q[2, :-1] * q[1, 1:] * v[2:-1]
+        self._s[0, 2:] = q[2, :-2] * q[0, 2:] * v[2:-2]
+        self._freedom = self._degrees_of_freedom()
+
+    def fit(self, values: Float64[np.ndarray, "knots points 2"]) -> Float64[np.ndarray, "knots points 2"]:
+        """Fitted values at the knots, each point with the lam of its lowest cross-validation score."""
+        knots, points, _ = values.shape
+        flat = values.reshape(knots, -1)
+        bend = self._q_transposed(flat)
+        best = np.full(points, np.inf)
+        fitted = values.copy()
+        for lam, freedom in zip(_SMOOTHNESS, self._freedom, strict=True):
+            if knots - _CAUTION * freedom <= 0:
+                continue
+            factor = cholesky_banded(self._r + lam * self._s)
+            correction = lam * self._variance[:, None] * self._q_times(cho_solve_banded((factor, False), bend))
+            squares = (correction**2 / self._variance[:, None]).reshape(knots, points, 2).sum(axis=(0, 2))
+            score = squares / (knots - _CAUTION * freedom) ** 2
+            better = score < best
+            best[better] = score[better]
+            fitted[:, better] = values[:, better] - correction.reshape(values.shape)[:, better]
+        return fitted
+
+    def _q_transposed(self, values: Float64[np.ndarray, "knots n"]) -> Float64[np.ndarray, "inner n"]:
+        q = self._q[:, :, None]
+        return np.asarray(q[0] * values[:-2] + q[1] * values[1:-1] + q[2] * values[2:])
+
+    def _q_times(self, values: Float64[np.ndarray, "inner n"]) -> Float64[np.ndarray, "knots n"]:
+        q = self._q[:, :, None]
+        result = np.zeros((len(values) + 2, values.shape[1]))
+        result[:-2] += q[0] * values
+        result[1:-1] += q[1] * values
+        result[2:] += q[2] * values
+        return result
+
+    def _degrees_of_freedom(self) -> Float64[np.ndarray, " candidates"]:
+        """Trace of the influence matrix for each lam: knots - lam tr(B^-1 Q' W^-1 Q), B = R + lam Q' W^-1 Q.
+
+        Only the five central diagonals of B^-1 are needed; they follow from the factors B = L D L' backwards
+        (Hutchinson and de Hoog, "Smoothing Noisy Data with Spline Functions", Numerische Mathematik 1985). All
+        candidates are done at once.
+        """
+        inner = self._r.shape[1]
+        lam = _SMOOTHNESS
+        diagonal, first, second = (
+            self._r[band][:, None] + lam * self._s[band][:, None] for band in (2, 1, 0)
+        )
+        d = np.zeros((inner + 2, len(lam)))
+        l1, l2 = np.zeros_like(d), np.zeros_like(d)  # L[i + 1, i] and L[i + 2, i]
+        for i in range(inner):
+            d[i] = diagonal[i]
+            if i >= 1:
+                d[i] -= d[i - 1] * l1[i - 1] ** 2
+            if i >= 2:
+                d[i] -= d[i - 2] * l2[i - 2] ** 2
+            if i + 1 < inner:
+                l1[i] = first[i + 1]
+                if i >= 1:
+                    l1[i] -= l2[i - 1] * d[i - 1] * l1[i - 1]
+                l1[i] /= d[i]
+            if i + 2 < inner:
+                l2[i] = second[i + 2] / d[i]
+        trace = np.zeros_like(lam)
+        near = np.zeros((3, len(lam)))  # B^-1 at (i + 1, i + 1), (i + 1, i + 2), (i + 2, i + 2)
+        for i in reversed(range(inner)):
+            one = -l1[i] * near[0] - l2[i] * near[1]
+            two = -l1[i] * near[1] - l2[i] * near[2]
+            own = 1 / d[i] - l1[i] * one - l2[i] * two
+            trace += own * self._s[2, i]
+            if i + 1 < inner:
+                trace += 2 * one * self._s[1, i + 1]
+            if i + 2 < inner:
+                trace += 2 * two * self._s[0, i + 2]
+            near = np.stack([own, one, near[0]])
+        return np.asarray(inner + 2 - lam * trace)
