@@ -4,6 +4,7 @@ Run it with `facevid train expression --prototypes --out models/expression`.
 """
 
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -74,7 +75,7 @@ def train_expression(
     """Train a classifier and write its folder: weights, configuration, metrics, model card.
 
     Args:
-        out: Folder of the model.
+        out: Folder of the model, which must not exist yet.
         model_path: Face model file whose coefficients are classified; None is FaceVid-CC0.
         prototypes: Train on synthetic coefficients around FACS prototypes.
         labels: Train on this file instead, see `training.labels.read_labels`.
@@ -86,11 +87,13 @@ def train_expression(
         The metrics of the cross-validation, in which every sample is scored by a classifier that did not see it.
 
     Raises:
-        ValueError: Not exactly one of `prototypes` and `labels`, a wrong labels file, too few samples of a
-            class, or images without `deepexp3d`.
+        ValueError: `out` exists, not exactly one of `prototypes` and `labels`, a wrong labels file, too few
+            samples of a class, or images without `deepexp3d`.
     """
     if prototypes == (labels is not None):
         raise ValueError("give either prototypes (--prototypes) or labels (--labels CSV), not both and not neither")
+    if out.exists():
+        raise ValueError(f"out={str(out)!r} exists already; choose another folder, or remove it")
     face_model = load_face_model(model_path or DEFAULT_MODEL_PATH)
     began_s = time.monotonic()
     if labels is None:
@@ -123,10 +126,7 @@ def train_expression(
             samples.coefficients, samples.labels, samples.groups, penalty=options.penalty, seed=options.seed
         ),
     )
-    save_classifier(classifier, out)
-    text = json.dumps(metrics | {"options": asdict(options)}, indent=2)
-    (out / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
-    (out / CARD_FILE).write_text(expression_card(classifier.config, metrics, options), encoding="utf-8")
+    _write(out, classifier, metrics, options)
     report(
         f"expression: accuracy {metrics['accuracy_fold_mean']:.3f} +- {metrics['accuracy_fold_sd']:.3f} over "
         f"{options.folds} folds, macro F1 {metrics['macro_f1']:.3f}, calibration error "
@@ -141,6 +141,21 @@ def train_expression(
         images_without_face=samples.missed,
         metrics=metrics,
     )
+
+
+def _write(
+    out: Path, classifier: ExpressionClassifier, metrics: dict[str, Any], options: ExpressionOptions
+) -> None:
+    # The folder appears whole or not at all.
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=out.parent) as scratch:
+        partial = Path(scratch) / out.name
+        partial.mkdir()
+        save_classifier(classifier, partial)
+        text = json.dumps(metrics | {"options": asdict(options)}, indent=2)
+        (partial / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
+        (partial / CARD_FILE).write_text(expression_card(classifier.config, metrics, options), encoding="utf-8")
+        partial.rename(out)
 
 
 def _from_prototypes(face_model: FaceModel, options: ExpressionOptions) -> _Samples:

@@ -23,6 +23,7 @@ from sklearn.svm import SVC
 
 from training.expression_options import CLASSES
 
+FORMAT = "facevid-expression"
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "classifier.skops"
 CONFIG_FILE = "config.json"
@@ -46,7 +47,6 @@ class ExpressionConfig:
         face_model: Name of the face model whose coefficients it reads.
         face_model_sha256: Hash of that face model's file; coefficients of another model mean other faces.
         trained_on: `prototypes` where no person's face was behind the labels.
-        format_version: Version of the files.
     """
 
     classes: tuple[str, ...]
@@ -54,7 +54,6 @@ class ExpressionConfig:
     face_model: str
     face_model_sha256: str
     trained_on: TrainedOn
-    format_version: int = FORMAT_VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,13 +127,13 @@ def fit_estimator(
 
 
 def save_classifier(classifier: ExpressionClassifier, folder: Path) -> None:
-    """Write the classifier as a skops archive, which holds no code, and its configuration as JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the classifier into a folder, as a skops archive, which holds no code, and a configuration as JSON."""
     estimator = classifier.estimator
     # The splits were only needed to fit; saved, they would be most of the file.
     estimator.set_params(cv=_CALIBRATION_FOLDS)
     skops.io.dump(estimator, folder / WEIGHTS_FILE)
-    (folder / CONFIG_FILE).write_text(json.dumps(asdict(classifier.config), indent=2) + "\n", encoding="utf-8")
+    about = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(classifier.config)}
+    (folder / CONFIG_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def load_expression(folder: Path) -> ExpressionClassifier:
@@ -142,20 +141,26 @@ def load_expression(folder: Path) -> ExpressionClassifier:
 
     Raises:
         FileNotFoundError: The folder holds no classifier.
-        ValueError: The files are not ours, of another version, or hold types that we do not write.
+        ValueError: The files are not ours, of another version, altered, or hold types that we do not write.
     """
     config_path = folder / CONFIG_FILE
     if not config_path.is_file():
         raise FileNotFoundError(f"{folder} holds no expression classifier: {CONFIG_FILE} is missing")
     try:
         raw = json.loads(config_path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{config_path} is not JSON: {error}") from error
+    if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
+        raise ValueError(f"{config_path} does not describe an expression classifier")
+    if (seen := raw.pop("format_version", None)) != FORMAT_VERSION:
+        raise ValueError(f"{config_path} has format_version {seen!r}; this program reads {FORMAT_VERSION}")
+    try:
         config = ExpressionConfig(**{**raw, "classes": tuple(raw["classes"])})
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{config_path} does not describe an expression classifier: {error}") from error
-    if config.format_version != FORMAT_VERSION:
-        seen = config.format_version
-        raise ValueError(f"{config_path} has format_version {seen}; this program reads {FORMAT_VERSION}")
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{config_path} is incomplete or altered: {error}") from error
     weights = folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise FileNotFoundError(f"{folder} holds no expression classifier: {WEIGHTS_FILE} is missing")
     unknown = sorted(set(skops.io.get_untrusted_types(file=weights)) - _TRUSTED)
     if unknown:
         raise ValueError(f"{weights} holds types that an expression classifier does not have: {', '.join(unknown)}")

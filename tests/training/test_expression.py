@@ -1,7 +1,6 @@
 """The classifier learns, says how well on samples it did not see, survives its files, and names what it cannot use."""
 
 import json
-import pickle
 import zipfile
 from pathlib import Path
 
@@ -180,12 +179,31 @@ def test_a_foreign_type_in_the_weights_is_refused_before_it_is_built(face_model:
         load_expression(model)
 
 
-def test_a_folder_that_is_no_classifier_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "does not describe an expression classifier"),
+        ('{"format": "facevid-deepexp3d", "format_version": 1}', "does not describe an expression classifier"),
+        ('{"format": "facevid-expression", "format_version": 2}', "has format_version 2; this program reads 1"),
+        ('{"format": "facevid-expression", "format_version": 1}', "is incomplete or altered: 'classes'"),
+    ],
+)
+def test_a_folder_that_is_no_classifier_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
         load_expression(tmp_path)
-    (tmp_path / "config.json").write_bytes(pickle.dumps({"classes": CLASSES}, protocol=0))
-    with pytest.raises(ValueError, match="does not describe an expression classifier"):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
         load_expression(tmp_path)
+
+
+def test_a_model_is_never_overwritten(face_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="exists already; choose another folder"):
+        train_expression(
+            tmp_path, model_path=face_model, prototypes=True, labels=None, deepexp3d=None, options=FAST,
+            report=lambda _: None,
+        )
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_temperature_is_found_on_samples_that_the_machines_did_not_see() -> None:

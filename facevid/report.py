@@ -1,0 +1,205 @@
+"""One HTML page about a dataset: funnel, failures, strips of frames with landmarks and mesh, curves, trained models.
+
+The page is one file without scripts; pictures are inside it. Every word in it that comes from a video's source
+is escaped.
+"""
+
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from facevid import storage
+from facevid.dataset import Dataset, TrackArrays, open_dataset
+from facevid.report_curves import error_svg, expression_svg
+from facevid.report_facts import Fact, failure_rows, headline, video_facts
+from facevid.report_models import model_section
+from facevid.report_pictures import TILE_PX, Tile, tiles
+from fitting.face_model import FaceModel, load_face_model
+from pipeline.faces.errors import VideoError
+from pipeline.faces.video import open_video
+
+MAX_VIDEOS = 40
+"""Videos shown in one page; a page of more is too large to open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """Pictures of one track.
+
+    Attributes:
+        track: Index of the track in the video.
+        tiles: Frames in order of time; empty where there are none.
+        missing: Why there are none.
+    """
+
+    track: int
+    tiles: tuple[Tile, ...]
+    missing: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoSection:
+    """One video in the report.
+
+    Attributes:
+        video_id: The manifest's id.
+        title: The source's title, or nothing.
+        facts: What is known of it.
+        tracks: Rows of the tracks table.
+        strips: Pictures.
+        expression_svg: Curves of the expression, or nothing.
+        error_svg: Curve of the error, or nothing.
+    """
+
+    video_id: str
+    title: str
+    facts: tuple[Fact, ...]
+    tracks: tuple[Mapping[str, Any], ...]
+    strips: tuple[Strip, ...]
+    expression_svg: Markup
+    error_svg: Markup
+
+
+def write_report(
+    dataset_dir: Path,
+    out_html: Path,
+    *,
+    store: Path | None,
+    models: Sequence[Path] = (),
+    strips_per_video: int = 2,
+    report: Callable[[str], None],
+) -> Path:
+    """Write the page.
+
+    Args:
+        dataset_dir: Folder of the dataset.
+        out_html: The page; replaced if it is there.
+        store: Where the build kept its videos; None is `store` inside the dataset's folder. Pictures of videos that
+            are not there any more are left out, and the page says so.
+        models: Folders of trained models to show.
+        strips_per_video: Tracks of a video that get a strip of frames, the longest first.
+        report: Receives progress lines.
+
+    Returns:
+        `out_html`.
+
+    Raises:
+        DatasetError: The folder holds no dataset, or a damaged one.
+        ValueError: `strips_per_video` is negative.
+    """
+    if strips_per_video < 0:
+        raise ValueError(f"strips_per_video={strips_per_video} is negative")
+    dataset = open_dataset(dataset_dir)
+    model = _face_model(dataset)
+    rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    tracks = dataset.table("tracks").to_pylist()
+    for row in sorted(tracks, key=lambda track: (track["video_id"], track["track"])):
+        rows[row["video_id"]].append(row)
+    shown = sorted(rows)[:MAX_VIDEOS]
+    arrays = _arrays(dataset, frozenset(shown))
+    videos = []
+    for number, video_id in enumerate(shown, start=1):
+        report(f"report: video {number} of {len(shown)}, {video_id}")
+        path = _video_file(rows[video_id][0], store or dataset_dir / "store")
+        videos.append(_video(rows[video_id], arrays[video_id], model, path, strips_per_video))
+    environment = Environment(
+        loader=PackageLoader("facevid"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+    )
+    page = environment.get_template("report.html").render(
+        name=dataset_dir.resolve().name,
+        about=dataset.description,
+        headline=headline(dataset, tracks),
+        failures=failure_rows(dataset.table("failures").to_pylist()),
+        videos=videos,
+        left_out=len(rows) - len(shown),
+        models=[_with_markup(folder) for folder in models],
+        tile_px=TILE_PX,
+    )
+    storage.write_bytes(out_html, page.encode())
+    report(f"report: {out_html}, {len(page) / 1e6:.1f} MB")
+    return out_html
+
+
+def _face_model(dataset: Dataset) -> FaceModel:
+    with tempfile.TemporaryDirectory() as folder:  # the dataset may lie in a bucket
+        local = Path(folder) / "face_model.npz"
+        local.write_bytes(storage.read_bytes(dataset.face_model_path))
+        return load_face_model(local)
+
+
+def _arrays(dataset: Dataset, shown: frozenset[str]) -> dict[str, list[TrackArrays]]:
+    found: dict[str, list[TrackArrays]] = defaultdict(list)
+    for track in dataset.tracks(kept_only=False):
+        if track.video_id in shown:
+            found[track.video_id].append(track)
+    return {video_id: sorted(tracks, key=lambda track: track.track) for video_id, tracks in found.items()} | {
+        video_id: [] for video_id in shown - found.keys()
+    }
+
+
+def _video(
+    rows: Sequence[Mapping[str, Any]],
+    arrays: Sequence[TrackArrays],
+    model: FaceModel,
+    path: Path | None,
+    strips_per_video: int,
+) -> VideoSection:
+    longest = sorted(arrays, key=lambda track: (-len(track.frame), track.track))[:strips_per_video]
+    return VideoSection(
+        video_id=rows[0]["video_id"],
+        title=rows[0]["title"] or "",
+        facts=video_facts(rows),
+        tracks=tuple(rows),
+        strips=tuple(_strip(track, model, path) for track in sorted(longest, key=lambda track: track.track)),
+        # Our own drawings, in which no word comes from outside.
+        expression_svg=Markup(expression_svg(arrays, model) if arrays else ""),  # noqa: S704
+        error_svg=Markup(error_svg(arrays) if arrays else ""),  # noqa: S704
+    )
+
+
+def _strip(track: TrackArrays, model: FaceModel, path: Path | None) -> Strip:
+    if path is None:
+        return Strip(track=track.track, tiles=(), missing="the video is no longer in the store.")
+    try:
+        with open_video(path) as video:
+            return Strip(track=track.track, tiles=tiles(_numbered(video), track, model), missing="no frame of it.")
+    except VideoError as error:
+        return Strip(track=track.track, tiles=(), missing=f"the video cannot be decoded any more: {error}")
+
+
+def _numbered(video: Any) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
+    for frame in video:
+        yield frame.index, frame.rgb
+
+
+def _video_file(row: Mapping[str, Any], store: Path) -> Path | None:
+    """The video of a track: in the store, or the local file that the manifest named, if it is still the same."""
+    sha256 = str(row["source_sha256"])
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        return None
+    stored = store / "videos" / sha256[:2] / sha256
+    if stored.is_file():
+        return stored
+    if row["fetched_at"] is None and (local := Path(row["url"])).is_file() and storage.sha256(local) == sha256:
+        return local
+    return None
+
+
+def _with_markup(folder: Path) -> dict[str, Any]:
+    section = model_section(folder)
+    return {
+        "name": section.name,
+        "notes": section.notes,
+        "facts": section.facts,
+        "curves": [{"title": curve.title, "svg": Markup(curve.svg)} for curve in section.curves],  # noqa: S704
+        "confusion": section.confusion,
+    }

@@ -1,0 +1,115 @@
+"""The words and numbers of the report: headline, failures by code, and what is known of each video."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from facevid.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A label with a value.
+
+    Attributes:
+        label: What it is.
+        value: What it says, with its unit.
+        wide: Whether it needs a line of its own.
+    """
+
+    label: str
+    value: str
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureRow:
+    """Failures of one stage with one code.
+
+    Attributes:
+        stage: Where.
+        code: Why.
+        items: How many.
+        video_id: One of them.
+        message: Its message.
+    """
+
+    stage: str
+    code: str
+    items: int
+    video_id: str
+    message: str
+
+
+def headline(dataset: Dataset, tracks: Sequence[Mapping[str, Any]]) -> tuple[Fact, ...]:
+    """The numbers to see first."""
+    steps = {step.step: step for step in dataset.description.funnel}
+    kept = [track for track in tracks if track["kept"]]
+    cards = []
+    if "manifest" in steps:
+        cards.append(Fact("videos in the manifest", _count(steps["manifest"].entered)))
+    cards += [
+        Fact("videos with a kept face track", _count(len({track["video_id"] for track in kept}))),
+        Fact("face tracks kept", f"{_count(len(kept))} of {_count(len(tracks))}"),
+    ]
+    if "frames" in steps:
+        cards.append(Fact("frames kept", _count(steps["frames"].ok)))
+    cards.append(Fact("minutes of face", f"{sum(track['end_s'] - track['start_s'] for track in kept) / 60:.1f}"))
+    if kept:
+        cards += [
+            Fact("median re-projection error", _percent(np.median([track["reprojection_error"] for track in kept]))),
+            Fact("median hold-out error", _percent(np.median([track["holdout_error"] for track in kept]))),
+        ]
+    return tuple(cards)
+
+
+def failure_rows(failures: Sequence[Mapping[str, Any]]) -> tuple[FailureRow, ...]:
+    """Failures by stage and code, the most frequent first, each with an example."""
+    counts = Counter((row["stage"], row["code"]) for row in failures)
+    example = {(row["stage"], row["code"]): row for row in reversed(failures)}
+    return tuple(
+        FailureRow(
+            stage=stage,
+            code=code,
+            items=items,
+            video_id=example[stage, code]["video_id"],
+            message=example[stage, code]["message"],
+        )
+        for (stage, code), items in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    )
+
+
+def video_facts(tracks: Sequence[Mapping[str, Any]]) -> tuple[Fact, ...]:
+    """Where a video came from and what it is, from any of its tracks."""
+    row = tracks[0]
+    facts = [Fact("source", row["url"], wide=True)]
+    facts += [
+        Fact(label, row[key])
+        for label, key in (
+            ("licence", "licence"),
+            ("uploader", "uploader"),
+            ("attribution", "attribution"),
+            ("fetched", "fetched_at"),
+            ("subject", "subject_id"),
+        )
+        if row[key]
+    ]
+    facts += [
+        Fact("split", row["split"]),
+        Fact("size", f"{row['width_px']} x {row['height_px']} px"),
+        Fact("rate", f"{row['fps']:.2f} frames/s"),
+        Fact("codec", row["codec"]),
+        Fact("sha256", row["source_sha256"][:16]),
+    ]
+    return tuple(facts)
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
+
+
+def _percent(share: Any) -> str:
+    return f"{100 * float(share):.2f} %"

@@ -1,0 +1,101 @@
+"""Draws what was found into a picture: landmarks, the re-projected mesh, a caption.
+
+Pictures are RGB; none is changed in place.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from fitting.face_model import FaceModel
+from fitting.render import project_head, render_mesh
+
+# Runs of the iBUG 68 points that are joined by a line, and whether the run is closed.
+_LINES = (
+    (range(17), False), (range(17, 22), False), (range(22, 27), False), (range(27, 31), False), (range(31, 36), False),
+    (range(36, 42), True), (range(42, 48), True), (range(48, 60), True), (range(60, 68), True),
+)
+_LINE_COLOUR = (90, 220, 255)
+_POINT_COLOUR = (255, 255, 255)
+_MESH_COLOUR = (150.0, 200.0, 235.0)
+_SUBPIXEL_BITS = 4
+_FAR_PX = 30_000.0
+
+
+def draw_landmarks(
+    rgb: UInt8[np.ndarray, "height width 3"], points_px: Float[np.ndarray, "points 2"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The landmarks as dots; the first 68 are joined to brows, eyes, nose, lips and jaw.
+
+    Args:
+        rgb: The picture.
+        points_px: Landmarks of any scheme, in this picture's pixels.
+    """
+    out = rgb.copy()
+    # OpenCV counts in 32-bit integers; what lies far outside is out of sight in any case.
+    near = np.clip(points_px, -_FAR_PX, _FAR_PX)
+    fixed = np.rint(near * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    width = max(1, round(min(rgb.shape[:2]) / 400))
+    for run, closed in _LINES:
+        cv2.polylines(out, [fixed[list(run)]], closed, _LINE_COLOUR, width, cv2.LINE_AA, _SUBPIXEL_BITS)
+    radius = max(1, round(min(rgb.shape[:2]) / 300)) << _SUBPIXEL_BITS
+    for x, y in fixed:
+        cv2.circle(out, (int(x), int(y)), radius, _POINT_COLOUR, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return out
+
+
+def draw_mesh(
+    rgb: UInt8[np.ndarray, "height width 3"],
+    model: FaceModel,
+    *,
+    identity: Float32[np.ndarray, " n_identity"],
+    expression: Float32[np.ndarray, " n_expression"],
+    scale_px_per_mm: float,
+    rotation: Float[np.ndarray, "3 3"],
+    translation_px: Float[np.ndarray, " 2"],
+    opacity: float = 0.8,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The face's mesh, shaded, over the picture.
+
+    Args:
+        rgb: The picture.
+        model: The face model.
+        identity: Identity coefficients, standard deviations.
+        expression: Expression coefficients, standard deviations.
+        scale_px_per_mm: Camera scale, in this picture's pixels.
+        rotation: Head frame to camera frame.
+        translation_px: Where the head frame's origin falls in this picture.
+        opacity: 1 hides the face beneath.
+    """
+    vertices = project_head(model.vertices_mm(identity, expression), scale_px_per_mm, rotation, translation_px)
+    # Only the part of the picture that the mesh covers is painted, so that large pictures cost no more.
+    height, width = rgb.shape[:2]
+    low = np.clip(np.floor(vertices[:, :2].min(axis=0)), 0, (width, height)).astype(int)
+    high = np.clip(np.ceil(vertices[:, :2].max(axis=0)) + 1, 0, (width, height)).astype(int)
+    out = rgb.copy()
+    if (high > low).all():
+        window = (slice(low[1], high[1]), slice(low[0], high[0]))
+        inside = vertices - np.array([low[0], low[1], 0], dtype=np.float32)
+        out[window] = render_mesh(inside, model.triangles, image=rgb[window], colour=_MESH_COLOUR, opacity=opacity)
+    return out
+
+
+def draw_caption(
+    rgb: UInt8[np.ndarray, "height width 3"], lines: Sequence[str]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Lines of plain ASCII text in the top left corner, on a dark band."""
+    out = rgb.copy()
+    size = max(0.4, min(rgb.shape[:2]) / 700)
+    step = round(26 * size)
+    band = out[: step * len(lines) + round(12 * size)]
+    band[:] = band // 3
+    for index, line in enumerate(lines):
+        place = (round(8 * size), round(step * (index + 1)))
+        out = cast(
+            "np.ndarray",
+            cv2.putText(out, line, place, cv2.FONT_HERSHEY_SIMPLEX, size * 0.8, _POINT_COLOUR, 1, cv2.LINE_AA),
+        )
+    return out
