@@ -177,6 +177,21 @@ class MediapipeDetector:
         return refined
 
 
+def open_detector(options: FacesOptions, networks: Path) -> LandmarkDetector:
+    """The detector that the options name, with its networks loaded.
+
+    Args:
+        options: Uses `detector` and `scheme`.
+        networks: Folder with the network files.
+
+    Raises:
+        ValueError: A network is missing, or the detector does not give the scheme.
+    """
+    match options.detector:
+        case "mediapipe":
+            return MediapipeDetector(networks, scheme=options.scheme)
+
+
 def face_in_image(
     rgb: UInt8[np.ndarray, "height width 3"], detector: LandmarkDetector, options: FacesOptions
 ) -> FaceLandmarks | None:

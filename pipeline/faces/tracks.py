@@ -1,9 +1,27 @@
-"""From a video's frames to face tracks: follow the first face seen, by the paper's rule."""
+"""From a video's frames to face tracks: follow the first face seen, by the paper's rule.
 
-from dataclasses import dataclass
+Frames never leave `track_faces`: what comes out is landmarks, and crops that go to a sink as they are made.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32
+
+from pipeline.faces.crops import CropSink, HeldCrops
+from pipeline.faces.errors import NoFaceError
+from pipeline.faces.follow import FaceFollower, Step
+from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
+from pipeline.faces.options import FacesOptions
+from pipeline.faces.probe import VideoInfo
+from pipeline.faces.register import encoded, quality, register
+from pipeline.faces.shots import CutDetector
+from pipeline.faces.sightings import Sightings
+from pipeline.faces.smooth import smoothed
+from pipeline.faces.video import VideoFrame, open_video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +30,8 @@ class LandmarkTrack:
 
     Pixels are those of the displayed picture (rotation and pixel aspect applied), x right, y down,
     (0, 0) the centre of the top-left pixel. Frames in which the face was missed for at most
-    `FacesOptions.max_misses` are bridged: their `observed_px` is interpolated and their confidence 0.
+    `FacesOptions.max_misses` are bridged: box, `observed_px`, sharpness and brightness are interpolated in time
+    between the frames before and after, and their confidence is 0.
 
     Attributes:
         scheme: Landmark scheme.
@@ -37,3 +56,191 @@ class LandmarkTrack:
     sharpness: Float32[np.ndarray, " frames"]
     brightness: Float32[np.ndarray, " frames"]
     in_frame: Float32[np.ndarray, " frames"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSeconds:
+    """Wall time of each stage, seconds: waiting for decoded frames, cuts, faces, landmarks, crops, smoothing."""
+
+    decode: float
+    shots: float
+    detect: float
+    landmarks: float
+    crops: float
+    smooth: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacesResult:
+    """What one video gave.
+
+    Attributes:
+        video: What the file says about itself.
+        frames_read: Frames decoded.
+        damaged_frames: How many of them the decoder found damaged or had to leave out.
+        tracks: Face tracks of at least `FacesOptions.min_track_s`, in order of time; a track's number is its place.
+        short_tracks: Tracks that were shorter, and are left out.
+        cuts: Indices of the frames with which a new shot begins.
+        seconds: Wall time of each stage.
+    """
+
+    video: VideoInfo
+    frames_read: int
+    damaged_frames: int
+    tracks: tuple[LandmarkTrack, ...]
+    short_tracks: int
+    cuts: tuple[int, ...]
+    seconds: StageSeconds
+
+
+def track_faces(
+    path: Path,
+    detector: LandmarkDetector,
+    options: FacesOptions,
+    crops: CropSink | None = None,
+    on_frame: Callable[[], None] | None = None,
+) -> FacesResult:
+    """Follow faces through a video.
+
+    A track lasts from its first to its last frame in which the face was found; it never crosses a cut. Memory does
+    not grow with the pictures, only with the landmarks.
+
+    Args:
+        path: A local video file.
+        detector: Finds faces and landmarks.
+        options: See there. `crops` and `jpeg_quality` apply where a sink is given.
+        crops: Takes the registered crops. What it took is worthless if this function raises.
+        on_frame: Called after each frame, as a sign of life.
+
+    Raises:
+        ValueError: The detector gives other landmarks than the options ask for.
+        FileNotFoundError: There is no such file.
+        NoFaceError: No face in any frame, or none for long enough.
+        VideoError: The file is damaged, no video, or has no video stream.
+    """
+    if detector.scheme != options.scheme:
+        raise ValueError(f"detector gives scheme={detector.scheme!r}, but options.scheme={options.scheme!r}")
+    follow = FaceFollower(detector, options)
+    begins_shot = CutDetector()
+    recorder = _Recorder(options, HeldCrops(crops) if crops is not None and options.crops else None)
+    cuts: list[int] = []
+    decode_s = shots_s = 0.0
+    with open_video(path) as video:
+        frames = iter(video)
+        while True:
+            start = time.perf_counter()
+            frame = next(frames, None)
+            decoded = time.perf_counter()
+            decode_s += decoded - start
+            if frame is None:
+                break
+            if begins_shot(frame.rgb):
+                cuts.append(frame.index)
+                recorder.finish()
+                follow.reset()
+            shots_s += time.perf_counter() - decoded
+            step, face = follow(frame.rgb)
+            if step is Step.STOPPED:
+                recorder.finish()
+            elif face is not None:
+                recorder.add(frame, face)
+            elif step is Step.MISSED:
+                recorder.miss(frame)
+            frames_read = frame.index + 1
+            if on_frame is not None:
+                on_frame()
+    recorder.finish()
+    if not recorder.tracks:
+        raise NoFaceError(_why_none(path, frames_read, recorder, options))
+    return FacesResult(
+        video=video.info,
+        frames_read=frames_read,
+        damaged_frames=video.damaged_frames,
+        tracks=tuple(recorder.tracks),
+        short_tracks=recorder.short_tracks,
+        cuts=tuple(cuts),
+        seconds=StageSeconds(
+            decode=decode_s,
+            shots=shots_s,
+            detect=follow.seconds.detect,
+            landmarks=follow.seconds.landmarks,
+            crops=recorder.crops_s,
+            smooth=recorder.smooth_s,
+        ),
+    )
+
+
+def _why_none(path: Path, frames: int, recorder: "_Recorder", options: FacesOptions) -> str:
+    if not recorder.short_tracks:
+        return f"{path.name} shows no face in any of its {frames} frames"
+    return (
+        f"{path.name} shows no face for long enough: the longest of {recorder.short_tracks} tracks lasts "
+        f"{recorder.longest_short_s:.2f} s, but min_track_s is {options.min_track_s:g}"
+    )
+
+
+@dataclass(slots=True)
+class _Recorder:
+    """Collects the sightings of the face that is being followed, and turns them into a track at its end."""
+
+    options: FacesOptions
+    crops: HeldCrops | None
+    tracks: list[LandmarkTrack] = field(default_factory=list)
+    short_tracks: int = 0
+    longest_short_s: float = 0.0
+    crops_s: float = 0.0
+    smooth_s: float = 0.0
+    _sightings: Sightings = field(default_factory=Sightings)
+    _picture: tuple[int, int] = (0, 0)
+
+    def add(self, frame: VideoFrame, face: FaceLandmarks) -> None:
+        """The face was seen."""
+        start = time.perf_counter()
+        crop, crop_from_frame = register(frame.rgb, face.points_px)
+        self._sightings.add(frame.index, frame.pts_s, face, quality(crop))
+        self._picture = (frame.rgb.shape[1], frame.rgb.shape[0])
+        if self.crops is not None:
+            self.crops.add(frame.index, encoded(crop, jpeg_quality=self.options.jpeg_quality), crop_from_frame)
+            if self._long_enough():
+                self.crops.release(len(self.tracks))
+        self.crops_s += time.perf_counter() - start
+
+    def miss(self, frame: VideoFrame) -> None:
+        """The face was not found, but is still followed."""
+        self._sightings.miss(frame.index, frame.pts_s)
+
+    def finish(self) -> None:
+        """The face is followed no longer."""
+        sightings, self._sightings = self._sightings, Sightings()
+        if self.crops is not None:
+            self.crops.forget()
+        if not len(sightings):
+            return
+        if sightings.duration_s < self.options.min_track_s:
+            self.short_tracks += 1
+            self.longest_short_s = max(self.longest_short_s, sightings.duration_s)
+            return
+        start = time.perf_counter()
+        self.tracks.append(_track_of(sightings, self.options.scheme, self._picture))
+        self.smooth_s += time.perf_counter() - start
+
+    def _long_enough(self) -> bool:
+        return self._sightings.duration_s >= self.options.min_track_s
+
+
+def _track_of(sightings: Sightings, scheme: str, picture: tuple[int, int]) -> LandmarkTrack:
+    observed = sightings.points_px
+    # A pixel's area reaches half a pixel around its centre.
+    inside = np.all((observed >= -0.5) & (observed < np.array(picture) - 0.5), axis=2)
+    return LandmarkTrack(
+        scheme=scheme,
+        frame=sightings.frame,
+        pts_s=sightings.pts_s,
+        box_px=sightings.box_px,
+        observed_px=observed,
+        smoothed_px=smoothed(observed, sightings.pts_s, sightings.confidence),
+        confidence=sightings.confidence,
+        sharpness=sightings.sharpness,
+        brightness=sightings.brightness,
+        in_frame=inside.mean(axis=1).astype(np.float32),
+    )
