@@ -187,34 +187,48 @@ def vertex_normals(
     return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
 
-def shade(
-    raster: Raster,
-    normals: Float32[np.ndarray, "height width 3"],
-    colour: Float[np.ndarray, "height width 3"],
-    *,
-    image: UInt8[np.ndarray, "height width 3"],
-    opacity: float = 1.0,
+def brightness(
+    vertices_px: Float[np.ndarray, "vertices 3"],
+    triangles: Integer[np.ndarray, "triangles 3"],
     light: tuple[float, float, float] = FROM_THE_VIEWER,
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Paint what a raster shows over a picture: ambient light and Lambert's cosine law.
+) -> Float32[np.ndarray, " vertices"]:
+    """Ambient light and Lambert's cosine law per vertex, 0 to 1; interpolated over triangles it is Gouraud shading.
 
     Args:
+        vertices_px: Vertices in the pixel frame.
+        triangles: Vertex ids.
+        light: Direction towards the light in the pixel frame, any length.
+    """
+    direction = np.asarray(light, dtype=np.float32) / np.float32(np.linalg.norm(light))
+    facing = vertex_normals(vertices_px, triangles) @ direction
+    return np.asarray(AMBIENT + (1 - AMBIENT) * np.maximum(facing, 0), dtype=np.float32)
+
+
+def blend(
+    image: UInt8[np.ndarray, "height width 3"],
+    raster: Raster,
+    colour: Float[np.ndarray, "height width 3"],
+    *,
+    opacity: float = 1.0,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A picture with what a raster shows painted over it.
+
+    Args:
+        image: The background; it is left as it is.
         raster: Which pixels to paint.
-        normals: Outward normals per pixel, any length.
         colour: Colour per pixel, 0 to 255.
-        image: The background.
         opacity: 1 hides the background, 0 shows it alone.
-        light: Direction towards the light in the pixel frame.
+
+    Raises:
+        ValueError: `opacity` is outside [0, 1].
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity={opacity} must lie between 0 and 1")
-    direction = np.asarray(light, dtype=np.float32) / np.linalg.norm(light)
+    out = image.copy()
     hit = raster.is_hit
-    facing = normals[hit] / np.maximum(np.linalg.norm(normals[hit], axis=1, keepdims=True), 1e-9)
-    lit = AMBIENT + (1 - AMBIENT) * np.maximum(facing @ direction, 0)
-    out = image.astype(np.float32)
-    out[hit] += opacity * (np.clip(colour[hit] * lit[:, None], 0, 255) - out[hit])
-    return np.asarray(np.rint(out), dtype=np.uint8)
+    under = image[hit].astype(np.float32)
+    out[hit] = np.rint(under + np.float32(opacity) * (np.clip(colour[hit], 0, 255) - under)).astype(np.uint8)
+    return out
 
 
 def render_mesh(
@@ -240,9 +254,5 @@ def render_mesh(
         ValueError: `opacity` is outside [0, 1].
     """
     raster = rasterise(vertices_px, triangles, height=image.shape[0], width=image.shape[1])
-    normals = raster.interpolate(vertex_normals(vertices_px, triangles), triangles)
-    if isinstance(colour, tuple):
-        painted = np.broadcast_to(np.asarray(colour, dtype=np.float32), image.shape)
-    else:
-        painted = raster.interpolate(colour, triangles)
-    return shade(raster, normals, painted, image=image, opacity=opacity, light=light)
+    lit = brightness(vertices_px, triangles, light)[:, None] * np.asarray(colour, dtype=np.float32)
+    return blend(image, raster, raster.interpolate(lit, triangles), opacity=opacity)

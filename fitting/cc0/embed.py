@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from fitting.face_model import FaceModel, LandmarkEmbedding
 from fitting.paint import FacePaint, eyeballs, paint_of, seen_from_outside
-from fitting.render import look_from, project_head, rasterise, shade, vertex_normals
+from fitting.render import blend, brightness, look_from, project_head, rasterise
 
 Detect = Callable[[UInt8[np.ndarray, "height width 3"]], Mapping[str, Float32[np.ndarray, "points 2"]] | None]
 """From an RGB picture to the landmarks of its face per scheme, pixels; None where no face was found."""
@@ -124,10 +124,8 @@ def _picture(
     # Pixel centres: the finer picture's first one lies a quarter of a coarse pixel up and left of the coarse one's.
     fine = at * _SUPERSAMPLING + np.array([0.5, 0.5, 0], dtype=np.float32) * (_SUPERSAMPLING - 1)
     raster = rasterise(fine, triangles, height=side, width=side)
-    normals = raster.interpolate(vertex_normals(fine, triangles), triangles)
-    image = shade(
-        raster, normals, paint.colours(raster), image=np.full((side, side, 3), grey, dtype=np.uint8), light=light
-    )
+    lit = raster.interpolate(brightness(fine, triangles, light)[:, None], triangles)
+    image = blend(np.full((side, side, 3), grey, dtype=np.uint8), raster, lit * paint.colours(raster))
     blocks = image.reshape(_SIDE_PX, _SUPERSAMPLING, _SIDE_PX, _SUPERSAMPLING, 3)
     return np.asarray(np.rint(blocks.mean(axis=(1, 3))), dtype=np.uint8)
 
