@@ -18,6 +18,10 @@ from pipeline.faces.options import FacesOptions
 from pipeline.faces.regions import FaceBox, FaceRegion
 
 
+_WELL_CENTRED = 0.85
+"""Overlap with the last box above which the last region is as good as the next one."""
+
+
 class Step(enum.Enum):
     """What one frame did to the track."""
 
@@ -90,7 +94,10 @@ class FaceFollower:
     def _same_face(self, rgb: UInt8[np.ndarray, "height width 3"], last: FaceLandmarks) -> FaceLandmarks | None:
         face = self._landmarks(rgb, last.region)
         if face is not None and self._overlaps(face, last):
-            return face
+            if overlap(face.box_px, last.box_px) >= _WELL_CENTRED:
+                return face
+            # It moved so far that the last region held it off centre; there the networks are less exact.
+            return self._landmarks(rgb, face.region) or face
         # Lost, or moved out of the region: look for it in the whole picture.
         for box in self._find(rgb):
             if overlap(box.as_array(), last.box_px) <= 0:

@@ -15,8 +15,9 @@ class FacesOptions:
     """Landmark detector. There is never a silent fallback from one to another."""
     scheme: Scheme = "mediapipe68"
     """Landmarks to keep: the 68 iBUG-like points, or these and a denser set on lids, lips, brows, cheeks, contour."""
-    margin: float = 0.5
-    """A face is the same one while its box overlaps the last one by at least this intersection over union."""
+    margin: float = 0.25
+    """A face is the same one while its box overlaps the last one by at least this intersection over union. A shaken
+    camera can move a face by half its width from frame to frame; two people's faces hardly overlap."""
     max_misses: int = 5
     """K of the paper: a track stops after more than this many consecutive frames without the face."""
     min_track_s: float = 0.5
