@@ -1,16 +1,18 @@
 """Where files live: local folders, buckets (s3, gs) and, for tests, memory; one small layer over fsspec.
 
 A file appears whole or not at all. On a local disk it is written under a temporary name in the same
-folder, synced, renamed, and the folder synced; on a bucket the object appears when its upload ends.
+folder, synced, renamed, and the folder synced; on a bucket the object appears when its upload, from a
+temporary local file, ends.
 """
 
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -42,15 +44,14 @@ def read_bytes(path: str | Path) -> bytes:
     return data
 
 
-def open_read(path: str | Path) -> BinaryIO:
-    """A file to read from, with random access; the caller closes it.
+def open_read(path: str | Path) -> Any:
+    """A binary file (one of fsspec's, which share no type) to read from, with random access; the caller closes it.
 
     Raises:
         FileNotFoundError: There is no such file.
     """
     system, inside = _resolve(path)
-    file: BinaryIO = system.open(inside, "rb")
-    return file
+    return system.open(inside, "rb")
 
 
 def exists(path: str | Path) -> bool:
@@ -115,14 +116,11 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
         with _atomic_local(Path(inside)) as local:
             yield local
         return
-    file = system.open(inside, "wb", autocommit=False)
-    try:
-        yield file
-        file.close()
-    except BaseException:
-        file.discard()
-        raise
-    file.commit()
+    # Not every file system of fsspec can take back a half-written object; a local file can be dropped.
+    with tempfile.NamedTemporaryFile(prefix="facevid-") as local_copy:
+        yield local_copy
+        local_copy.flush()
+        system.put_file(local_copy.name, inside)
 
 
 @contextmanager

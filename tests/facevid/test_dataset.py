@@ -1,0 +1,146 @@
+"""Opening and reading a dataset, and what is said about one that is damaged."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import facevid
+from facevid.description import DatasetDescription, DatasetError, FunnelStep
+
+
+@pytest.fixture
+def dataset(write_dataset: Callable[..., Path], toy_track: type) -> Path:
+    return write_dataset(
+        toy_track(video_id="b", track=0, frames=6, dropped_frames=(2,)),
+        toy_track(video_id="b", track=1, frames=4, kept=False),
+        toy_track(video_id="a", track=0, frames=5, split="val"),
+        failures=[{"video_id": "z", "track": None, "url": "u", "stage": "faces", "code": "no_face",
+                   "retryable": False, "attempt": 1, "message": "no face was seen"}],
+    )
+
+
+def test_tracks_come_with_their_frames_as_arrays(dataset: Path) -> None:
+    tracks = {(track.video_id, track.track): track for track in facevid.open(dataset).tracks(kept_only=False)}
+    assert sorted(tracks) == [("a", 0), ("b", 0), ("b", 1)]
+    track = tracks["b", 0]
+    assert track.frame.tolist() == list(range(6))
+    assert track.expression.shape == (6, 4)
+    assert track.landmarks_px.shape == (6, 5, 2)
+    np.testing.assert_array_equal(track.landmarks_px[3], 3.0)
+    np.testing.assert_allclose(track.pts_s, np.arange(6) / 25)
+    assert track.row["split"] == "train"
+    assert track.identity.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_pruned_tracks_and_frames_are_left_out_unless_asked_for(dataset: Path) -> None:
+    opened = facevid.open(dataset)
+    assert {(track.video_id, track.track): track.frame.tolist() for track in opened.tracks()} == {
+        ("a", 0): [0, 1, 2, 3, 4], ("b", 0): [0, 1, 3, 4, 5]
+    }
+    assert [track.video_id for track in opened.tracks(split="val")] == ["a"]
+    assert opened.table("frames", columns=["frame"], kept_only=True).num_rows == 10
+    assert opened.table("frames").num_rows == 15
+    assert opened.table("failures")["code"].to_pylist() == ["no_face"]
+
+
+def test_labels_read_are_those_that_were_written(write_dataset: Callable[..., Path], toy_track: type) -> None:
+    path = write_dataset(toy_track(video_id="a", frames=3))
+    opened = facevid.open(path)
+    (track,) = opened.tracks()
+    from_table = np.array(opened.table("frames", columns=["expression"])["expression"].to_pylist(), np.float32)
+    np.testing.assert_array_equal(track.expression, from_table)
+    assert track.expression.std() > 0.3
+
+
+def test_wrong_questions_are_refused(dataset: Path) -> None:
+    opened = facevid.open(dataset)
+    with pytest.raises(ValueError, match="name='faces' is none of the tables"):
+        opened.table("faces")
+    with pytest.raises(ValueError, match=r"columns=\['smile'\] are not in frames"):
+        opened.table("frames", columns=["smile"])
+    with pytest.raises(ValueError, match="'crops' has no column kept"):
+        opened.table("crops", kept_only=True)
+
+
+def test_a_sound_dataset_verifies(dataset: Path) -> None:
+    facevid.open(dataset).verify()
+
+
+def test_a_truncated_shard_is_found(dataset: Path) -> None:
+    shard = next(shard for shard in facevid.open(dataset).shards("frames") if shard.rows)
+    path = dataset / shard.path
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(DatasetError, match=r"frames/part-.* has \d+ bytes, not \d+: truncated or altered"):
+        facevid.open(dataset).verify()
+    with pytest.raises(DatasetError, match="is damaged"):
+        facevid.open(dataset).table("frames")
+
+
+def test_one_flipped_bit_is_found(dataset: Path) -> None:
+    shard = next(shard for shard in facevid.open(dataset).shards("crops") if shard.rows)
+    path = dataset / shard.path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match=r"has sha256 .* altered"):
+        facevid.open(dataset).verify()
+
+
+def test_an_exchanged_face_model_is_found(dataset: Path) -> None:
+    (dataset / "face_model.npz").write_bytes(b"another")
+    with pytest.raises(DatasetError, match=r"face_model\.npz has sha256"):
+        facevid.open(dataset).verify()
+
+
+def test_a_missing_shard_is_told_at_once(dataset: Path) -> None:
+    (dataset / facevid.open(dataset).shards("tracks")[0].path).unlink()
+    with pytest.raises(DatasetError, match="is missing; run the build again"):
+        facevid.open(dataset)
+
+
+def test_a_folder_that_is_no_dataset_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"is no FaceVid dataset: it has no facevid\.json"):
+        facevid.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"schema_version": 2}, "has schema version 2, this program reads up to 1; install a newer facevid"),
+        ({"format": "coco"}, "does not describe a FaceVid dataset"),
+        ({"points": None, "surprise": 1}, "is incomplete or altered"),
+        ({"funnel": [{"step": "fit", "unit": "tracks", "entered": 3, "ok": 1, "failed": 1, "filtered": 0}]},
+         "entered=3 is not ok=1"),
+        ({"shards": [{"table": "tracks", "path": "../../etc/passwd", "rows": 1, "bytes": 1, "sha256": "0"}]},
+         "is no path of a shard"),
+    ],
+)
+def test_a_description_of_something_else_is_refused(dataset: Path, change: dict[str, object], complaint: str) -> None:
+    path = dataset / "facevid.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change), "utf-8")
+    with pytest.raises(DatasetError, match=complaint):
+        facevid.open(dataset)
+
+
+def test_a_description_survives_the_way_through_its_file(dataset: Path) -> None:
+    description = facevid.open(dataset).description
+    text = description.to_json()
+    assert DatasetDescription.from_json(text) == description
+    assert DatasetDescription.from_json(text).to_json() == text
+
+
+def test_a_funnel_that_does_not_add_up_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="step='fit': entered=5 is not ok=3"):
+        FunnelStep(step="fit", unit="tracks", entered=5, ok=3, failed=1, filtered=0)
+
+
+def test_importing_facevid_loads_nothing_heavy() -> None:
+    program = "import facevid, sys; print([m for m in ('numpy', 'pyarrow', 'fsspec', 'torch') if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
+                         cwd=Path(__file__).parents[2])
+    assert ran.stdout.strip() == "[]"
