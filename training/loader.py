@@ -6,7 +6,7 @@ are enough, since OpenCV decodes without Python's lock; how many there are does 
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -54,7 +54,7 @@ def epoch_order(examples: Examples, *, seed: int, epoch: int) -> list[Int64[np.n
 
 def training_batches(
     examples: Examples, *, seed: int, epoch: int, batch_size: int, augmentation: Augmentation | None, workers: int
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """One epoch of shuffled batches of `batch_size`, or of all examples where there are fewer.
 
     The remainder, fewer than `batch_size`, is left out: another one each epoch.

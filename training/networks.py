@@ -33,8 +33,8 @@ class ExpressionNetwork(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(features, n_expression)
-        # Training starts from the bias, which is set to the mean expression: the baseline to beat.
-        nn.init.zeros_(self.head.weight)
+        # Small weights: training starts near the bias, which is set to the mean expression, the baseline to beat.
+        nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
         for name, values in (("channel_mean", CHANNEL_MEAN), ("channel_std", CHANNEL_STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)

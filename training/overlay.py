@@ -1,4 +1,4 @@
-"""Draws what was found into a picture: landmarks, the re-projected mesh, a caption.
+"""Draws what was found into a picture: the re-projected mesh, a caption. Landmarks are drawn by `pipeline.faces.draw`.
 
 Pictures are RGB; none is changed in place.
 """
@@ -13,38 +13,8 @@ from jaxtyping import Float, Float32, UInt8
 from fitting.face_model import FaceModel
 from fitting.render import project_head, render_mesh
 
-# Runs of the iBUG 68 points that are joined by a line, and whether the run is closed.
-_LINES = (
-    (range(17), False), (range(17, 22), False), (range(22, 27), False), (range(27, 31), False), (range(31, 36), False),
-    (range(36, 42), True), (range(42, 48), True), (range(48, 60), True), (range(60, 68), True),
-)
-_LINE_COLOUR = (90, 220, 255)
-_POINT_COLOUR = (255, 255, 255)
+_TEXT_COLOUR = (255, 255, 255)
 _MESH_COLOUR = (150.0, 200.0, 235.0)
-_SUBPIXEL_BITS = 4
-_FAR_PX = 30_000.0
-
-
-def draw_landmarks(
-    rgb: UInt8[np.ndarray, "height width 3"], points_px: Float[np.ndarray, "points 2"]
-) -> UInt8[np.ndarray, "height width 3"]:
-    """The landmarks as dots; the first 68 are joined to brows, eyes, nose, lips and jaw.
-
-    Args:
-        rgb: The picture.
-        points_px: Landmarks of any scheme, in this picture's pixels.
-    """
-    out = rgb.copy()
-    # OpenCV counts in 32-bit integers; what lies far outside is out of sight in any case.
-    near = np.clip(points_px, -_FAR_PX, _FAR_PX)
-    fixed = np.rint(near * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-    width = max(1, round(min(rgb.shape[:2]) / 400))
-    for run, closed in _LINES:
-        cv2.polylines(out, [fixed[list(run)]], closed, _LINE_COLOUR, width, cv2.LINE_AA, _SUBPIXEL_BITS)
-    radius = max(1, round(min(rgb.shape[:2]) / 300)) << _SUBPIXEL_BITS
-    for x, y in fixed:
-        cv2.circle(out, (int(x), int(y)), radius, _POINT_COLOUR, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
-    return out
 
 
 def draw_mesh(
@@ -96,6 +66,6 @@ def draw_caption(
         place = (round(8 * size), round(step * (index + 1)))
         out = cast(
             "np.ndarray",
-            cv2.putText(out, line, place, cv2.FONT_HERSHEY_SIMPLEX, size * 0.8, _POINT_COLOUR, 1, cv2.LINE_AA),
+            cv2.putText(out, line, place, cv2.FONT_HERSHEY_SIMPLEX, size * 0.8, _TEXT_COLOUR, 1, cv2.LINE_AA),
         )
     return out

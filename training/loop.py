@@ -1,0 +1,157 @@
+"""The optimisation of DeepExp3D: steps, learning rate, and where it stands."""
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from itertools import islice
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from fitting.face_model import FaceModel
+from training.augment import Augmentation
+from training.config import TrainOptions
+from training.examples import Examples
+from training.loader import Batch, training_batches
+from training.losses import label_weights, squared_vertex_error_mm2
+from training.mirror import mirror_operator
+from training.networks import ExpressionNetwork
+
+_WARM_UP = 0.05
+_MAX_GRADIENT_NORM = 5.0
+_NORMALISATION_BATCHES = 8
+_REPORT_EVERY_S = 10.0
+
+
+class TrainingLoop:
+    """The optimiser's state and its progress.
+
+    Attributes:
+        steps: Optimiser steps made.
+        total_steps: Optimiser steps to make.
+    """
+
+    def __init__(
+        self, *, network: ExpressionNetwork, train: Examples, model: FaceModel,
+        gram_mm2: Float32[np.ndarray, "n_expression n_expression"], options: TrainOptions, device: torch.device,
+        report: Callable[[str], None],
+    ) -> None:
+        self._network, self._train, self._options = network, train, options
+        self._device, self._report = device, report
+        self._gram_mm2 = torch.from_numpy(gram_mm2).to(device)
+        weights = label_weights(train.expression_sigma, gram_mm2)
+        self._weights = weights if options.label_uncertainty else np.ones_like(weights)
+        self._mirror = mirror_operator(model) if options.augment else None
+        if options.augment and self._mirror is None:
+            report("the face model has no mirror symmetry: crops are not flipped")
+        per_epoch = max(1, len(train) // options.batch_size)
+        self.total_steps = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
+        self.steps = 0
+        self._crops = 0
+        self._busy_s = 0.0
+        self._optimiser = torch.optim.AdamW(_parameter_groups(network, options), lr=options.learning_rate)
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are made."""
+        return self.steps >= self.total_steps
+
+    @property
+    def crops_per_s(self) -> float:
+        """Rate of training so far, evaluation left out."""
+        return self._crops / self._busy_s if self._busy_s else 0.0
+
+    def epochs(self) -> Iterator[tuple[int, float]]:
+        """Train epoch by epoch; yields its index and its mean loss, mm^2."""
+        epoch = 0
+        while not self.done:
+            yield epoch, self._epoch(epoch)
+            epoch += 1
+
+    def _epoch(self, epoch: int) -> float:
+        options = self._options
+        augmentation = Augmentation(seed=options.seed, epoch=epoch, mirror=self._mirror) if options.augment else None
+        losses = []
+        self._network.train()
+        began_s = reported_s = time.monotonic()
+        for batch in self._batches(augmentation, epoch):
+            losses.append(self._step(batch))
+            now_s = time.monotonic()
+            self._busy_s += now_s - began_s
+            began_s = now_s
+            if now_s - reported_s >= _REPORT_EVERY_S:
+                reported_s = now_s
+                self._report(self._progress(losses[-1]))
+            if self.done:
+                break
+        self._settle_normalisation(augmentation, epoch)
+        return float(np.mean(losses))
+
+    def _settle_normalisation(self, augmentation: Augmentation | None, epoch: int) -> None:
+        """Set the statistics of batch normalisation to those of the present weights.
+
+        The running averages belong to weights of many steps ago; in a short training that spoils the evaluation
+        (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3: PreciseBN).
+        """
+        layers = [layer for layer in self._network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # the plain average over all batches
+        batches = self._batches(augmentation, epoch)
+        with torch.no_grad():
+            for batch in islice(batches, _NORMALISATION_BATCHES):
+                self._network(torch.from_numpy(batch.crops).to(self._device))
+        batches.close()
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+    def _batches(self, augmentation: Augmentation | None, epoch: int) -> Generator[Batch]:
+        options = self._options
+        return training_batches(self._train, seed=options.seed, epoch=epoch, batch_size=options.batch_size,
+                                augmentation=augmentation, workers=options.workers)
+
+    def _step(self, batch: Batch) -> float:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._options.learning_rate * _schedule(self.steps, self.total_steps)
+        crops = torch.from_numpy(batch.crops).to(self._device, non_blocking=True)
+        labels = torch.from_numpy(batch.expression).to(self._device, non_blocking=True)
+        weights = torch.from_numpy(self._weights[batch.examples]).to(self._device, non_blocking=True)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
+            predicted = self._network(crops)
+        loss = (weights * squared_vertex_error_mm2(predicted.float(), labels, self._gram_mm2)).mean()
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), max_norm=_MAX_GRADIENT_NORM)
+        self._optimiser.step()
+        self.steps += 1
+        self._crops += len(batch.crops)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the loss is {value} at step {self.steps}; lower --learning-rate={self._options.learning_rate}"
+            )
+        return value
+
+    def _progress(self, loss: float) -> str:
+        left_s = (self.total_steps - self.steps) * self._busy_s / self.steps
+        left = f"{left_s:.0f} s" if left_s < 120 else f"{math.ceil(left_s / 60)} min"
+        return (
+            f"step {self.steps} of {self.total_steps}: loss {loss:.3f} mm^2, "
+            f"{self.crops_per_s:.0f} crops/s, {left} left"
+        )
+
+
+def _schedule(step: int, total: int) -> float:
+    """Linear warm-up, then a cosine to zero; a factor of the peak learning rate for a step counted from 0."""
+    warm_up = max(1, round(_WARM_UP * total))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1.0 + math.cos(math.pi * (step + 1 - warm_up) / max(1, total - warm_up)))
+
+
+def _parameter_groups(network: ExpressionNetwork, options: TrainOptions) -> list[dict[str, object]]:
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    rest = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}]
