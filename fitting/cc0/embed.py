@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 from tqdm import tqdm
 
+from fitting.arkit import expression_of
 from fitting.face_model import FaceModel, LandmarkEmbedding
 from fitting.paint import FacePaint, eyeballs, paint_of, seen_from_outside
 from fitting.render import blend, brightness, look_from, project_head, rasterise
@@ -20,10 +21,10 @@ Detect = Callable[[UInt8[np.ndarray, "height width 3"]], Mapping[str, Float32[np
 """From an RGB picture to the landmarks of its face per scheme, pixels; None where no face was found."""
 
 SEED = 68
-PICTURES = 160
+PICTURES = 143
 MOST_MISSED = 0.2
-_SIDE_PX = 448
-_PX_PER_MM = 1.5
+_SIDE_PX = 384
+_PX_PER_MM = 1.3
 _SUPERSAMPLING = 2
 _IDENTITY_SPREAD = 0.7
 _SCALE_MM = 3.0
@@ -74,28 +75,6 @@ def embed_schemes(model: FaceModel, detect: Detect) -> dict[str, LandmarkEmbeddi
     skin = (eyeballs(len(rest), model.triangles) == 0) & seen_from_outside(rest, model.triangles)
     schemes = sorted(set.intersection(*(set(picture.landmarks) for picture in pictures)))
     return {scheme: _embed(scheme, model.triangles, pictures, skin) for scheme in schemes}
-
-
-def expression_of(model: FaceModel, weights: Mapping[str, float]) -> Float32[np.ndarray, " n_expression"]:
-    """The coefficients whose ARKit weights come nearest to those given, starting from the neutral face.
-
-    Args:
-        model: A model with ARKit weights.
-        weights: ARKit weights; a name without `Left` or `Right` means both.
-
-    Raises:
-        ValueError: The model has no ARKit weights, or knows no unit of that name.
-    """
-    if model.arkit is None:
-        raise ValueError(f"face model {model.name!r} has no map to ARKit weights")
-    wanted = np.zeros(len(model.arkit.names))
-    for name, value in weights.items():
-        sides = [i for i, known in enumerate(model.arkit.names) if known in {name, f"{name}Left", f"{name}Right"}]
-        if not sides:
-            raise ValueError(f"weights names {name!r}, which is no unit of face model {model.name!r}")
-        wanted[sides] = value
-    moved = np.linalg.lstsq(model.arkit.matrix.astype(np.float64), wanted, rcond=None)[0]
-    return np.asarray(model.neutral_expression + moved, dtype=np.float32)
 
 
 def _shown(model: FaceModel, detect: Detect) -> Iterator[_Picture]:

@@ -51,6 +51,7 @@ _LIPS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.07, ("mouthFunnel",)),
     (0.03, ("mouthShrugUpper", "mouthShrugLower", "mouthPucker")),
 )
+_SKEWED = 0.05
 _SIDEWAYS_SHARE = 0.10
 _ONE_SIDE_SHARE = 0.25
 
@@ -139,7 +140,9 @@ def build_expression(
     length = np.sqrt(strength[strongest])
     weights_of = spread @ root @ axes[:, strongest] / length
     basis = weights_of.T @ unit_mm.reshape(len(unit_mm), -1)
-    signs = fixed_signs(basis)
+    # Faces rest at one end of what they do; the long tail of doing it is made the positive side.
+    tails = (((weights - mean) @ root @ axes[:, strongest] / length) ** 3).mean(axis=0)
+    signs = np.where(np.abs(tails) > _SKEWED, np.sign(tails), fixed_signs(basis))
     weights_of, basis = weights_of * signs, basis * signs[:, None]
     return ExpressionSpace(
         unit_names=unit_names,
