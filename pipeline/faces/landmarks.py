@@ -2,8 +2,9 @@
 
 Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", CVPR workshops 2019 (the
 mesh), and Ablavatski et al., "Real-time Pupil Tracking from Monocular Video for Digital Puppetry", CVPR workshops
-2020 (the eyes). The mesh network alone hardly moves the lids when an eye closes; the eye network does, so its 71
-points of each eye, lids to brow, always replace the mesh's.
+2020 (the eyes). The mesh network alone hardly moves the lids when an eye closes; the eye network does, so its lids
+always replace the mesh's. Its brows do not: where a raised brow leaves the eye's picture, or glasses are worn, it takes
+the rim or the lid for the brow.
 """
 
 import hashlib
@@ -19,9 +20,9 @@ from pipeline.faces.networks import Network, sigmoid
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.regions import FaceBox, FaceRegion, look_into, mapped, region_of_box, region_of_points
 from pipeline.faces.schemes import (
-    EYE_CONTOUR_LEFT,
-    EYE_CONTOUR_RIGHT,
     INNER_EYES,
+    LIDS_LEFT,
+    LIDS_RIGHT,
     MESH_POINTS,
     OUTER_EYES,
     points_of,
@@ -130,7 +131,7 @@ class MediapipeDetector:
     def mesh_points(
         self, rgb: UInt8[np.ndarray, "height width 3"], *, min_confidence: float = 0.5
     ) -> Float32[np.ndarray, "478 2"] | None:
-        """The whole mesh of the largest face: 468 points with refined eyes, then 5 points of each iris.
+        """The whole mesh of the largest face: 468 points with refined lids, then 5 points of each iris.
 
         All schemes are rows of it: `mesh_points(rgb)[points_of(scheme)]`. The iris points (right eye first) are its
         centre and four points of its rim. The face is looked at twice, the second time in the region that the first
@@ -157,7 +158,7 @@ class MediapipeDetector:
     ) -> Float32[np.ndarray, "478 2"]:
         refined = np.empty((MESH_POINTS + 2 * _IRIS_POINTS, 2), dtype=np.float32)
         refined[:MESH_POINTS] = mesh
-        for side, contour in enumerate((EYE_CONTOUR_RIGHT, EYE_CONTOUR_LEFT)):
+        for side, lids in enumerate((LIDS_RIGHT, LIDS_LEFT)):
             corners = (OUTER_EYES[0], INNER_EYES[0]) if side == 0 else (INNER_EYES[1], OUTER_EYES[1])
             start, end = mesh[corners[0]], mesh[corners[1]]
             along = end - start
@@ -169,7 +170,8 @@ class MediapipeDetector:
             )
             square, to_frame = look_into(rgb, region, self._eye.size_px, mirrored=side == 1)
             eye, iris = self._eye(square)
-            refined[list(contour)] = mapped(eye.reshape(_EYE_POINTS, 3)[:, :2] - np.float32(0.5), to_frame)
+            contour = eye.reshape(_EYE_POINTS, 3)[: len(lids), :2] - np.float32(0.5)
+            refined[list(lids)] = mapped(contour, to_frame)
             first = MESH_POINTS + side * _IRIS_POINTS
             refined[first : first + _IRIS_POINTS] = mapped(
                 iris.reshape(_IRIS_POINTS, 3)[:, :2] - np.float32(0.5), to_frame

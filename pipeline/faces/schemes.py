@@ -4,7 +4,8 @@ iBUG order, as in Sagonas et al., "300 Faces in-the-Wild Challenge", IMAVIS 2016
 (image left) to the left, brows 17-21 and 22-26, nose bridge 27-30 downwards, nostrils 31-35, eyes 36-41 and 42-47
 (outer corner of the right eye first, inner corner of the left eye first, both clockwise in the picture), outer lips
 48-59 and inner lips 60-67, clockwise from the right corner. The mesh has no such mark-up: the ids are those mesh
-points that lie nearest to it on a face seen from the front.
+points that lie nearest to it on a face seen from the front. Of the mesh's two rows along each brow it is the lower
+one: the upper one lies on the forehead.
 """
 
 from typing import Literal
@@ -23,7 +24,7 @@ INNER_EYES = (133, 362)
 # fmt: off
 IBUG68 = (
     127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,  # jaw
-    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,                                      # brows
+    46, 53, 52, 65, 55, 285, 295, 282, 283, 276,                                        # brows
     168, 197, 5, 4, 240, 97, 2, 326, 460,                                               # nose
     33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,                          # eyes
     61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,                                # outer lips
@@ -43,7 +44,7 @@ IBUG68_MIRROR = (
 # The dense set beyond the 68, in pairs (subject's right, subject's left), and on the midline.
 _LIDS = ((7, 249), (163, 390), (145, 374), (154, 381), (155, 382),
          (246, 466), (161, 388), (159, 386), (157, 384), (173, 398))
-_BROWS = ((46, 276), (53, 283), (52, 282), (65, 295), (55, 285))
+_BROWS = ((70, 300), (63, 293), (105, 334), (66, 296), (107, 336))
 _LIPS = ((185, 409), (40, 270), (146, 375), (91, 321),
          (191, 415), (80, 310), (82, 312), (95, 324), (88, 318), (87, 317))
 _NOSE = ((122, 351), (196, 419), (3, 248), (51, 281), (198, 420), (131, 360), (129, 358), (64, 294), (98, 327),
@@ -54,21 +55,10 @@ _CHIN = ((43, 273), (106, 335), (182, 406), (83, 313), (201, 421), (32, 262))
 _CONTOUR = ((172, 397), (149, 378), (148, 377), (162, 389), (21, 251), (54, 284), (103, 332), (67, 297), (109, 338))
 _MIDLINE = (6, 195, 1, 19, 94, 164, 18, 200, 175, 8, 151, 10)
 
-EYE_CONTOUR_RIGHT = (
-    33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173,
-    130, 25, 110, 24, 23, 22, 26, 112, 243, 247, 30, 29, 27, 28, 56, 190,
-    226, 31, 228, 229, 230, 231, 232, 233, 244, 113, 225, 224, 223, 222, 221, 189,
-    35, 124, 46, 53, 52, 65, 143, 111, 117, 118, 119, 120, 121, 128, 245,
-    156, 70, 63, 105, 66, 107, 55, 193,
-)
-"""Mesh ids of the 71 points that the eye network gives for the subject's right eye: lids, halo, brow."""
-EYE_CONTOUR_LEFT = (
-    263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398,
-    359, 255, 339, 254, 253, 252, 256, 341, 463, 467, 260, 259, 257, 258, 286, 414,
-    446, 261, 448, 449, 450, 451, 452, 453, 464, 342, 445, 444, 443, 442, 441, 413,
-    265, 353, 276, 283, 282, 295, 372, 340, 346, 347, 348, 349, 350, 357, 465,
-    383, 300, 293, 334, 296, 336, 285, 417,
-)
+LIDS_RIGHT = (33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173)
+"""Mesh ids of the first 16 points that the eye network gives for the subject's right eye: lower lid from the outer to
+the inner corner, then the upper lid between them."""
+LIDS_LEFT = (263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398)
 """The same of the left eye; the network sees it mirrored."""
 # fmt: on
 
