@@ -111,7 +111,7 @@ def closed_form_camera(
     length = (a + c + 2 * delta).sqrt()
     found = (delta > 1e-3 * (a + c)) & (length > 0) & torch.isfinite(length) & ((w > 0).sum(-1) >= 4)
     safe = torch.where(found, delta * length, torch.ones_like(delta))
-    inverse_root = torch.stack([c + delta, -b, -b, a + delta], dim=-1).unflatten(-1, (2, 2)) / safe[:, None, None]
+    inverse_root = torch.stack([c + delta, -b, -b, a + delta], dim=-1).reshape(-1, 2, 2) / safe[:, None, None]
     rows = torch.bmm(inverse_root, affine)
     frontal = torch.tensor([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64, device=picture.device)
     rows = torch.where(found[:, None, None], rows, frontal)
@@ -140,4 +140,5 @@ def yaw_pitch_roll_deg(rotation_wxyz: Float[np.ndarray, "*batch 4"]) -> Float[np
     yaw = np.arctan2(ahead_x, ahead_z)
     pitch = np.arcsin(np.clip(ahead_y, -1.0, 1.0))
     roll = np.arctan2(-side_y, up_y)
-    return np.degrees(np.stack([yaw, pitch, roll], axis=-1)).astype(np.asarray(rotation_wxyz).dtype)
+    angles = np.degrees(np.stack([yaw, pitch, roll], axis=-1))
+    return np.asarray(angles, dtype=rotation_wxyz.dtype)

@@ -100,7 +100,7 @@ def model_jacobian(
 ) -> Float[Tensor, "frames 2 points n"]:
     """Derivative of the projection by the coefficients of a basis of displacements."""
     flat = basis.flatten(1).expand(len(scaled_rotation), -1, -1)
-    return torch.bmm(scaled_rotation, flat).unflatten(-1, basis.shape[1:])
+    return torch.bmm(scaled_rotation, flat).reshape(len(flat), 2, *basis.shape[1:])
 
 
 def frame_blocks(

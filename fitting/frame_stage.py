@@ -99,9 +99,9 @@ def fit_frames(
     camera: ScaledOrthographic,
     identity_points: Float[Tensor, "tracks 3 points"],
     basis: LandmarkBasis,
+    *,
     prior: SmoothPrior,
     layout: TimeMajor,
-    *,
     iterations: int,
     robust: bool,
 ) -> FramesFit:
@@ -217,10 +217,12 @@ class _FrameWork:
         self, expression: Float[Tensor, "frames n_expression"], camera: ScaledOrthographic, scale: float
     ) -> Float64[Tensor, " tracks"]:
         """Landmark term and prior of each track."""
-        landmarks = torch.cat([
-            landmark_energy(self.observed.at(part), camera.at(part), self._head(expression, part), scale)
-            for part in self._chunks()
-        ])
+        landmarks = torch.cat(
+            [
+                landmark_energy(self.observed.at(part), camera.at(part), self._head(expression, part), scale)
+                for part in self._chunks()
+            ]
+        )
         change = self._innovation(expression)
         smooth = 0.5 * self.prior.stiffness * (change * change).sum(-1)
         return self.layout.sum_over_time(landmarks.double() + smooth)

@@ -91,11 +91,11 @@ def fit_identities(
     taken = torch.zeros(tracks, dtype=torch.int64, device=device)
     for iteration in range(iterations):
         scale = robust_scale(iteration, robust=robust)
-        blocks = frame_blocks(observed, state.camera, _head(state, basis, tracks), basis, scale)
+        blocks = frame_blocks(observed, state.camera, _head(state, basis), basis, scale)
         spread = expression_spread(blocks, basis)
-        trial, step = _trial(state, blocks, spread, basis, damping, tracks)
-        before = _energy(observed, state, spread, basis, scale, tracks)
-        after = _energy(observed, trial, spread, basis, scale, tracks)
+        trial, step = _trial(state, blocks, spread, basis, damping)
+        before = _energy(observed, state, spread, basis, scale)
+        after = _energy(observed, trial, spread, basis, scale)
         # The comparison is false for NaN, so a step that failed is never taken.
         accepted = running & (after <= before + 1e-6 * before.abs())
         state = _chosen(trial, state, accepted)
@@ -118,7 +118,7 @@ def expression_spread(blocks: FrameBlocks, basis: LandmarkBasis) -> Float[Tensor
     covariance = torch.cholesky_inverse(torch.linalg.cholesky_ex(hessian).L)
     frames = len(hessian)
     flat = basis.expression.flatten(0, 1).expand(frames, -1, -1)
-    moved = torch.bmm(flat, covariance).unflatten(1, basis.expression.shape[:2])
+    moved = torch.bmm(flat, covariance).reshape(frames, *basis.expression.shape)
     moved = (moved * blocks.weight[:, None, :, None]).flatten(2)
     return torch.bmm(moved, basis.expression.flatten(1).mT.expand(frames, -1, -1))
 
@@ -129,12 +129,11 @@ def _trial(
     spread: Float[Tensor, "frames 3 3"],
     basis: LandmarkBasis,
     damping: Float[Tensor, " tracks"],
-    tracks: int,
 ) -> tuple[_State, Float[Tensor, "tracks n_identity"]]:
+    tracks = len(damping)
     hessian, gradient = _frame_system(state, blocks, spread)
-    identity_jacobian = (
-        (model_jacobian(blocks.scaled_rotation, basis.identity) * blocks.weight.sqrt()[:, None, :, None]).flatten(1, 2)
-    )  # fmt: skip
+    root = blocks.weight.sqrt()[:, None, :, None]
+    identity_jacobian = model_jacobian(blocks.scaled_rotation, basis.identity).mul_(root).flatten(1, 2)
     narrow = torch.cat([blocks.weighted_camera, blocks.weighted_expression, blocks.weighted_residual], dim=-1)
     coupling = torch.bmm(narrow.mT, identity_jacobian)
     per_frame = damping.repeat_interleave(len(hessian) // tracks)
@@ -142,9 +141,9 @@ def _trial(
     # One triangular solve for the coupling and the gradient together.
     right = torch.cat([coupling[:, :-1], gradient[..., None]], dim=-1)
     solved = torch.linalg.solve_triangular(factor, right, upper=False)
-    stacked = solved.unflatten(0, (tracks, -1)).flatten(1, 2)
+    stacked = solved.reshape(tracks, -1, solved.shape[-1])
     eliminated = torch.bmm(stacked.mT, stacked)
-    frames_gradient = coupling[:, -1].unflatten(0, (tracks, -1)).mT.contiguous().sum(-1)
+    frames_gradient = coupling[:, -1].reshape(tracks, -1, coupling.shape[-1]).mT.contiguous().sum(-1)
     step = _identity_step(
         _identity_hessian(blocks, basis, tracks), eliminated, frames_gradient - state.identity, damping
     )
@@ -183,12 +182,12 @@ def _frame_system(
 
 def _identity_hessian(blocks: FrameBlocks, basis: LandmarkBasis, tracks: int) -> Float[Tensor, "tracks n n"]:
     # Frames enter only through one 3x3 matrix per landmark, so the cost does not grow with frames times identities.
-    square = torch.bmm(blocks.scaled_rotation.mT, blocks.scaled_rotation).flatten(1).unflatten(0, (tracks, -1))
-    weight = blocks.weight.unflatten(0, (tracks, -1))
-    points = weight.shape[-1]
-    per_landmark = torch.bmm(weight.mT, square).unflatten(-1, (3, 3)).flatten(0, 1)
+    square = torch.bmm(blocks.scaled_rotation.mT, blocks.scaled_rotation).reshape(tracks, -1, 9)
+    points = blocks.weight.shape[-1]
+    weight = blocks.weight.reshape(tracks, -1, points)
+    per_landmark = torch.bmm(weight.mT, square).reshape(-1, 3, 3)
     by_landmark = basis.identity.permute(1, 0, 2)
-    moved = torch.bmm(per_landmark, by_landmark.repeat(tracks, 1, 1)).unflatten(0, (tracks, points)).flatten(1, 2)
+    moved = torch.bmm(per_landmark, by_landmark.repeat(tracks, 1, 1)).reshape(tracks, 3 * points, -1)
     flat = by_landmark.flatten(0, 1)
     return torch.bmm(flat.mT.expand(tracks, -1, -1), moved)
 
@@ -208,7 +207,8 @@ def _identity_step(
     factor = torch.linalg.cholesky_ex(schur).L
     wide = torch.stack([right, torch.zeros_like(right)], dim=-1)
     half = torch.linalg.solve_triangular(factor, wide, upper=False)
-    return torch.linalg.solve_triangular(factor.mT, half, upper=True)[..., 0].to(hessian.dtype)
+    step: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)[..., 0]
+    return step.to(hessian.dtype)
 
 
 def _energy(
@@ -217,15 +217,15 @@ def _energy(
     spread: Float[Tensor, "frames 3 3"],
     basis: LandmarkBasis,
     scale: float,
-    tracks: int,
 ) -> Float[Tensor, " tracks"]:
     # EM's bound: the expression's covariance stays as it was before the step.
     turned = _turned_spread(state.camera, spread)
     trace = 0.5 * (turned[:, 0, 0] + turned[:, 1, 1])
-    landmarks = landmark_energy(observed, state.camera, _head(state, basis, tracks), scale)
+    landmarks = landmark_energy(observed, state.camera, _head(state, basis), scale)
     prior = 0.5 * (state.expression * state.expression).sum(-1)
-    frames = (landmarks + trace + prior).double().unflatten(0, (tracks, -1)).sum(-1)
-    return frames + 0.5 * (state.identity.double() ** 2).sum(-1)
+    frames = (landmarks + trace + prior).double().reshape(len(state.identity), -1).sum(-1)
+    identity = state.identity.double()
+    return frames + 0.5 * (identity * identity).sum(-1)
 
 
 def _turned_spread(camera: ScaledOrthographic, spread: Float[Tensor, "frames 3 3"]) -> Float[Tensor, "frames 3 3"]:
@@ -233,8 +233,8 @@ def _turned_spread(camera: ScaledOrthographic, spread: Float[Tensor, "frames 3 3
     return torch.bmm(torch.bmm(turn, spread), turn.mT)
 
 
-def _head(state: _State, basis: LandmarkBasis, tracks: int) -> Float[Tensor, "frames 3 points"]:
-    frames = len(state.expression) // tracks
+def _head(state: _State, basis: LandmarkBasis) -> Float[Tensor, "frames 3 points"]:
+    frames = len(state.expression) // len(state.identity)
     return basis.identities(state.identity).repeat_interleave(frames, dim=0) + basis.expressions(state.expression)
 
 

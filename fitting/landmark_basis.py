@@ -37,11 +37,11 @@ class LandmarkBasis:
 
     def identities(self, identity: Float[Tensor, "tracks n_identity"]) -> Float[Tensor, "tracks 3 points"]:
         """Landmarks of identities with the mean expression."""
-        return self.mean + times_shared(identity, self.identity.flatten(0, 1).mT).unflatten(-1, self.mean.shape)
+        return self.mean + times_shared(identity, self.identity.flatten(0, 1).mT).reshape(-1, *self.mean.shape)
 
     def expressions(self, expression: Float[Tensor, "frames n_expression"]) -> Float[Tensor, "frames 3 points"]:
         """Displacements of the landmarks by expressions."""
-        return times_shared(expression, self.expression.flatten(0, 1).mT).unflatten(-1, self.mean.shape)
+        return times_shared(expression, self.expression.flatten(0, 1).mT).reshape(-1, *self.mean.shape)
 
 
 def landmark_basis(model: FaceModel, scheme: str, *, device: str) -> LandmarkBasis:
@@ -55,7 +55,9 @@ def landmark_basis(model: FaceModel, scheme: str, *, device: str) -> LandmarkBas
 
     def at_landmarks(field: np.ndarray) -> np.ndarray:
         # (..., vertices, 3) -> (..., points, 3): the barycentric mean of three vertices.
-        return np.einsum("...pkc,pk->...pc", field[..., embedding.vertex_ids, :].astype(np.float64), weights)
+        return np.asarray(
+            np.einsum("...pkc,pk->...pc", field[..., embedding.vertex_ids, :].astype(np.float64), weights)
+        )
 
     mean = at_landmarks(model.mean_mm)
     left, right = OUTER_EYE_POINTS

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Float64
 
 from fitting.camera import ScaledOrthographic
@@ -21,8 +22,6 @@ class PixelCamera:
 
     def project(self, head_mm: Float32[np.ndarray, "frames points 3"]) -> Float64[np.ndarray, "frames points 2"]:
         """Picture coordinates of points of the head frame."""
-        import torch
-
         rows = matrix_from_quaternion(torch.from_numpy(self.rotation_wxyz)).numpy()[:, :2]
         turned = np.einsum("fij,fpj->fpi", rows, head_mm.astype(np.float64))
         return np.asarray(self.scale_px_per_mm[:, None, None] * turned + self.translation_px[:, None])

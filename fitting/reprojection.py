@@ -24,7 +24,7 @@ def reprojection_errors(
     are interpolated); where there is nothing to compare with, the error is infinite.
     """
     observed = sequence.observed_px[:, points].astype(np.float64)
-    known = np.isfinite(observed).all(axis=-1)
+    known = np.asarray(np.isfinite(observed).all(axis=-1))
     weighted = known & (sequence.weight[:, points] > 0)
     counted = np.where(weighted.any(axis=1, keepdims=True), weighted, known)
     distance = np.linalg.norm(np.where(known[..., None], observed, 0.0) - fitted_px[:, points], axis=-1)

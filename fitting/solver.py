@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
+from fitting.camera import yaw_pitch_roll_deg
 from fitting.energy import Observations
 from fitting.face_model import FaceModel
 from fitting.frame_stage import fit_frames, smooth_prior
@@ -24,14 +25,14 @@ from fitting.tracks import FittedTrack, LandmarkSequence
 
 NO_FACE_ERROR = 0.5
 """A fit whose median error is above half the outer-eye distance is no fit of a face: `diverged`."""
+SEEN_FROM_BEHIND_DEG = 120.0
+"""Mirrored landmarks look to this camera like a face seen from behind, which nobody's landmarks are: `diverged`."""
 FRAMES_PER_GROUP = 1 << 15
 """Tracks are fitted together until they have this many frames."""
 _SMALLEST_BUCKET = 8
 
 
-def fit_tracks(
-    sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOptions
-) -> list[FittedTrack]:
+def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOptions) -> list[FittedTrack]:
     """Fit every track: one identity, and per frame an expression and a scaled-orthographic camera.
 
     A track's result is the same, bit for bit, alone or among any others. Bad landmarks never raise: a track that
@@ -116,7 +117,7 @@ def _fit(
     spacing = torch.tensor(layout.pack([track.spacing_s for track in tracks]), device=device)
     prior = smooth_prior(spacing, layout, expression_smoothness=options.expression_smoothness)
     fit = fit_frames(
-        observed, camera, identity_points, seen, prior, layout,
+        observed, camera, identity_points, seen, prior=prior, layout=layout,
         iterations=options.frame_iterations, robust=options.robust,
     )  # fmt: skip
     head = full.identities(identity)[layout.track] + full.expressions(fit.expression)
@@ -156,8 +157,9 @@ def _identities(
             track = tracks[number]
             picture[row, : len(track.keyframes)] = track.points[track.keyframes]
             weight[row, : len(track.keyframes)] = track.weight[track.keyframes]
-        observed = _observations(picture.reshape(-1, *shape[2:], 2)[:, points], weight.reshape(-1, shape[2])[:, points],
-                                 options.device)
+        observed = _observations(
+            picture.reshape(-1, *shape[2:], 2)[:, points], weight.reshape(-1, shape[2])[:, points], options.device
+        )
         camera, found = first_cameras(observed, seen.mean.expand(len(observed.points), -1, -1), seen)
         fit = fit_identities(
             Observations(points=observed.points, weight=observed.weight * found[:, None]), camera, seen,
@@ -176,9 +178,7 @@ def _observations(
     return Observations(points=picture, weight=torch.tensor(np.ascontiguousarray(weight), device=device))
 
 
-def _result(
-    sequence: LandmarkSequence, track: PreparedTrack, fit: _TrackFit, half: _TrackFit
-) -> FittedTrack | None:
+def _result(sequence: LandmarkSequence, track: PreparedTrack, fit: _TrackFit, half: _TrackFit) -> FittedTrack | None:
     fitted = fit.camera.project(fit.head_mm)
     errors = reprojection_errors(fitted, sequence, fit.camera.outer_eye_px(fit.head_mm), INNER)
     held_out = float("inf")
@@ -200,11 +200,21 @@ def _result(
         reprojection_error=errors.astype(np.float32),
         holdout_error=held_out,
     )
-    plain = (result.identity, result.expression, result.expression_sigma, result.scale_px_per_mm,
-             result.rotation_wxyz, result.translation_px, result.fitted_px)
+    plain = (
+        result.identity,
+        result.expression,
+        result.expression_sigma,
+        result.scale_px_per_mm,
+        result.rotation_wxyz,
+        result.translation_px,
+        result.fitted_px,
+    )
     if not all(np.isfinite(array).all() for array in plain) or np.isnan(errors).any() or np.isnan(held_out):
         return None
-    return result if np.median(errors[track.usable]) <= NO_FACE_ERROR else None
+    if np.median(errors[track.usable]) > NO_FACE_ERROR:
+        return None
+    yaw = yaw_pitch_roll_deg(fit.camera.rotation_wxyz)[track.usable, 0]
+    return None if np.median(np.abs(yaw)) > SEEN_FROM_BEHIND_DEG else result
 
 
 def _diverged(sequence: LandmarkSequence, basis: LandmarkBasis) -> FittedTrack:

@@ -90,7 +90,9 @@ def synthetic_track(model: FaceModel, scheme: str, options: SyntheticOptions, *,
     )
 
 
-def smooth_paths(rng: np.random.Generator, frames: int, count: int, width: float) -> Float64[np.ndarray, "frames count"]:
+def smooth_paths(
+    rng: np.random.Generator, frames: int, count: int, width: float
+) -> Float64[np.ndarray, "frames count"]:
     """Stationary Gaussian paths of unit variance: white noise smoothed by a Gaussian `width` frames wide."""
     margin = int(np.ceil(8 * width))
     white = rng.normal(size=(frames + 2 * margin, count))
@@ -110,7 +112,9 @@ def landmark_fields(
     weights = embedding.weights.astype(np.float64)
 
     def at_landmarks(field: np.ndarray) -> np.ndarray:
-        return np.asarray(np.einsum("...pkc,pk->...pc", field[..., embedding.vertex_ids, :].astype(np.float64), weights))
+        return np.asarray(
+            np.einsum("...pkc,pk->...pc", field[..., embedding.vertex_ids, :].astype(np.float64), weights)
+        )
 
     return (
         at_landmarks(model.mean_mm),

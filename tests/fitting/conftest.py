@@ -5,8 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fitting.face_model import FaceModel, LandmarkEmbedding
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread() -> None:
+    """Small matrices: threads would spend their time waiting for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +47,7 @@ def toy_model() -> FaceModel:
         expression_basis_mm=smooth_basis(8, 3.0, 25.0).astype(np.float32),
         triangles=np.zeros((0, 3), np.int32),
         landmarks={
-            "toy68": LandmarkEmbedding(
-                vertex_ids=ids, weights=np.tile(np.array([1, 0, 0], np.float32), (68, 1))
-            )
+            "toy68": LandmarkEmbedding(vertex_ids=ids, weights=np.tile(np.array([1, 0, 0], np.float32), (68, 1)))
         },
         mirror_vertex=None,
         neutral_expression=np.zeros(8, np.float32),

@@ -1,0 +1,75 @@
+"""The landmark term: analytic derivatives against autograd, robust weights against the energy's slope."""
+
+import torch
+
+from fitting.camera import ScaledOrthographic
+from fitting.energy import Observations, frame_blocks, landmark_energy, model_jacobian, robust_weight
+from fitting.face_model import FaceModel
+from fitting.landmark_basis import LandmarkBasis, landmark_basis
+from fitting.rotation import canonical
+
+
+def wide_basis(model: FaceModel) -> LandmarkBasis:
+    basis = landmark_basis(model, "toy68", device="cpu")
+    return LandmarkBasis(
+        mean=basis.mean.double(),
+        identity=basis.identity.double(),
+        expression=basis.expression.double(),
+        outer_eye_mm=basis.outer_eye_mm,
+    )
+
+
+def scene(basis: LandmarkBasis, frames: int = 3) -> tuple[Observations, ScaledOrthographic, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    expression = 0.5 * normal(frames, basis.expression.shape[-1])
+    camera = ScaledOrthographic(
+        scale=1.0 + 0.1 * normal(frames), quaternion=canonical(normal(frames, 4)), translation=normal(frames, 2)
+    )
+    observed = Observations(
+        points=50 * normal(frames, 2, 68), weight=torch.rand(frames, 68, generator=generator, dtype=torch.float64)
+    )
+    identity_points = basis.identities(normal(1, basis.identity.shape[-1]))
+    return observed, camera, expression, identity_points
+
+
+def test_the_downhill_gradient_is_autograds(toy_model: FaceModel) -> None:
+    basis = wide_basis(toy_model)
+    observed, camera, expression, identity_points = scene(basis)
+    for scale in (40.0, float("inf")):
+        blocks = frame_blocks(observed, camera, identity_points + basis.expressions(expression), basis, scale)
+        step = torch.zeros(3, 6 + expression.shape[1], dtype=torch.float64, requires_grad=True)
+        head = identity_points + basis.expressions(expression + step[:, 6:])
+        energy = landmark_energy(observed, camera.updated(step[:, :6]), head, scale).sum()
+        (gradient,) = torch.autograd.grad(energy, step)
+        analytic = torch.cat([blocks.camera_gradient, blocks.expression_gradient], dim=-1)
+        torch.testing.assert_close(analytic, -gradient, rtol=1e-9, atol=1e-7)
+
+
+def test_the_gauss_newton_blocks_are_products_of_autograds_jacobian(toy_model: FaceModel) -> None:
+    basis = wide_basis(toy_model)
+    observed, camera, expression, identity_points = scene(basis, frames=1)
+    blocks = frame_blocks(observed, camera, identity_points + basis.expressions(expression), basis, float("inf"))
+
+    def projected(step: torch.Tensor) -> torch.Tensor:
+        moved = camera.updated(step[:, :6])
+        head = identity_points + basis.expressions(expression + step[:, 6:])
+        return torch.bmm(moved.scale[:, None, None] * moved.rotation(), head)[:, :2] + moved.translation[:, :, None]
+
+    step = torch.zeros(1, 6 + expression.shape[1], dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(projected, step)[0, :, :, 0]
+    hessian = torch.einsum("cld,l,cle->de", jacobian, observed.weight[0], jacobian)
+    torch.testing.assert_close(blocks.camera_camera[0], hessian[:6, :6], rtol=1e-9, atol=1e-7)
+    torch.testing.assert_close(blocks.camera_expression[0], hessian[:6, 6:], rtol=1e-9, atol=1e-7)
+    torch.testing.assert_close(blocks.expression_expression[0], hessian[6:, 6:], rtol=1e-9, atol=1e-7)
+    by_model = model_jacobian(blocks.scaled_rotation, basis.expression)[0]
+    torch.testing.assert_close(by_model, jacobian[..., 6:], rtol=1e-9, atol=1e-9)
+
+
+def test_robust_weights_fall_from_one_to_nothing() -> None:
+    weight = robust_weight(torch.tensor([0.0, 9.0, 1e12]), 3.0)
+    torch.testing.assert_close(weight, torch.tensor([1.0, 0.25, 0.0]), atol=1e-12, rtol=0)
+    assert robust_weight(torch.tensor([1e12]), float("inf")).item() == 1.0

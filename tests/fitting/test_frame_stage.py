@@ -1,0 +1,56 @@
+"""The frame stage against scipy's least squares on a problem small enough for it."""
+
+import numpy as np
+import torch
+from scipy.optimize import least_squares
+
+from fitting.camera import ScaledOrthographic
+from fitting.energy import Observations
+from fitting.face_model import FaceModel
+from fitting.frame_stage import _FrameWork, fit_frames, smooth_prior
+from fitting.landmark_basis import landmark_basis
+from fitting.preparation import first_cameras
+from fitting.ragged import TimeMajor
+from fitting.synthetic import SyntheticOptions, synthetic_track
+
+
+def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel) -> None:
+    frames, size = 4, toy_model.n_expression
+    truth = synthetic_track(toy_model, "toy68", SyntheticOptions(frames=frames, noise_px=2.0), seed=3)
+    basis = landmark_basis(toy_model, "toy68", device="cpu")
+    layout = TimeMajor([frames], device="cpu")
+    points = truth.sequence.observed_px - truth.sequence.observed_px.mean(axis=1, keepdims=True)
+    observed = Observations(points=torch.tensor(points.transpose(0, 2, 1)).contiguous(), weight=torch.ones(frames, 68))
+    prior = smooth_prior(torch.full((frames,), 1 / 30, dtype=torch.float64), layout, expression_smoothness=16.0)
+    identity_points = basis.identities(torch.tensor(truth.identity[None], dtype=torch.float32))
+    start, _ = first_cameras(observed, identity_points[layout.track], basis)
+    fit = fit_frames(
+        observed, start, identity_points, basis, prior=prior, layout=layout, iterations=30, robust=False
+    )  # fmt: skip
+    work = _FrameWork(observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout)
+    ours = float(work.energy(fit.expression, fit.camera, float("inf")))
+
+    head = identity_points[0].double().numpy()
+    flat = basis.expression.double().numpy()
+    keep, root = prior.keep.numpy(), np.sqrt(prior.stiffness.numpy())
+
+    def residuals(x: np.ndarray) -> np.ndarray:
+        step = torch.from_numpy(x.reshape(frames, 6 + size))
+        camera = ScaledOrthographic(
+            scale=start.scale.double(), quaternion=start.quaternion.double(), translation=start.translation.double()
+        ).updated(step[:, :6])
+        expression = step[:, 6:].numpy()
+        shape = head + np.einsum("cln,fn->fcl", flat, expression)
+        picture = camera.scale[:, None, None] * (camera.rotation() @ torch.from_numpy(shape))
+        landmark = observed.points.double() - picture[:, :2] - camera.translation[:, :, None]
+        before = np.vstack([np.zeros((1, size)), expression[:-1]])
+        smooth = root[:, None] * (expression - keep[:, None] * before)
+        return np.concatenate([landmark.numpy().ravel(), smooth.ravel()])
+
+    oracle = least_squares(residuals, np.zeros(frames * (6 + size)), method="trf", xtol=1e-12, ftol=1e-12)
+    np.testing.assert_allclose(ours, oracle.cost, rtol=1e-5)
+    np.testing.assert_allclose(fit.expression.numpy(), oracle.x.reshape(frames, -1)[:, 6:], atol=2e-3)
+    # The posterior: the inverse of J^T J at the optimum, expression rows. The cameras are eliminated in both.
+    covariance = np.linalg.inv(oracle.jac.T @ oracle.jac)
+    expected = np.sqrt(covariance.diagonal()).reshape(frames, -1)[:, 6:]
+    np.testing.assert_allclose(fit.expression_sigma.numpy(), expected, rtol=2e-2)

@@ -1,0 +1,266 @@
+"""What a caller of the fit can count on: accuracy, independence of company, and no exception for bad landmarks."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from fitting import frame_stage, solver
+from fitting.face_model import FaceModel
+from fitting.metrics import accuracy, mean_accuracy
+from fitting.options import FitOptions
+from fitting.solver import fit_tracks
+from fitting.synthetic import SyntheticOptions, SyntheticTrack, synthetic_track
+from fitting.tracks import FittedTrack, LandmarkSequence
+
+ARRAYS = (
+    "identity", "expression", "expression_sigma", "scale_px_per_mm", "rotation_wxyz", "translation_px", "fitted_px",
+    "reprojection_error",
+)  # fmt: skip
+
+
+def tracks_of(model: FaceModel, count: int, **options: float) -> list[SyntheticTrack]:
+    choice = SyntheticOptions(**options)  # type: ignore[arg-type]
+    return [synthetic_track(model, "toy68", choice, seed=seed) for seed in range(count)]
+
+
+def means(model: FaceModel, truths: list[SyntheticTrack], options: FitOptions) -> dict[str, float]:
+    fits = fit_tracks([truth.sequence for truth in truths], model, options)
+    assert {fit.status for fit in fits} <= {"converged", "iteration_limit"}
+    return mean_accuracy([accuracy(model, truth, fit) for truth, fit in zip(truths, fits, strict=True)])
+
+
+def same(first: FittedTrack, second: FittedTrack) -> bool:
+    numbers = first.status == second.status and first.iterations == second.iterations
+    held_out = first.holdout_error == second.holdout_error
+    return numbers and held_out and all(
+        np.array_equal(getattr(first, name), getattr(second, name)) for name in ARRAYS
+    )  # fmt: skip
+
+
+def test_a_noisy_track_is_recovered(toy_model: FaceModel) -> None:
+    seen = means(toy_model, tracks_of(toy_model, 4, frames=200), FitOptions())
+    assert seen["identity_similarity_mm"] < 0.3
+    assert seen["identity_rigid_mm"] < 0.4
+    assert seen["expression_mm"] < 0.5
+    assert seen["nme_percent"] < 0.6
+    assert seen["rotation_deg"] < 0.7
+    assert 0.97 < seen["size_ratio"] < 1.03
+    assert 0.6 < seen["sigma_z"] < 1.4
+
+
+def test_more_frames_give_a_better_identity_of_the_same_size(toy_model: FaceModel) -> None:
+    # Where the head shrinks with every frame, as in the textbook joint fit, this fails.
+    options = FitOptions(identity_iterations=6, frame_iterations=2)
+    few = means(toy_model, tracks_of(toy_model, 3, frames=60, noise_px=2.0), options)
+    many = means(toy_model, tracks_of(toy_model, 3, frames=300, noise_px=2.0), options)
+    assert many["identity_similarity_mm"] < few["identity_similarity_mm"]
+    assert many["identity_rigid_mm"] < few["identity_rigid_mm"]
+    assert abs(many["size_ratio"] - 1) < 0.02
+
+
+def test_without_noise_and_with_hardly_any_prior_the_landmarks_are_met(toy_model: FaceModel) -> None:
+    truths = tracks_of(toy_model, 2, frames=60, noise_px=0.0)
+    options = FitOptions(landmark_noise=3e-4, identity_iterations=25, frame_iterations=25, robust=False)
+    fits = fit_tracks([truth.sequence for truth in truths], toy_model, options)
+    for truth, fit in zip(truths, fits, strict=True):
+        assert np.abs(fit.fitted_px - truth.clean_px).max() < 0.05
+        assert fit.holdout_error < 2e-3
+
+
+def test_outliers_and_missing_points_do_little_harm_with_robust_weights(toy_model: FaceModel) -> None:
+    truths = tracks_of(toy_model, 4, frames=200, outlier_share=0.05, missing_share=0.2)
+    robust = means(toy_model, truths, FitOptions())
+    plain = means(toy_model, truths, FitOptions(robust=False))
+    assert robust["identity_rigid_mm"] < 0.6
+    assert robust["expression_mm"] < 0.6
+    assert robust["identity_rigid_mm"] < 0.5 * plain["identity_rigid_mm"]
+    assert robust["expression_mm"] < 0.7 * plain["expression_mm"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_tracks_result_is_the_same_bit_for_bit_in_any_company(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    lengths = [37, 1, 40, 17, 2, 23]
+    sequences = [
+        synthetic_track(toy_model, "toy68", SyntheticOptions(frames=frames, missing_share=0.05), seed=seed).sequence
+        for seed, frames in enumerate(lengths)
+    ]
+    # A company that breaks down must not rub off either.
+    broken = dataclasses.replace(sequences[0], smoothed_px=sequences[0].smoothed_px * np.float32(1e30))
+    options = FitOptions(identity_iterations=4, frame_iterations=4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        together = fit_tracks(sequences, toy_model, options)
+        alone = [fit_tracks([sequence], toy_model, options)[0] for sequence in sequences]
+        pairs = [fit_tracks([sequence, sequences[2]], toy_model, options)[0] for sequence in sequences]
+        order = [4, 2, 5, 0, 3, 1]
+        permuted = fit_tracks([sequences[i] for i in order] + [broken], toy_model, options)
+        monkeypatch.setattr(frame_stage, "FRAME_CHUNK_ENTRIES", 40 * 2 * 68 * 8)
+        monkeypatch.setattr(solver, "FRAMES_PER_GROUP", 50)
+        chunked = fit_tracks(sequences, toy_model, options)
+    finally:
+        torch.set_num_threads(before)
+    for number in range(len(sequences)):
+        assert same(together[number], alone[number]), f"track {number} alone"
+        assert same(together[number], pairs[number]), f"track {number} in a pair"
+        assert same(together[number], permuted[order.index(number)]), f"track {number} permuted"
+        assert same(together[number], chunked[number]), f"track {number} in other chunks and groups"
+
+
+def good(model: FaceModel, frames: int = 30) -> LandmarkSequence:
+    return synthetic_track(model, "toy68", SyntheticOptions(frames=frames), seed=0).sequence
+
+
+def with_points(sequence: LandmarkSequence, points: np.ndarray) -> LandmarkSequence:
+    values = points.astype(np.float32)
+    return dataclasses.replace(sequence, observed_px=values, smoothed_px=values)
+
+
+BAD: dict[str, tuple[Callable[[LandmarkSequence], LandmarkSequence], set[str]]] = {
+    "all not a number": (lambda s: with_points(s, s.smoothed_px * np.nan), {"diverged"}),
+    "all missing": (lambda s: dataclasses.replace(s, weight=s.weight * 0), {"diverged"}),
+    "weights not a number": (lambda s: dataclasses.replace(s, weight=s.weight * np.float32(np.nan)), {"diverged"}),
+    "constant points": (lambda s: with_points(s, s.smoothed_px * 0 + 50), {"diverged"}),
+    "infinite points": (lambda s: with_points(s, s.smoothed_px * np.inf), {"diverged"}),
+    "huge points": (lambda s: with_points(s, s.smoothed_px * 1e30), {"diverged", "converged", "iteration_limit"}),
+    "times not a number": (lambda s: dataclasses.replace(s, pts_s=s.pts_s * np.nan), {"diverged"}),
+    "times going back": (lambda s: dataclasses.replace(s, pts_s=-s.pts_s), {"diverged"}),
+    "noise": (
+        lambda s: with_points(s, np.random.default_rng(0).normal(size=s.smoothed_px.shape) * 100),
+        {"diverged", "iteration_limit", "converged"},
+    ),
+    "points on a line": (
+        lambda s: with_points(s, np.repeat(s.smoothed_px[..., :1], 2, axis=-1)),
+        {"diverged", "iteration_limit", "converged"},
+    ),
+}
+FINE: dict[str, Callable[[LandmarkSequence], LandmarkSequence]] = {
+    "one frame": lambda s: LandmarkSequence(
+        scheme=s.scheme, observed_px=s.observed_px[:1], smoothed_px=s.smoothed_px[:1], weight=s.weight[:1],
+        pts_s=s.pts_s[:1],
+    ),
+    "two frames": lambda s: LandmarkSequence(
+        scheme=s.scheme, observed_px=s.observed_px[:2], smoothed_px=s.smoothed_px[:2], weight=s.weight[:2],
+        pts_s=s.pts_s[:2],
+    ),
+    "far off": lambda s: with_points(s, s.smoothed_px + 1e6),
+    "a million pixels wide": lambda s: with_points(s, s.smoothed_px * 1e4),
+    "a tenth of a pixel wide": lambda s: with_points(s, s.smoothed_px * 1e-3),
+    "equal times": lambda s: dataclasses.replace(s, pts_s=s.pts_s * 0),
+    "some frames missing": lambda s: dataclasses.replace(
+        s, weight=s.weight * (np.arange(len(s.weight)) % 7 != 0)[:, None].astype(np.float32)
+    ),
+    "one frame of garbage": lambda s: with_points(
+        s, np.where((np.arange(len(s.weight)) == 9)[:, None, None], 1e4, s.smoothed_px)
+    ),
+}  # fmt: skip
+
+
+def check_whole(fit: FittedTrack) -> None:
+    for name in ARRAYS:
+        assert not np.isnan(getattr(fit, name)).any(), name
+    assert not np.isnan(fit.holdout_error)
+    if fit.status == "diverged":
+        assert not fit.expression.any()
+        assert not fit.identity.any()
+        assert np.isinf(fit.reprojection_error).all()
+        assert np.isinf(fit.holdout_error)
+    else:
+        for name in ARRAYS[:-1]:
+            assert np.isfinite(getattr(fit, name)).all(), name
+        assert (fit.scale_px_per_mm > 0).all()
+        assert (fit.rotation_wxyz[:, 0] >= 0).all()
+        np.testing.assert_allclose(np.linalg.norm(fit.rotation_wxyz, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_landmarks_give_a_status_and_leave_the_neighbour_alone(toy_model: FaceModel, name: str) -> None:
+    spoil, statuses = BAD[name]
+    sequence = good(toy_model)
+    bad, neighbour = fit_tracks([spoil(sequence), sequence], toy_model, FitOptions())
+    assert bad.status in statuses
+    check_whole(bad)
+    assert neighbour.status == "converged"
+    assert np.median(neighbour.reprojection_error) < 0.02
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_odd_but_honest_landmarks_are_fitted(toy_model: FaceModel, name: str) -> None:
+    sequence = FINE[name](good(toy_model))
+    (fit,) = fit_tracks([sequence], toy_model, FitOptions())
+    assert fit.status != "diverged"
+    check_whole(fit)
+    assert np.median(fit.reprojection_error) < 0.025
+
+
+def test_a_mirrored_face_diverges(toy_model: FaceModel) -> None:
+    sequence = good(toy_model)
+    mirrored = with_points(sequence, sequence.smoothed_px * np.array([-1, 1], np.float32))
+    (fit,) = fit_tracks([mirrored], toy_model, FitOptions())
+    check_whole(fit)
+    assert fit.status == "diverged", "it must not pass for a good face, which it nearly is: seen from behind"
+
+
+def test_cameras_of_missing_frames_lie_between_their_neighbours(toy_model: FaceModel) -> None:
+    truth = synthetic_track(toy_model, "toy68", SyntheticOptions(frames=40), seed=1)
+    weight = truth.sequence.weight.copy()
+    weight[20:23] = 0
+    (fit,) = fit_tracks([dataclasses.replace(truth.sequence, weight=weight)], toy_model, FitOptions())
+    between = np.sort(fit.scale_px_per_mm[[19, 23]])
+    assert (fit.scale_px_per_mm[20:23] >= between[0]).all()
+    assert (fit.scale_px_per_mm[20:23] <= between[1]).all()
+    assert np.linalg.norm(fit.fitted_px[21] - truth.clean_px[21], axis=-1).mean() < 6
+    assert (fit.expression_sigma[21] > fit.expression_sigma[5]).mean() > 0.9, "less is known where nothing is seen"
+
+
+def test_the_holdout_error_does_not_see_the_points_it_is_measured_on(toy_model: FaceModel) -> None:
+    sequence = good(toy_model)
+    moved = sequence.observed_px.copy()
+    moved[:, 17::2] += 30
+    (clean,) = fit_tracks([sequence], toy_model, FitOptions())
+    (shifted,) = fit_tracks([with_points(sequence, moved)], toy_model, FitOptions())
+    # The second fit saw the same points, so the shift of 30 pixels in x and y is found whole.
+    expected = 30 * np.sqrt(2) / 89
+    assert abs(shifted.holdout_error - expected) < 0.06
+    assert clean.holdout_error < 0.025
+
+
+def test_errors_are_measured_against_the_observed_landmarks(toy_model: FaceModel) -> None:
+    sequence = good(toy_model)
+    off = dataclasses.replace(sequence, observed_px=sequence.observed_px + np.float32(20))
+    (fit,) = fit_tracks([off], toy_model, FitOptions())
+    np.testing.assert_allclose(np.median(fit.reprojection_error), 20 * np.sqrt(2) / 89, rtol=0.1)
+
+
+def test_mistakes_of_the_caller_are_named(toy_model: FaceModel) -> None:
+    sequence = good(toy_model, frames=5)
+    other = dataclasses.replace(sequence, scheme="other")
+    with pytest.raises(ValueError, match="no landmarks for scheme='other'; it has: toy68"):
+        fit_tracks([other], toy_model, FitOptions())
+    with pytest.raises(ValueError, match=r"sequences\[1\] has scheme='other', but sequences\[0\] 'toy68'"):
+        fit_tracks([sequence, other], toy_model, FitOptions())
+    short = LandmarkSequence(
+        scheme="toy68", observed_px=sequence.observed_px[:, :50], smoothed_px=sequence.smoothed_px[:, :50],
+        weight=sequence.weight[:, :50], pts_s=sequence.pts_s,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"sequences\[0\].observed_px has shape \(5, 50, 2\), expected \(5, 68, 2\)"):
+        fit_tracks([short], toy_model, FitOptions())
+    with pytest.raises(ValueError, match="landmark_noise=0"):
+        FitOptions(landmark_noise=0.0)
+    with pytest.raises(ValueError, match="keyframes=0 is below 1"):
+        FitOptions(keyframes=0)
+    assert fit_tracks([], toy_model, FitOptions()) == []
+
+
+@pytest.mark.gpu
+def test_the_same_code_runs_on_a_gpu(toy_model: FaceModel) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    truths = tracks_of(toy_model, 2, frames=60)
+    seen = means(toy_model, truths, FitOptions(device="cuda"))
+    assert seen["expression_mm"] < 0.6
