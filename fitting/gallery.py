@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from fitting.arkit import expression_of
-from fitting.face_model import FaceModel
+from fitting.face_model import FaceModel, LandmarkEmbedding
 from fitting.paint import FacePaint, paint_of
+from fitting.posing import expression_of
 from fitting.render import blend, brightness, look_from, project_head, rasterise, render_mesh
 
 SEED = 1
@@ -107,14 +107,13 @@ def landmark_picture(
     """
     embedding = model.embedding(scheme)
     paint = paint_of(model) if "ibug68" in model.landmarks else None
-    return _with_points(model, paint, embedding.vertex_ids, embedding.weights, side_px=side_px, yaw_deg=yaw_deg)
+    return _with_points(model, paint, embedding, side_px=side_px, yaw_deg=yaw_deg)
 
 
 def _with_points(
     model: FaceModel,
     paint: FacePaint | None,
-    vertex_ids: np.ndarray,
-    weights: np.ndarray,
+    embedding: LandmarkEmbedding,
     *,
     side_px: int,
     yaw_deg: float,
@@ -122,7 +121,7 @@ def _with_points(
     vertices = model.vertices_mm(np.zeros(model.n_identity, dtype=np.float32), model.neutral_expression)
     at = _placed(model, vertices, side_px=side_px, yaw_deg=yaw_deg, pitch_deg=0.0)
     picture = _drawn(model, paint, at, side_px)
-    points = np.rint((at[vertex_ids, :2] * weights[:, :, None]).sum(axis=1)).astype(int).tolist()
+    points = np.rint((at[embedding.vertex_ids, :2] * embedding.weights[:, :, None]).sum(axis=1)).astype(int).tolist()
     for k, (x, y) in enumerate(points):
         cv2.circle(picture, (x, y), 2, _POINT_COLOUR if k < 68 else _EXTRA_POINT_COLOUR, cv2.FILLED)
         _write(picture, str(k), (x + 3, y - 2), (0, 0, 0))
@@ -132,10 +131,7 @@ def _with_points(
 def _section_of_landmarks(model: FaceModel, paint: FacePaint | None) -> UInt8[np.ndarray, "height width 3"]:
     tiles = []
     for scheme in sorted(model.landmarks):
-        embedding = model.landmarks[scheme]
-        drawn = _with_points(
-            model, paint, embedding.vertex_ids, embedding.weights, side_px=_LANDMARK_TILE_PX, yaw_deg=0.0
-        )
+        drawn = _with_points(model, paint, model.landmarks[scheme], side_px=_LANDMARK_TILE_PX, yaw_deg=0.0)
         tiles.append(_labelled(drawn, f"landmarks {scheme}"))
     if not tiles:
         return np.zeros((0, 0, 3), dtype=np.uint8)

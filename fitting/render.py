@@ -170,7 +170,7 @@ def _ramp(counts: Int32[np.ndarray, " runs"]) -> Int32[np.ndarray, " total"]:
     """0, 1, ..., count - 1 for each count, one after the other."""
     ends = np.cumsum(counts, dtype=np.int32)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int32) - np.repeat(ends - counts, counts)
+    return np.asarray(np.arange(total, dtype=np.int32) - np.repeat(ends - counts, counts), dtype=np.int32)
 
 
 def vertex_normals(

@@ -131,4 +131,4 @@ def _importance(
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
     share = np.bincount(triangles.ravel(), np.repeat(area / 3, 3), minlength=len(vertices_mm))
     distance = np.linalg.norm(vertices_mm[:, None] - points[36:68], axis=2).min(axis=1)
-    return share * (1 + _FEATURE_GAIN * np.exp(-((distance / _FEATURE_REACH_MM) ** 2)))
+    return np.asarray(share * (1 + _FEATURE_GAIN * np.exp(-((distance / _FEATURE_REACH_MM) ** 2))))

@@ -64,7 +64,8 @@ class ExpressionSpace:
         unit_names: ARKit names of the units.
         unit_mm: Displacement of the face under each unit at weight 1, neutral face as the origin.
         mean_weights: Unit weights at e = 0.
-        weights_of: Change of each unit weight per standard deviation of each component: w = mean_weights + weights_of e.
+        weights_of: Change of each unit weight per standard deviation of each component;
+            w = mean_weights + weights_of e.
         basis_mm: Displacement per standard deviation of each component.
         neutral: Coefficients whose face is nearest to the neutral one.
         explained: Share of the drawn activations' (weighted) motion that the components hold.

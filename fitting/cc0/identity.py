@@ -101,7 +101,7 @@ def mirrored(
     positions: Float64[np.ndarray, "*batch vertices 3"], mirror_vertex: Int32[np.ndarray, " vertices"]
 ) -> Float64[np.ndarray, "*batch vertices 3"]:
     """Positions or displacements seen in the mirror x -> -x."""
-    return positions[..., mirror_vertex, :] * np.array([-1.0, 1.0, 1.0])
+    return np.asarray(positions[..., mirror_vertex, :] * np.array([-1.0, 1.0, 1.0]))
 
 
 def fixed_signs(rows: Float64[np.ndarray, "components values"]) -> Float64[np.ndarray, " components"]:

@@ -52,4 +52,4 @@ def closing_factor(
     travel = drop_px[top - 2, columns]
     factor = (bottom - top + 1 + OVERLAP_MM * _PX_PER_MM) / np.maximum(travel, _PX_PER_MM)
     factor = gaussian_filter1d(factor, _SMOOTHING_MM * _PX_PER_MM, mode="nearest")
-    return np.interp(at[:, 0], columns, factor)
+    return np.asarray(np.interp(at[:, 0], columns, factor))

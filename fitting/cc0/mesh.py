@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, Int64
+from jaxtyping import Bool, Int32, Int64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -41,10 +41,7 @@ def cut_face(base: BaseMesh) -> FaceCut:
     is_skin = np.zeros(len(position), dtype=bool)
     is_skin[BODY_VERTICES.start : BODY_VERTICES.stop] = True
     is_face = (
-        is_skin
-        & (base.neck_weight < NECK_WEIGHT_LIMIT)
-        & (position[:, 1] > LOWEST_MM)
-        & (position[:, 2] > REARMOST_MM)
+        is_skin & (base.neck_weight < NECK_WEIGHT_LIMIT) & (position[:, 1] > LOWEST_MM) & (position[:, 2] > REARMOST_MM)
     )
     skin_ids = _largest_piece(base.quads[is_face[base.quads].all(axis=1)], len(position))
     is_kept = np.zeros(len(position), dtype=bool)
@@ -60,7 +57,8 @@ def cut_face(base: BaseMesh) -> FaceCut:
     quads = quads[(quads >= 0).all(axis=1) & (is_eye[base.quads].all(axis=1) | is_kept[base.quads].all(axis=1))]
     mirror = to_face[base.mirror[base_ids]]
     if (mirror < 0).any():
-        raise ValueError(f"the cut of the base mesh is not symmetric: {int((mirror < 0).sum())} vertices lack a partner")
+        lone = int((mirror < 0).sum())
+        raise ValueError(f"the cut of the base mesh is not symmetric: {lone} vertices lack a partner")
     return FaceCut(
         base_ids=base_ids,
         triangles=_triangulate(quads),
@@ -85,4 +83,4 @@ def _triangulate(quads: Int64[np.ndarray, "quads 4"]) -> Int32[np.ndarray, "tria
         & (triangles[:, 1] != triangles[:, 2])
         & (triangles[:, 2] != triangles[:, 0])
     )
-    return triangles[distinct].astype(np.int32)
+    return np.asarray(triangles[distinct], dtype=np.int32)
