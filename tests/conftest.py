@@ -68,9 +68,8 @@ def toy_crop(expression: np.ndarray) -> np.ndarray:
     crop = np.full((224, 224, 3), 90, np.uint8)
     colours = ((255, 60, 60), (60, 255, 60), (60, 60, 255), (255, 255, 60))
     for k, colour in enumerate(colours):
-        x = (56, 168)[k % 2]
         y = round(112 + 25 * float(np.clip(expression[k], -3, 3)))
-        cv2.circle(crop, (x, y), 14 + 4 * (k // 2), colour, -1)
+        cv2.circle(crop, (28 + 56 * k, y), 18, colour, -1)
     return crop
 
 

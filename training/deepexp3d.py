@@ -101,7 +101,9 @@ def train_deepexp3d(
 
     history = []
     for epoch, loss in loop.epochs():
-        due = (epoch + 1) % options.val_every == 0 or loop.done
+        due = loop.done or (len(splits["val"]) > 0 and (epoch + 1) % options.val_every == 0)
+        if due:
+            loop.settle_normalisation(epoch)
         val = metrics(splits["val"]) if due else None
         history.append(EpochRecord(epoch=epoch, steps=loop.steps, train_loss_mm2=loss, val=val))
         report(f"epoch {epoch + 1}: train loss {loss:.3f} mm^2" + (f"; {val}" if val else ""))

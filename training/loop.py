@@ -70,12 +70,10 @@ class TrainingLoop:
             epoch += 1
 
     def _epoch(self, epoch: int) -> float:
-        options = self._options
-        augmentation = Augmentation(seed=options.seed, epoch=epoch, mirror=self._mirror) if options.augment else None
         losses = []
         self._network.train()
         began_s = reported_s = time.monotonic()
-        for batch in self._batches(augmentation, epoch):
+        for batch in self._batches(epoch):
             losses.append(self._step(batch))
             now_s = time.monotonic()
             self._busy_s += now_s - began_s
@@ -85,11 +83,10 @@ class TrainingLoop:
                 self._report(self._progress(losses[-1]))
             if self.done:
                 break
-        self._settle_normalisation(augmentation, epoch)
         return float(np.mean(losses))
 
-    def _settle_normalisation(self, augmentation: Augmentation | None, epoch: int) -> None:
-        """Set the statistics of batch normalisation to those of the present weights.
+    def settle_normalisation(self, epoch: int) -> None:
+        """Set the statistics of batch normalisation to those of the present weights; call it before an evaluation.
 
         The running averages belong to weights of many steps ago; in a short training that spoils the evaluation
         (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3: PreciseBN).
@@ -99,7 +96,8 @@ class TrainingLoop:
         for layer in layers:
             layer.reset_running_stats()
             layer.momentum = None  # the plain average over all batches
-        batches = self._batches(augmentation, epoch)
+        self._network.train()
+        batches = self._batches(epoch)
         with torch.no_grad():
             for batch in islice(batches, _NORMALISATION_BATCHES):
                 self._network(torch.from_numpy(batch.crops).to(self._device))
@@ -107,8 +105,9 @@ class TrainingLoop:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
 
-    def _batches(self, augmentation: Augmentation | None, epoch: int) -> Generator[Batch]:
+    def _batches(self, epoch: int) -> Generator[Batch]:
         options = self._options
+        augmentation = Augmentation(seed=options.seed, epoch=epoch, mirror=self._mirror) if options.augment else None
         return training_batches(self._train, seed=options.seed, epoch=epoch, batch_size=options.batch_size,
                                 augmentation=augmentation, workers=options.workers)
 

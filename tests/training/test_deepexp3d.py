@@ -1,0 +1,110 @@
+"""The training as a whole: it learns ten crops by heart, and what it writes can be loaded and trusted."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import facevid
+from facevid.description import DatasetError
+from training.config import TrainOptions
+from training.deepexp3d import train_deepexp3d
+from training.examples import load_examples
+from training.export import load_deepexp3d
+from training.loader import ordered_batches
+
+BRIEF = TrainOptions(preset="fast", max_steps=1, batch_size=4, workers=0)
+
+
+def test_it_learns_ten_crops_by_heart_and_ships_what_it_learned(
+    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path
+) -> None:
+    dataset = write_dataset(toy_track(video_id="a", frames=10))
+    options = TrainOptions(preset="fast", epochs=36, batch_size=10, learning_rate=4e-3, augment=False, workers=1)
+    lines: list[str] = []
+    result = train_deepexp3d(dataset, tmp_path / "model", options, lines.append)
+
+    final = result.final["train"]
+    assert final is not None
+    assert final.relative_error is not None
+    assert final.relative_error < 0.05
+    assert final.mean_pearson is not None
+    assert final.mean_pearson > 0.99
+    assert result.history[-1].train_loss_mm2 < 0.01 * result.history[0].train_loss_mm2
+    assert result.final["val"] is None
+    assert any("no video in the val split" in line for line in lines)
+
+    # The folder alone gives the same answers, through torch and through ONNX Runtime.
+    examples = load_examples(facevid.open(dataset), "train")
+    (batch,) = ordered_batches(examples, np.arange(10), batch_size=10, workers=0)
+    model = load_deepexp3d(result.folder)
+    predicted = model.predict(batch.crops, batch_size=3)
+    assert predicted.shape == (10, 4)
+    baseline = np.linalg.norm(examples.expression - examples.expression.mean(axis=0))
+    assert np.linalg.norm(predicted - examples.expression) < 0.1 * baseline
+    session = onnxruntime.InferenceSession(result.folder / "model.onnx", providers=["CPUExecutionProvider"])
+    (through_onnx,) = session.run(None, {"crops": batch.crops[:7]})
+    np.testing.assert_allclose(through_onnx, predicted[:7], atol=1e-4)
+
+    config = json.loads((result.folder / "config.json").read_text("utf-8"))
+    assert config["face_model_sha256"] == facevid.open(dataset).description.face_model_sha256
+    assert config["training"]["learning_rate"] == 4e-3
+    metrics = json.loads((result.folder / "metrics.json").read_text("utf-8"))
+    assert metrics["onnx_max_difference"] < 1e-4
+    assert len(metrics["history"]) == 36
+    assert "A facial expression is not\nevidence of an emotion" in (result.folder / "README.md").read_text("utf-8")
+    assert sorted(path.name for path in tmp_path.glob("*model*")) == ["model"]
+
+
+def test_held_out_videos_are_evaluated_and_a_few_are_called_a_few(
+    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path
+) -> None:
+    dataset = write_dataset(
+        toy_track(video_id="a", frames=4), toy_track(video_id="b", frames=3, split="val"),
+        toy_track(video_id="c", frames=2, split="test"),
+    )
+    result = train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)
+    val, test = result.final["val"], result.final["test"]
+    assert val is not None
+    assert test is not None
+    assert (val.crops, val.videos, test.crops, test.videos) == (3, 1, 2, 1)
+    assert "do not tell how the network does on people it has not seen" in val.remark
+    # After one step the network still says little else than the mean expression.
+    assert val.relative_error == pytest.approx(1.0, abs=0.5)
+    assert load_deepexp3d(result.folder).predict(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 4)
+
+
+def test_nothing_to_train_on_is_told(write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path) -> None:
+    dataset = write_dataset(toy_track(video_id="b", split="val"))
+    with pytest.raises(DatasetError, match="no kept crop in the train split"):
+        train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_model_is_never_overwritten(write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(ValueError, match="exists already; choose another folder"):
+        train_deepexp3d(write_dataset(toy_track(video_id="a")), tmp_path / "model", BRIEF, lambda _: None)
+
+
+def test_a_subject_in_two_splits_stops_the_training(
+    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path
+) -> None:
+    dataset = write_dataset(
+        toy_track(video_id="a", subject_id="s"), toy_track(video_id="b", subject_id="s", split="val")
+    )
+    with pytest.raises(DatasetError, match="subject_id 's' is in the splits"):
+        train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)
+
+
+def test_another_face_model_beside_the_dataset_stops_the_training(
+    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path
+) -> None:
+    dataset = write_dataset(toy_track(video_id="a"))
+    path = dataset / "facevid.json"
+    path.write_text(path.read_text("utf-8").replace('"face_model_sha256": "', '"face_model_sha256": "0'), "utf-8")
+    with pytest.raises(DatasetError, match="is not the face model that the dataset was fitted with"):
+        train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)
