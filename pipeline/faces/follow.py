@@ -17,7 +17,6 @@ from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.regions import FaceBox, FaceRegion
 
-
 _WELL_CENTRED = 0.85
 """Overlap with the last box above which the last region is as good as the next one."""
 

@@ -1,0 +1,173 @@
+import subprocess
+
+import numpy as np
+import pytest
+
+from pipeline.faces.errors import CorruptVideoError, NoVideoStreamError, UnsupportedFormatError
+from pipeline.faces.probe import ffmpeg_program, probe
+from pipeline.faces.video import open_video
+
+H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "ultrafast")
+TEST = "testsrc=size=128x96:rate=30:duration=1"
+RED_LEFT_BLUE_RIGHT = "color=red:s=64x96:r=10:d=0.5[a];color=blue:s=64x96:r=10:d=0.5[b];[a][b]hstack"
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def read(path):
+    with open_video(path) as video:
+        return video.info, [(frame.index, frame.pts_s, frame.rgb.copy()) for frame in video]
+
+
+def is_colour(pixels, colour):
+    return bool(np.abs(pixels.reshape(-1, 3).astype(int) - colour).max() < 30)
+
+
+def test_frames_come_in_order_with_their_times_and_size(make_clip):
+    info, frames = read(make_clip("a.mp4", TEST, *H264))
+    assert (info.width_px, info.height_px, info.codec, info.rotation_deg) == (128, 96, "h264", 0.0)
+    assert (info.fps, info.duration_s) == (30.0, 1.0)
+    assert [index for index, _, _ in frames] == list(range(30))
+    assert np.allclose([pts for _, pts, _ in frames], np.arange(30) / 30, atol=1e-4)
+    assert all(rgb.shape == (96, 128, 3) for _, _, rgb in frames)
+    assert any((rgb != frames[0][2]).any() for _, _, rgb in frames)
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.mov"])
+def test_a_variable_frame_rate_keeps_its_times(make_clip, name):
+    kept = [n for n in range(30) if n % 5 != 2 and not 10 <= n < 16]
+    choose = "select='not(eq(mod(n,5),2)+between(n,10,15))'"
+    _, frames = read(make_clip(name, TEST, "-vf", choose, "-fps_mode", "passthrough", *H264))
+    assert np.allclose([pts for _, pts, _ in frames], np.array(kept) / 30, atol=1e-3)
+
+
+def test_frames_without_times_in_the_container_get_increasing_ones(make_clip):
+    # AVI stores no presentation times; with B-frames half of the decoder's times are unknown.
+    _, frames = read(make_clip("b.avi", TEST, "-c:v", "mpeg4", "-bf", "2"))
+    assert len(frames) == 30
+    assert np.allclose(np.diff([pts for _, pts, _ in frames]), 1 / 30, atol=1e-6)
+
+
+@pytest.mark.parametrize(("turn", "clockwise", "top"), [("90", 270.0, BLUE), ("-90", 90.0, RED)])
+def test_rotation_by_metadata_is_applied(make_clip, tmp_path, turn, clockwise, top):
+    upright, turned = make_clip("u.mp4", RED_LEFT_BLUE_RIGHT, *H264), tmp_path / "t.mp4"
+    command = [ffmpeg_program(), "-v", "error", "-display_rotation", turn, "-i", str(upright), "-c", "copy", str(turned)]
+    subprocess.run(command, check=True, capture_output=True)
+    info, frames = read(turned)
+    assert (info.width_px, info.height_px, info.rotation_deg) == (96, 128, clockwise)
+    assert is_colour(frames[0][2][:56], top)
+    assert is_colour(frames[0][2][72:], RED if top == BLUE else BLUE)
+
+
+def test_non_square_pixels_become_square(make_clip):
+    info, frames = read(make_clip("s.mp4", "testsrc=size=176x144:d=0.2", "-vf", "setsar=128/117", *H264))
+    assert (info.width_px, info.height_px) == (192, 144)
+    assert frames[0][2].shape == (144, 192, 3)
+
+
+def test_odd_sizes_of_square_pixels_stay_as_they_are(make_clip):
+    info, frames = read(make_clip("o.mkv", "testsrc=size=125x93:d=0.2", "-c:v", "ffv1"))
+    assert (info.width_px, info.height_px) == (125, 93)
+    assert frames[0][2].shape == (93, 125, 3)
+
+
+def test_colours_are_right(make_clip):
+    _, frames = read(make_clip("c.mp4", RED_LEFT_BLUE_RIGHT, *H264))
+    assert is_colour(frames[0][2][:, :56], RED)
+    assert is_colour(frames[0][2][:, 72:], BLUE)
+
+
+@pytest.mark.parametrize("name", ["-x.mp4", "concat:a.mp4", "pipe:0.mp4", "a b'c\"$(d).mp4", "%03d.mp4"])
+def test_strange_names_are_only_names(make_clip, name):
+    _, frames = read(make_clip(name, "testsrc=size=64x48:d=0.2", *H264))
+    assert len(frames) == 5
+
+
+def test_a_missing_file_is_the_callers_mistake(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no video file .*gone\.mp4"):
+        probe(tmp_path / "gone.mp4")
+
+
+def test_an_empty_file_is_corrupt(tmp_path):
+    (tmp_path / "e.mp4").touch()
+    with pytest.raises(CorruptVideoError, match=r"e\.mp4 is empty"):
+        probe(tmp_path / "e.mp4")
+
+
+@pytest.mark.parametrize("name", ["t.mp4", "t.txt", "t"])
+def test_a_text_is_no_video(tmp_path, name):
+    (tmp_path / name).write_text("There once was a file that was only text.\n" * 50)
+    with pytest.raises(UnsupportedFormatError, match="is no video file that ffmpeg can read"):
+        probe(tmp_path / name)
+
+
+@pytest.mark.parametrize("script", ["ffconcat version 1.0\nfile a.mp4\n", "#EXTM3U\n#EXTINF:1,\na.mp4\n#EXT-X-ENDLIST\n"])
+def test_a_script_that_names_other_files_is_not_followed(make_clip, tmp_path, script):
+    make_clip("a.mp4", "testsrc=size=64x48:d=0.2", *H264)
+    (tmp_path / "list.m3u8").write_text(script)
+    with pytest.raises(UnsupportedFormatError, match="is no video file that ffmpeg can read"):
+        probe(tmp_path / "list.m3u8")
+
+
+def test_sound_alone_has_no_video_stream(make_clip):
+    with pytest.raises(NoVideoStreamError, match=r"s\.m4a has no video stream"):
+        probe(make_clip("s.m4a", "sine=d=0.5"))
+
+
+def test_a_file_without_its_index_is_corrupt(make_clip):
+    path = make_clip("i.mp4", TEST, *H264)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(CorruptVideoError, match=r"i\.mp4 is cut short or damaged: its index is missing"):
+        probe(path)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("h.mp4", ("-movflags", "+faststart")), ("h.mkv", ())])
+def test_half_a_file_gives_its_frames_and_then_is_corrupt(make_clip, name, extra):
+    path = make_clip(name, "testsrc2=size=320x240:rate=30:duration=2", *H264, *extra)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    seen = 0
+    with open_video(path) as video, pytest.raises(CorruptVideoError, match=r"h\.m.* ends after .* s of 2\.0 s"):
+        for _ in video:
+            seen += 1
+    assert seen > 10
+
+
+def test_a_file_damaged_all_over_is_corrupt_and_says_the_same_each_time(make_clip):
+    path = make_clip("d.mkv", "testsrc2=size=320x240:rate=30:duration=2", *H264)
+    data, rng = bytearray(path.read_bytes()), np.random.default_rng(0)
+    for at in rng.integers(len(data) // 10, len(data), 60):
+        data[at : at + 40] = rng.bytes(40)
+    path.write_bytes(data)
+    messages = set()
+    for _ in range(2):
+        with open_video(path) as video, pytest.raises(CorruptVideoError, match=r"d\.mkv") as caught:
+            for _ in video:
+                pass
+        messages.add(str(caught.value))
+    assert len(messages) == 1
+    assert "0x" not in messages.pop()
+
+
+def test_one_damaged_frame_costs_only_itself(make_clip):
+    path = make_clip("k.mkv", "testsrc2=size=320x240:rate=30:duration=4", "-c:v", "libx264", "-g", "1", "-bf", "0")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 60] = bytes(60)
+    path.write_bytes(data)
+    with open_video(path) as video:
+        frames = sum(1 for _ in video)
+    assert frames >= 118
+    assert 1 <= video.damaged_frames <= 2
+
+
+def test_ffmpeg_ends_with_the_block(make_clip):
+    path = make_clip("l.mp4", "testsrc2=size=640x480:rate=30:duration=4", *H264)
+    with open_video(path) as video:
+        next(iter(video))
+        assert video._process.returncode is None
+    assert video._process.returncode is not None
+    assert not video._listener.is_alive()
+
+
+def test_all_frames_share_one_buffer(make_clip):
+    with open_video(make_clip("m.mp4", TEST, *H264)) as video:
+        assert len({frame.rgb.__array_interface__["data"][0] for frame in video}) == 1
