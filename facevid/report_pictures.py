@@ -12,8 +12,9 @@ from jaxtyping import Float32, UInt8
 from facevid.dataset import TrackArrays
 from fitting.face_model import FaceModel
 from fitting.rotation import matrix_from_quaternion
+from pipeline.faces.draw import draw_landmarks
 from pipeline.faces.regions import FaceRegion, look_into
-from training.overlay import draw_landmarks, draw_mesh
+from training.overlay import draw_mesh
 
 TILE_PX = 200
 _FACE_SHARE = 1.75

@@ -1,0 +1,336 @@
+"""Prediction on rendered faces: a row for each frame, known coefficients, everything drawn where the face is."""
+
+import csv
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from jaxtyping import UInt8
+from safetensors.torch import save_file
+
+from facevid import assets
+from fitting.face_model import FaceModel, load_face_model
+from fitting.paint import paint_of
+from fitting.render import look_from, project_head, render_mesh
+from pipeline.faces.landmarks import FaceLandmarks
+from pipeline.faces.probe import ffmpeg_program, probe
+from pipeline.faces.regions import FaceRegion
+from pipeline.faces.register import register
+from training.export import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, _config_json
+from training.expression import train_expression
+from training.expression_options import CLASSES, ExpressionOptions
+from training.face_reader import FaceReader, read_image
+from training.networks import build_network
+from training.predict_options import PredictOptions
+from training.prediction import PredictionResult, predict
+from training.prototypes import sample_prototypes
+from training.video_writer import VideoWriteError, video_writer
+
+BEFORE, FACES = 3, 5
+WIDTH, HEIGHT = 320, 240
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Two models, a clip and a picture.
+
+    Attributes:
+        deepexp3d: A network without weights in its head: it answers the same happy face to every crop.
+        expression: A classifier trained on prototypes.
+        happy: What the network answers.
+        clip: Three empty frames, then five with a face.
+        picture: The face alone.
+        empty: A picture without a face.
+        networks: Landmark networks.
+        model: The default face model.
+    """
+
+    deepexp3d: Path
+    expression: Path
+    happy: np.ndarray
+    clip: Path
+    picture: Path
+    empty: Path
+    networks: Path
+    model: FaceModel
+
+
+def face_picture(model: FaceModel, *, shift_px: float = 0.0) -> UInt8[np.ndarray, "height width 3"]:
+    vertices = project_head(
+        model.vertices_mm(np.zeros(model.n_identity, np.float32), model.neutral_expression),
+        0.75, look_from(0.0), (160.0 + shift_px, 125.0),
+    )
+    background = np.full((HEIGHT, WIDTH, 3), 70, np.uint8)
+    return render_mesh(vertices, model.triangles, image=background, colour=paint_of(model).vertex_colour)
+
+
+def write_clip(path: Path, frames: list[np.ndarray]) -> None:
+    command = [ffmpeg_program(), "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}",
+               "-r", "10", "-i", "pipe:0", "-pix_fmt", "yuv420p", "-crf", "10", "-g", "1", str(path)]
+    subprocess.run(command, input=b"".join(frame.tobytes() for frame in frames), check=True)
+
+
+def write_network(folder: Path, model: FaceModel, *, answer: np.ndarray | None) -> None:
+    network = build_network("fast", model.n_expression)
+    if answer is not None:
+        with torch.no_grad():
+            network.head.weight.zero_()
+            network.head.bias.copy_(torch.from_numpy(answer))
+    folder.mkdir()
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS_FILE)
+    config = ModelConfig(
+        preset="fast", n_expression=model.n_expression, face_model=model.name, face_model_sha256=model.sha256,
+        face_model_licence=model.licence, landmark_scheme="mediapipe68", dataset_config_hash="", training={},
+        versions={},
+    )
+    (folder / CONFIG_FILE).write_text(json.dumps(_config_json(config)))
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    try:
+        networks = assets.fetch_landmark_networks()
+    except assets.AssetError as error:
+        pytest.skip(f"landmark networks: {error}")
+    folder = tmp_path_factory.mktemp("setting")
+    model = load_face_model()
+    samples, labels = sample_prototypes(model, 50, 0)
+    happy = samples[labels == CLASSES.index("happiness")].mean(axis=0)
+    write_network(folder / "deepexp3d", model, answer=happy)
+    train_expression(
+        folder / "expression", model_path=None, prototypes=True, labels=None, deepexp3d=None,
+        options=ExpressionOptions(per_class=50, folds=2), report=lambda _: None,
+    )
+    empty = np.full((HEIGHT, WIDTH, 3), 70, np.uint8)
+    write_clip(
+        folder / "clip.mp4", [empty] * BEFORE + [face_picture(model, shift_px=2.0 * k) for k in range(FACES)]
+    )
+    for name, picture in (("face.png", face_picture(model)), ("empty.png", empty)):
+        cv2.imwrite(str(folder / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    return Setting(
+        deepexp3d=folder / "deepexp3d", expression=folder / "expression", happy=happy, clip=folder / "clip.mp4",
+        picture=folder / "face.png", empty=folder / "empty.png", networks=networks, model=model,
+    )
+
+
+def run(setting: Setting, source: Path, out: Path, **changes: Any) -> PredictionResult:
+    arguments: dict[str, Any] = {
+        "deepexp3d": setting.deepexp3d, "expression": setting.expression, "networks": setting.networks,
+        "face_model": None, "options": PredictOptions(batch_size=3), "report": lambda _: None,
+    }
+    return predict(source, out=out, **arguments | changes)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def frames_of(path: Path) -> Iterator[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    while (frame := capture.read())[0]:
+        yield frame[1]
+
+
+def test_a_video_gives_a_row_per_frame_and_the_class_of_its_coefficients(setting: Setting, tmp_path: Path) -> None:
+    result = run(setting, setting.clip, tmp_path / "clip.csv")
+    rows = rows_of(result.table)
+    assert [int(row["frame"]) for row in rows] == list(range(BEFORE + FACES))
+    assert [float(row["pts_s"]) for row in rows] == pytest.approx([k / 10 for k in range(BEFORE + FACES)], abs=1e-3)
+    assert (result.frames, result.faces, result.damage) == (BEFORE + FACES, FACES, "")
+    for row in rows[:BEFORE]:
+        assert {row["face"], row["box_x0_px"], row["e0"], row["p_happiness"], row["expression"]} == {""}
+    for row in rows[BEFORE:]:
+        assert float(row["face"]) > 0.5
+        assert [float(row[f"e{k}"]) for k in range(28)] == pytest.approx(setting.happy.tolist(), abs=1e-4)
+        assert row["expression"] == "happiness"
+        assert sum(float(row[f"p_{name}"]) for name in CLASSES) == pytest.approx(1, abs=1e-4)
+        assert float(row["p_happiness"]) > 0.9
+        assert 40 < float(row["box_x0_px"]) < 160 < float(row["box_x1_px"]) < 280
+    assert {row["source"] for row in rows} == {"clip.mp4"}
+
+
+def test_the_drawn_video_shows_mesh_and_landmarks_on_the_face_only(setting: Setting, tmp_path: Path) -> None:
+    result = run(setting, setting.clip, tmp_path / "clip.csv")
+    assert result.drawn == tmp_path / "clip-drawn.mp4"
+    drawn, plain = list(frames_of(result.drawn)), list(frames_of(setting.clip))
+    assert len(drawn) == len(plain) == BEFORE + FACES
+    change = [np.abs(a.astype(int) - b).max(axis=2) for a, b in zip(drawn, plain, strict=True)]
+    below_caption = slice(40, None)
+    assert max(int((one[below_caption] > 40).sum()) for one in change[:BEFORE]) == 0
+    for one in change[BEFORE:]:
+        moved = one[below_caption] > 40
+        assert moved[:, 100:240].sum() > 500
+        assert moved[:, :60].sum() + moved[:, 270:].sum() == 0
+
+
+def test_the_batch_size_changes_no_row(setting: Setting, tmp_path: Path) -> None:
+    write_network(tmp_path / "random", setting.model, answer=None)
+    tables = []
+    for size in (1, 64):
+        options = PredictOptions(draw=False, batch_size=size)
+        result = run(setting, setting.clip, tmp_path / f"{size}.csv", deepexp3d=tmp_path / "random", options=options)
+        assert result.drawn is None
+        tables.append(rows_of(result.table))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.csv", "64.csv", "random"]
+    for one, many in zip(*tables, strict=True):
+        assert (one["frame"], one["face"], one["expression"]) == (many["frame"], many["face"], many["expression"])
+        # Sums of floats come in another order in a larger batch, so coefficients agree to rounding only.
+        for k in range(28):
+            assert float(one[f"e{k}"] or 0) == pytest.approx(float(many[f"e{k}"] or 0), abs=2e-3)
+
+
+def test_max_frames_ends_a_video_early(setting: Setting, tmp_path: Path) -> None:
+    result = run(setting, setting.clip, tmp_path / "few.csv", options=PredictOptions(draw=False, max_frames=4))
+    assert (result.frames, result.faces) == (4, 1)
+
+
+@pytest.mark.parametrize(("name", "faces"), [("picture", 1), ("empty", 0)])
+def test_a_picture_gives_one_row_as_parquet(setting: Setting, tmp_path: Path, name: str, faces: int) -> None:
+    result = run(setting, getattr(setting, name), tmp_path / "table.parquet")
+    table = pq.read_table(result.table)
+    (row,) = table.to_pylist()
+    assert result.faces == faces
+    assert (row["e0"] is None) == (faces == 0)
+    assert row["expression"] == ("happiness" if faces else None)
+    assert b"not what is felt" in table.schema.field("expression").metadata[b"description"]
+    assert result.drawn == tmp_path / "table-drawn.png"
+    assert read_image(result.drawn).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_without_a_classifier_there_are_coefficients_alone(setting: Setting, tmp_path: Path) -> None:
+    result = run(setting, setting.picture, tmp_path / "table.csv", expression=None)
+    (row,) = rows_of(result.table)
+    assert row["e27"]
+    assert not any(name.startswith("p_") or name == "expression" for name in row)
+
+
+def test_the_camera_of_projected_landmarks_is_found_again(setting: Setting) -> None:
+    model = setting.model
+    reader = FaceReader(networks=setting.networks, deepexp3d=setting.deepexp3d, face_model=model, device="cpu")
+    rotation = look_from(20.0, -10.0, 5.0)
+    vertices = model.vertices_mm(np.zeros(model.n_identity, np.float32), setting.happy)
+    embedding = model.embedding("mediapipe68")
+    head = np.einsum("pk,pkc->pc", embedding.weights, vertices[embedding.vertex_ids])
+    points = project_head(head, 1.3, rotation, (200.0, 90.0))[:, :2]
+    face = FaceLandmarks(
+        scheme="mediapipe68", points_px=points, confidence=1.0, box_px=np.zeros(4, np.float32),
+        region=FaceRegion(x=0.0, y=0.0, side_px=1.0, angle_rad=0.0),
+    )
+    pose = reader.pose(face, setting.happy)
+    assert pose is not None
+    assert pose.scale_px_per_mm == pytest.approx(1.3, rel=2e-3)
+    np.testing.assert_allclose(pose.rotation, rotation, atol=2e-3)
+    np.testing.assert_allclose(pose.translation_px, [200.0, 90.0], atol=0.3)
+    assert reader.pose(replace(face, points_px=np.zeros_like(points)), setting.happy) is None
+
+
+def test_crops_are_those_of_training(setting: Setting) -> None:
+    reader = FaceReader(
+        networks=setting.networks, deepexp3d=setting.deepexp3d, face_model=setting.model, device="cpu"
+    )
+    rgb = read_image(setting.picture)
+    face = reader.find(rgb)
+    assert face is not None
+    np.testing.assert_array_equal(reader.crop(rgb, face), register(rgb, face.points_px)[0])
+
+
+def test_labelled_images_without_a_face_are_counted_and_left_out(setting: Setting, tmp_path: Path) -> None:
+    shutil.copy(setting.picture, tmp_path / "face.png")
+    shutil.copy(setting.empty, tmp_path / "empty.png")
+    lines = ["image,label", "empty.png,fear"] + [f"face.png,{name}" for name in CLASSES for _ in range(6)]
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    said: list[str] = []
+    result = train_expression(
+        tmp_path / "model", model_path=None, prototypes=False, labels=tmp_path / "labels.csv",
+        deepexp3d=setting.deepexp3d, options=ExpressionOptions(folds=2), report=said.append,
+    )
+    assert result.samples == 42
+    assert result.images_without_face == (str(tmp_path / "empty.png"),)
+    assert result.metrics["images_without_face"] == 1
+    assert any("no face in 1 of 43 images" in line for line in said)
+    # One face with all seven labels teaches nothing, and the metrics say so.
+    assert result.metrics["accuracy"] < 0.5
+
+
+def test_a_damaged_video_keeps_what_could_be_read(setting: Setting, tmp_path: Path) -> None:
+    data = setting.clip.read_bytes()
+    start = data.index(b"mdat")
+    broken = tmp_path / "broken.mp4"
+    # The pictures' data lie before the index here; the second half of them becomes noise.
+    index = data.index(b"moov")
+    middle = start + (index - start) // 2
+    noise = np.random.default_rng(0).bytes(index - 8 - middle)
+    broken.write_bytes(data[:middle] + noise + data[index - 8 :])
+    said: list[str] = []
+    result = run(setting, broken, tmp_path / "broken.csv", report=said.append)
+    assert "damaged" in result.damage
+    assert result.frames == len(rows_of(result.table)) >= BEFORE
+    assert any("ended early" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"out": "table.txt"}, ValueError, r"must end in \.csv or \.parquet"),
+        ({"source": "missing.mp4"}, FileNotFoundError, "there is no image or video"),
+        ({"source": "text.mp4"}, ValueError, "cannot be read: text.mp4 is no video file"),
+        ({"face_model": "other.npz"}, ValueError, "predicts coefficients of the face model facevid-cc0"),
+    ],
+)
+def test_what_cannot_be_predicted_is_said_and_leaves_nothing(
+    setting: Setting, tmp_path: Path, changes: dict[str, str], error: type[Exception], message: str
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video at all")
+    if "face_model" in changes:
+        replace(setting.model, licence="other").save(tmp_path / "other.npz")
+    before = set(tmp_path.iterdir())
+    source = tmp_path / changes["source"] if "source" in changes else setting.clip
+    model = tmp_path / changes["face_model"] if "face_model" in changes else None
+    with pytest.raises(error, match=message):
+        run(setting, source, tmp_path / changes.get("out", "table.csv"), face_model=model)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_classifier_of_another_face_model_is_refused(setting: Setting, tmp_path: Path) -> None:
+    shutil.copytree(setting.expression, tmp_path / "expression")
+    config = tmp_path / "expression" / "config.json"
+    config.write_text(config.read_text().replace(setting.model.sha256, "0" * 64))
+    with pytest.raises(ValueError, match="classifies coefficients of the face model facevid-cc0 with sha256 0000"):
+        run(setting, setting.clip, tmp_path / "table.csv", expression=tmp_path / "expression")
+
+
+def test_the_source_is_not_overwritten(setting: Setting, tmp_path: Path) -> None:
+    source = tmp_path / "face-drawn.png"
+    shutil.copy(setting.picture, source)
+    with pytest.raises(ValueError, match="would overwrite the source"):
+        run(setting, source, tmp_path / "face.csv")
+    assert source.read_bytes() == setting.picture.read_bytes()
+
+
+def test_frames_of_a_variable_rate_are_shown_at_their_times(tmp_path: Path) -> None:
+    with video_writer(tmp_path / "clip.mp4", width=33, height=17, fps=10.0) as video:
+        for grey, pts_s in ((0, 0.0), (80, 0.1), (160, 0.4), (240, 0.5)):
+            video.add(np.full((17, 33, 3), grey, np.uint8), pts_s)
+    shown = [int(frame[:16, :32].mean() / 80 + 0.5) for frame in frames_of(tmp_path / "clip.mp4")]
+    assert shown == [0, 1, 1, 1, 2, 3]
+    assert (probe(tmp_path / "clip.mp4").width_px, probe(tmp_path / "clip.mp4").height_px) == (34, 18)
+
+
+def test_what_ffmpeg_refuses_is_said_and_leaves_no_file(tmp_path: Path) -> None:
+    frame = np.zeros((2, 2, 3), np.uint8)
+    with pytest.raises(VideoWriteError, match=r"clip\.mp4: "), video_writer(  # noqa: PT012
+        tmp_path / "clip.mp4", width=0, height=2, fps=10.0
+    ) as video:
+        for k in range(100_000):
+            video.add(frame, k / 10)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,159 @@
+"""Reads faces in new pictures: finds the face, registers the crop as training did, and asks DeepExp3D."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt8
+
+from fitting.camera import ScaledOrthographic, closed_form_camera
+from fitting.face_model import INNER_POINTS, FaceModel
+from pipeline.faces.follow import FaceFollower
+from pipeline.faces.landmarks import FaceLandmarks, MediapipeDetector, face_in_image
+from pipeline.faces.options import FacesOptions
+from pipeline.faces.register import register
+from training.export import load_deepexp3d
+
+_REPORT_EVERY = 200
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadPose:
+    """A scaled-orthographic camera: `px = scale * (R @ head_mm)[:2] + translation`.
+
+    Attributes:
+        scale_px_per_mm: Scale.
+        rotation: Head frame to camera frame.
+        translation_px: Where the head frame's origin falls.
+    """
+
+    scale_px_per_mm: float
+    rotation: Float32[np.ndarray, "3 3"]
+    translation_px: Float32[np.ndarray, " 2"]
+
+
+class FaceReader:
+    """Landmark networks and DeepExp3D, loaded once.
+
+    Args:
+        networks: Folder with the landmark networks.
+        deepexp3d: DeepExp3D model folder.
+        face_model: The face model whose coefficients it predicts.
+        device: cpu or cuda.
+
+    Raises:
+        ValueError: DeepExp3D was trained for another face model, or the face model lacks its landmark scheme.
+    """
+
+    def __init__(self, *, networks: Path, deepexp3d: Path, face_model: FaceModel, device: str) -> None:
+        self._network = load_deepexp3d(deepexp3d, device)
+        config = self._network.config
+        if config.face_model_sha256 != face_model.sha256:
+            raise ValueError(
+                f"{deepexp3d} predicts coefficients of the face model {config.face_model} with sha256 "
+                f"{config.face_model_sha256[:16]}, not of {face_model.name} with {face_model.sha256[:16]}; give the "
+                "file that it was trained with (face_model.npz in the dataset)"
+            )
+        self.face_model = face_model
+        self._options = FacesOptions()
+        self._detector = MediapipeDetector(networks, scheme=config.landmark_scheme)
+        self._embedding = face_model.embedding(config.landmark_scheme)
+
+    def follower(self) -> FaceFollower:
+        """What follows one face through a video."""
+        return FaceFollower(self._detector, self._options)
+
+    def find(self, rgb: UInt8[np.ndarray, "height width 3"]) -> FaceLandmarks | None:
+        """The largest face of a single picture."""
+        return face_in_image(rgb, self._detector, self._options)
+
+    def crop(self, rgb: UInt8[np.ndarray, "height width 3"], face: FaceLandmarks) -> UInt8[np.ndarray, "224 224 3"]:
+        """The registered crop, by the very code that made the training crops."""
+        return register(rgb, face.points_px)[0]
+
+    def coefficients(self, crops: UInt8[np.ndarray, "faces 224 224 3"]) -> Float32[np.ndarray, "faces n_expression"]:
+        """Expression coefficients of registered crops, standard deviations."""
+        return self._network.predict(crops)
+
+    def pose(
+        self, face: FaceLandmarks, expression: Float32[np.ndarray, " n_expression"]
+    ) -> HeadPose | None:
+        """The camera that brings the mean identity with this expression nearest to the inner landmarks, or None."""
+        model, ids = self.face_model, self._embedding.vertex_ids
+        mean = model.mean_mm[ids] + np.tensordot(expression, model.expression_basis_mm[:, ids], axes=1)
+        head = np.einsum("pk,pkc->cp", self._embedding.weights, mean)
+        weight = np.zeros(len(ids), dtype=np.float32)
+        weight[INNER_POINTS] = 1.0
+        camera, found = closed_form_camera(
+            *(torch.from_numpy(np.ascontiguousarray(part[None])) for part in (face.points_px.T, weight, head))
+        )
+        return _pose(camera) if bool(found[0]) else None
+
+    def read_images(
+        self, paths: Sequence[Path], report: Callable[[str], None]
+    ) -> tuple[Int64[np.ndarray, " faces"], Float32[np.ndarray, "faces n_expression"]]:
+        """The coefficients of the largest face of each image.
+
+        Args:
+            paths: Image files.
+            report: Receives progress lines.
+
+        Returns:
+            Indices of the images in which a face was found, and their coefficients.
+
+        Raises:
+            ValueError: A file is no image.
+        """
+        seen: list[int] = []
+        rows = [np.zeros((0, self.face_model.n_expression), dtype=np.float32)]
+        for batch in _batches(self._crops(paths, report)):
+            seen.extend(index for index, _ in batch)
+            rows.append(self.coefficients(np.stack([crop for _, crop in batch])))
+        return np.array(seen, dtype=np.int64), np.concatenate(rows)
+
+    def _crops(
+        self, paths: Sequence[Path], report: Callable[[str], None]
+    ) -> Iterator[tuple[int, UInt8[np.ndarray, "224 224 3"]]]:
+        for index, path in enumerate(paths):
+            if index and index % _REPORT_EVERY == 0:
+                report(f"images: {index} of {len(paths)}")
+            rgb = read_image(path)
+            if (face := self.find(rgb)) is not None:
+                yield index, self.crop(rgb, face)
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """An image file as RGB, turned as its EXIF orientation says.
+
+    Raises:
+        ValueError: The file is no image that OpenCV reads.
+    """
+    bgr = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", dtype=np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError(f"{path} is no image")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _pose(camera: ScaledOrthographic) -> HeadPose:
+    return HeadPose(
+        scale_px_per_mm=float(camera.scale[0]),
+        rotation=camera.rotation()[0].numpy(),
+        translation_px=camera.translation[0].numpy(),
+    )
+
+
+def _batches(
+    items: Iterator[tuple[int, UInt8[np.ndarray, "224 224 3"]]],
+) -> Iterator[list[tuple[int, UInt8[np.ndarray, "224 224 3"]]]]:
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
