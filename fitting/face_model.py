@@ -140,26 +140,26 @@ def load_face_model(path: Path = DEFAULT_MODEL_PATH) -> FaceModel:
         header = json.loads(arrays.pop("header").tobytes())
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is no face model file: {error}") from error
-    if header.get("format_version") != FORMAT_VERSION:
-        seen = header.get("format_version")
+    seen = header.get("format_version") if isinstance(header, dict) else None
+    if seen != FORMAT_VERSION:
         raise ValueError(f"{path} has format_version {seen!r}; this program reads {FORMAT_VERSION}")
     return _from_arrays(header, arrays, sha256=hashlib.sha256(data).hexdigest(), where=str(path))
 
 
 def _from_arrays(header: dict[str, Any], arrays: dict[str, Any], *, sha256: str, where: str) -> FaceModel:
     try:
-        model = FaceModel(
+        schemes = {
+            scheme: (arrays[f"landmarks/{scheme}/vertex_ids"], arrays[f"landmarks/{scheme}/weights"])
+            for scheme in header["landmark_schemes"]
+        }
+        _check(header, arrays, where)
+        return FaceModel(
             name=header["name"],
             mean_mm=arrays["mean_mm"],
             identity_basis_mm=arrays["identity_basis_mm"].astype(np.float32),
             expression_basis_mm=arrays["expression_basis_mm"].astype(np.float32),
             triangles=arrays["triangles"],
-            landmarks={
-                scheme: LandmarkEmbedding(
-                    vertex_ids=arrays[f"landmarks/{scheme}/vertex_ids"], weights=arrays[f"landmarks/{scheme}/weights"]
-                )
-                for scheme in header["landmark_schemes"]
-            },
+            landmarks={s: LandmarkEmbedding(vertex_ids=ids, weights=weights) for s, (ids, weights) in schemes.items()},
             mirror_vertex=arrays.get("mirror_vertex"),
             neutral_expression=arrays["neutral_expression"],
             arkit=(
@@ -175,28 +175,39 @@ def _from_arrays(header: dict[str, Any], arrays: dict[str, Any], *, sha256: str,
         )
     except KeyError as error:
         raise ValueError(f"{where} lacks {error}") from error
-    _check(model, where)
-    return model
 
 
-def _check(model: FaceModel, where: str) -> None:
-    vertices = len(model.mean_mm)
-    shapes = {
-        "mean_mm": (model.mean_mm.shape, (vertices, 3)),
-        "identity_basis_mm": (model.identity_basis_mm.shape, (model.n_identity, vertices, 3)),
-        "expression_basis_mm": (model.expression_basis_mm.shape, (model.n_expression, vertices, 3)),
-        "neutral_expression": (model.neutral_expression.shape, (model.n_expression,)),
-    }
-    for name, (seen, wanted) in shapes.items():
-        if seen != wanted:
-            raise ValueError(f"{where}: {name} has shape {seen}, but the model's mean asks for {wanted}")
-    indices = {"triangles": model.triangles} | {f"landmarks {s}": e.vertex_ids for s, e in model.landmarks.items()}
-    for name, ids in indices.items():
-        if ids.size and (ids.min() < 0 or ids.max() >= vertices):
-            raise ValueError(f"{where}: {name} names vertex {int(ids.max())} of {vertices}")
-    for name, values in (("mean_mm", model.mean_mm), ("identity_basis_mm", model.identity_basis_mm),
-                         ("expression_basis_mm", model.expression_basis_mm)):
-        if not np.isfinite(values).all():
+def _check(header: dict[str, Any], arrays: dict[str, Any], where: str) -> None:
+    vertices = len(arrays["mean_mm"])
+    n_identity, n_expression = len(arrays["identity_basis_mm"]), len(arrays["expression_basis_mm"])
+    schemes, units = header["landmark_schemes"], len(header["arkit_names"])
+    # Name, shape (-1 is any length), and type; the bases are stored in half precision, or in single by other writers.
+    wanted: list[tuple[str, tuple[int, ...], tuple[str, ...]]] = [
+        ("mean_mm", (vertices, 3), ("float32",)),
+        ("identity_basis_mm", (n_identity, vertices, 3), ("float16", "float32")),
+        ("expression_basis_mm", (n_expression, vertices, 3), ("float16", "float32")),
+        ("neutral_expression", (n_expression,), ("float32",)),
+        ("triangles", (-1, 3), ("int32",)),
+        *((f"landmarks/{s}/vertex_ids", (-1, 3), ("int32",)) for s in schemes),
+        *((f"landmarks/{s}/weights", (len(arrays[f"landmarks/{s}/vertex_ids"]), 3), ("float32",)) for s in schemes),
+    ]
+    if "mirror_vertex" in arrays:
+        wanted.append(("mirror_vertex", (vertices,), ("int32",)))
+    if units:
+        wanted += [
+            ("arkit_offset", (units,), ("float32",)),
+            ("arkit_matrix", (units, n_expression), ("float32",)),
+        ]
+    for name, shape, types in wanted:
+        seen = arrays[name]
+        if len(seen.shape) != len(shape) or any(a != b for a, b in zip(seen.shape, shape, strict=True) if b >= 0):
+            raise ValueError(f"{where}: {name} has shape {seen.shape}, but the rest of the model asks for {shape}")
+        if str(seen.dtype) not in types:
+            raise ValueError(f"{where}: {name} has type {seen.dtype}, but must be {' or '.join(types)}")
+        if types == ("int32",):
+            if seen.size and (outside := seen[(seen < 0) | (seen >= vertices)]).size:
+                raise ValueError(f"{where}: {name} names vertex {int(outside[0])}, but there are {vertices}")
+        elif not np.isfinite(seen).all():
             raise ValueError(f"{where}: {name} holds values that are not finite")
 
 

@@ -24,7 +24,7 @@ _BACKGROUND = 118
 _SPREAD_SD = 2.0
 _POINT_COLOUR = (0, 0, 220)
 _EXTRA_POINT_COLOUR = (0, 110, 0)
-_SIDES_DEG = ((0, 0), (-30, 0), (30, 0), (-60, 0), (60, 0), (90, 0), (0, 25), (0, -25))
+_SIDES_DEG = ((0.0, 0.0), (-30.0, 0.0), (30.0, 0.0), (-60.0, 0.0), (60.0, 0.0), (90.0, 0.0), (0.0, 25.0), (0.0, -25.0))
 
 
 def render_gallery(model: FaceModel, out_png: Path) -> None:
@@ -42,14 +42,14 @@ def render_gallery(model: FaceModel, out_png: Path) -> None:
         (
             "neutral mean face",
             [
-                (f"yaw {yaw} pitch {pitch}", _tile(model, paint, plain, neutral, yaw_deg=yaw, pitch_deg=pitch))
+                (f"yaw {yaw:.0f} pitch {pitch:.0f}", _tile(model, paint, plain, neutral, yaw_deg=yaw, pitch_deg=pitch))
                 for yaw, pitch in _SIDES_DEG
             ],
         ),
         (
             "random identities",
             [
-                (f"identity {k}", _tile(model, paint, identity, neutral, yaw_deg=20 * (k % 3 - 1)))
+                (f"identity {k}", _tile(model, paint, identity, neutral, yaw_deg=20.0 * (k % 3 - 1)))
                 for k, identity in enumerate(rng.normal(size=(3 * COLUMNS, model.n_identity)).astype(np.float32))
             ],
         ),
@@ -72,7 +72,7 @@ def render_gallery(model: FaceModel, out_png: Path) -> None:
                         paint,
                         rng.normal(size=model.n_identity).astype(np.float32),
                         rng.normal(size=model.n_expression).astype(np.float32),
-                        yaw_deg=15 * (k % 3 - 1),
+                        yaw_deg=15.0 * (k % 3 - 1),
                     ),
                 )
                 for k in range(2 * COLUMNS)
@@ -82,7 +82,7 @@ def render_gallery(model: FaceModel, out_png: Path) -> None:
     if model.arkit is not None:
         names = [name for name in model.arkit.names if not name.endswith("Right")]
         units = [(name, expression_of(model, {name: 1.0})) for name in names]
-        sections.append(("ARKit units at 1", [(n, _tile(model, paint, plain, e, yaw_deg=15)) for n, e in units]))
+        sections.append(("ARKit units at 1", [(n, _tile(model, paint, plain, e, yaw_deg=15.0)) for n, e in units]))
     rows = [_section(title, tiles) for title, tiles in sections]
     rows.append(_section_of_landmarks(model, paint))
     width = max(row.shape[1] for row in rows)

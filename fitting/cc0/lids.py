@@ -37,7 +37,7 @@ def closing_factor(
     """
     moved = np.linalg.norm(blink_mm, axis=1) > 1.0
     middle = face_mm[moved].mean(axis=0)
-    at = project_head(face_mm - middle, _PX_PER_MM, look_from(0), (240.0, 240.0))
+    at = project_head(face_mm - middle, _PX_PER_MM, look_from(0.0), (240.0, 240.0))
     raster = rasterise(at, triangles, height=480, width=480)
     shows_eye = raster.is_hit & is_eyeball[triangles[raster.triangle, 0]]
     drop_px = -_PX_PER_MM * raster.interpolate(blink_mm[:, 1:2], triangles)[:, :, 0]
