@@ -17,6 +17,7 @@ class Stage(enum.StrEnum):
 class FailureCode(enum.StrEnum):
     """Every way in which one item can fail. Closed: a reader may match on all members."""
 
+    BAD_ROW = "bad_row"
     REMOVED = "removed"
     PRIVATE = "private"
     GEO_BLOCKED = "geo_blocked"

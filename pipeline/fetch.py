@@ -8,6 +8,7 @@ is the only way out, retries with backoff and limits over all workers are not he
 downloads from one host holds within one worker.
 """
 
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from facevid.failures import FailureCode
 from pipeline.addresses import GuardedYoutubeDL, UnsafeAddressError, require_public_host
 from pipeline.config import FetchOptions
 from pipeline.fetch_errors import FetchError, TooLargeError, classify
-from pipeline.manifest import is_remote
+from pipeline.manifest import is_remote, local_path
 from pipeline.store import FetchedVideo, Store, file_sha256
 
 _NATIVE_PROTOCOLS = frozenset({None, "http", "https", "m3u8_native", "m3u8", "http_dash_segments"})
@@ -70,18 +71,19 @@ class Fetcher:
         path = local_path(url, self._folder)
         if not self._options.allow_local:
             raise FetchError(FailureCode.DENIED, f"{url} is a local path; --allow-local permits them")
-        if not path.exists():
-            raise FetchError(FailureCode.NOT_FOUND, f"there is no file {url}")
-        if not path.is_file():
-            raise FetchError(FailureCode.UNSUPPORTED_FORMAT, f"{url} is no regular file")
-        size = path.stat().st_size
-        self._require_size(size, url)
         try:
+            seen = path.stat()
+            if not stat.S_ISREG(seen.st_mode):
+                raise FetchError(FailureCode.UNSUPPORTED_FORMAT, f"{url} is no regular file")
+            self._require_size(seen.st_size, url)
             sha256 = file_sha256(path)
-        except OSError as error:
+        except PermissionError as error:
             raise FetchError(FailureCode.DENIED, f"{url} cannot be read: {error.strerror}") from error
+        except OSError as error:
+            raise FetchError(FailureCode.NOT_FOUND, f"there is no file {url}: {error.strerror}") from error
         return FetchedVideo(
-            sha256=sha256, path=path, url=url, title=None, uploader=None, licence=None, fetched_at=None, bytes=size
+            sha256=sha256, path=path, url=url, title=None, uploader=None, licence=None, fetched_at=None,
+            bytes=seen.st_size,
         )
 
     def _download(self, url: str) -> FetchedVideo:
@@ -178,11 +180,6 @@ class Fetcher:
             )
         if size == 0:
             raise FetchError(FailureCode.CORRUPT, f"{url} is empty")
-
-
-def local_path(url: str, folder: Path) -> Path:
-    """The absolute path that a manifest's local url means."""
-    return (folder / url).resolve()
 
 
 def choose_format(formats: list[dict[str, Any]], min_height_px: int) -> Iterator[dict[str, Any]]:

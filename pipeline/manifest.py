@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,6 +102,11 @@ def is_remote(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
+def local_path(url: str, folder: Path) -> Path:
+    """The absolute path that a manifest's local url means; symbolic links are left as they are."""
+    return Path(os.path.abspath(folder / url))  # noqa: PTH100  # resolve() raises on a circle of links
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read a CSV manifest (UTF-8, RFC 4180 quoting, a header line).
 
@@ -146,7 +152,7 @@ def read_manifest(path: Path) -> Manifest:
             )
     if not good and not bad:
         raise ManifestError(f"{path} has a header but no rows")
-    return Manifest(rows=tuple(good), bad_rows=tuple(bad), folder=path.resolve().parent)
+    return Manifest(rows=tuple(good), bad_rows=tuple(bad), folder=local_path(str(path), Path.cwd()).parent)
 
 
 def _records(text: str) -> Iterator[tuple[int, list[str], str | None]]:

@@ -140,17 +140,20 @@ class Store:
         sync_folder(target.parent)
         return target
 
-    def commit_failure(self, stage: str, key: str, failure: StoredFailure) -> None:
-        """Commit a failure as the result of this key."""
-        record = {"code": failure.code.value, "attempt": failure.attempt, "message": failure.message}
+    def commit_failure(self, stage: str, key: str, code: FailureCode, message: str) -> None:
+        """Commit a failure as the result of this key; its attempt counts on from failures that were forgotten."""
+        before = self.failure("forgotten", f"{key}-{stage}")
+        attempt = before.attempt + 1 if before else 1
+        record = {"code": code.value, "attempt": attempt, "message": message}
         self.commit(stage, key, lambda folder: write_json(folder / "failure.json", record))
 
     def forget(self, stage: str, key: str) -> None:
-        """Remove a result, so that it is made again. Only the build that holds the lock may do so."""
-        target = self.result_path(stage, key)
+        """Set a result aside, so that it is made again. Only the build that holds the lock may do so."""
+        target, aside = self.result_path(stage, key), self.result_path("forgotten", f"{key}-{stage}")
         if target.is_dir():
-            with self.scratch() as scratch:
-                target.rename(scratch / "forgotten")
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            target.rename(aside)
 
     def add_video(self, scratch_file: Path, sha256: str) -> Path:
         """Move a downloaded file (on the store's disk, as `scratch` gives) into the store."""

@@ -49,16 +49,17 @@ def test_the_first_of_two_writers_of_one_result_wins(tmp_path: Path) -> None:
     assert (store.result_path("faces", "k1") / "a").read_text() == "first"
 
 
-def test_a_failure_is_a_result_until_it_is_forgotten(tmp_path: Path) -> None:
+def test_a_failure_is_a_result_until_it_is_forgotten_and_counts_on(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    failure = StoredFailure(code=FailureCode.NO_FACE, attempt=2, message="none")
-    store.commit_failure("faces", "k1", failure)
-
-    assert store.failure("faces", "k1") == failure
-    assert store.find("faces", "k1") is not None
-    store.forget("faces", "k1")
-    assert store.find("faces", "k1") is None
-    assert store.failure("faces", "k1") is None
+    for attempt in (1, 2, 3):
+        store.commit_failure("faces", "k1", FailureCode.TIMEOUT, f"try {attempt}")
+        assert store.find("faces", "k1") is not None
+        assert store.failure("faces", "k1") == StoredFailure(
+            code=FailureCode.TIMEOUT, attempt=attempt, message=f"try {attempt}"
+        )
+        store.forget("faces", "k1")
+        assert store.find("faces", "k1") is None
+        assert store.failure("faces", "k1") is None
 
 
 def test_a_video_lies_under_its_hash(tmp_path: Path) -> None:

@@ -1,0 +1,242 @@
+"""Assembling, as plain functions: stored results to sorted shards and `facevid.json`.
+
+A shard is written from references, one track after the other; nothing that was stored is changed. Shards
+without rows are not written, but each table has at least one file (an empty first shard), so that its
+columns can always be read.
+"""
+
+import functools
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from facevid import storage
+from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, FunnelStep
+from facevid.failures import Failure, FailureCode, Stage
+from facevid.schema import TABLES, crops_schema, failures_schema, frames_schema, tracks_schema
+from facevid.shards import ShardInfo, shard_of, write_shard_batches
+from fitting.face_model import FaceModel
+from pipeline.config import stable_hash
+from pipeline.items import read_crops, read_faces, read_fitted, read_summaries
+from pipeline.job import Job, result_config, row_state
+from pipeline.manifest import BadRow, Manifest, ManifestRow
+from pipeline.rows import (
+    Labels,
+    TrackResult,
+    crops_batches,
+    failures_batch,
+    frames_batch,
+    tracks_batch,
+)
+from pipeline.store import Store
+
+_SHARD_FILE = re.compile(r"part-\d{5}-of-\d{5}\.parquet")
+DIVERGED = "the fit found no face that explains the landmarks of this track"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardOrder:
+    """What one shard holds, as references.
+
+    Attributes:
+        shard: Index of the shard.
+        tracks: Fitted tracks, as (place of the row in the manifest's good rows, index of the track).
+        failures: Failures of videos and tracks.
+    """
+
+    shard: int
+    tracks: tuple[tuple[int, int], ...]
+    failures: tuple[Failure, ...]
+
+
+def references(index: int, row: ManifestRow, job: Job, store: Store) -> tuple[list[int], list[Failure]]:
+    """What a finished row gives to the tables.
+
+    Returns:
+        The indices of its fitted tracks, and the failures of the whole or of single tracks.
+
+    Raises:
+        ValueError: The row is not finished.
+    """
+    state = row_state(row, job, store)
+    if state.next_stage is not None:
+        raise ValueError(f"index={index}: row {row.video_id!r} has no result of the stage {state.next_stage} yet")
+    if state.failure is not None:
+        return [], [state.failure]
+    if state.fit_key is None:
+        raise ValueError(f"index={index}: row {row.video_id!r} is done but has neither a fit nor a failure")
+    tracks, failures = [], []
+    for track, summary in enumerate(read_summaries(store.result_path(Stage.FIT, state.fit_key))):
+        if summary.status == "diverged":
+            failures.append(
+                Failure(video_id=row.video_id, track=track, url=row.url, stage=Stage.FIT,
+                        code=FailureCode.FIT_DIVERGED, attempt=1, message=DIVERGED)
+            )  # fmt: skip
+        else:
+            tracks.append(track)
+    return tracks, failures
+
+
+def bad_row_failure(bad: BadRow) -> Failure:
+    """The failure of a manifest row that could not be used."""
+    return Failure(
+        video_id=bad.video_id, track=None, url=bad.url, stage=Stage.MANIFEST, code=FailureCode.BAD_ROW, attempt=1,
+        message=f"line {bad.line}: {bad.reason}",
+    )  # fmt: skip
+
+
+def failure_shard(failure: Failure, shards: int) -> int:
+    """The shard of a failure."""
+    return shard_of(failure.video_id, failure.track, shards)
+
+
+def write_shards(
+    order: ShardOrder, rows: Sequence[ManifestRow], job: Job, store: Store, model: FaceModel
+) -> list[ShardInfo]:
+    """Write one shard of every table that has rows in it.
+
+    Args:
+        order: What is in it.
+        rows: The manifest's good rows.
+        job: The build.
+        store: Where the results are.
+        model: The face model, for its name.
+
+    Returns:
+        What was written.
+    """
+    prune = job.options.prune
+    labels = _labels(job, model)
+    tracks = sorted(order.tracks, key=lambda pair: (rows[pair[0]].video_id, pair[1]))
+
+    def results() -> Iterator[TrackResult]:
+        # Read anew for every table: one track at a time in memory, and npz files are quick to read.
+        return _results(tracks, rows, job, store)
+
+    def crops() -> Iterator[pa.RecordBatch]:
+        for index, track in tracks:
+            if key := row_state(rows[index], job, store).faces_key:
+                stored = read_crops(store.result_path(Stage.FACES, key), track)
+                yield from crops_batches(rows[index].video_id, stored)
+
+    written = []
+    if tracks:
+        written += [
+            _write(job, "frames", order.shard, _schemas(job, model)["frames"],
+                   (frames_batch(result, prune) for result in results())),
+            _write(job, "tracks", order.shard, _schemas(job, model)["tracks"],
+                   (tracks_batch(result, prune, labels) for result in results())),
+        ]  # fmt: skip
+        first = next(batches := crops(), None)
+        if first is not None:
+            written.append(_write(job, "crops", order.shard, crops_schema(), itertools.chain([first], batches)))
+    if order.failures:
+        written.append(
+            _write(job, "failures", order.shard, failures_schema(), [failures_batch(list(order.failures))])
+        )
+    return written
+
+
+def remove_old_tables(out: Path) -> None:
+    """Take an earlier dataset away: its description first, so that no half of it can be mistaken for a whole."""
+    storage.remove(out / DESCRIPTION_FILE)
+    for table in TABLES:
+        for name in storage.list_files(out / table):
+            if _SHARD_FILE.fullmatch(name):
+                storage.remove(out / table / name)
+
+
+def write_description(
+    job: Job, model: FaceModel, shards: Iterable[ShardInfo], steps: tuple[FunnelStep, ...]
+) -> DatasetDescription:
+    """Finish a dataset: empty tables where nothing was written, the face model, and `facevid.json` last."""
+    listed = list(shards)
+    for table, schema in _schemas(job, model).items():
+        if all(shard.table != table for shard in listed):
+            listed.append(_write(job, table, 0, schema, []))
+    storage.write_bytes(job.out / FACE_MODEL_FILE, job.model_path.read_bytes())
+    config = result_config(job)
+    description = DatasetDescription(
+        program_version=version("facevid"),
+        config=config,
+        config_hash=stable_hash(config),
+        face_model=model.name,
+        face_model_sha256=job.model_sha256,
+        face_model_licence=model.licence,
+        n_identity=model.n_identity,
+        n_expression=model.n_expression,
+        detector=job.options.faces.detector,
+        detector_sha256=job.detector_sha256,
+        landmark_scheme=job.options.faces.scheme,
+        points=len(model.embedding(job.options.faces.scheme).weights),
+        funnel=steps,
+        shards=tuple(sorted(listed, key=lambda shard: (TABLES.index(shard.table), shard.path))),
+    )
+    storage.write_bytes(job.out / DESCRIPTION_FILE, description.to_json().encode())
+    return description
+
+
+def content_key(manifest: Manifest, job: Job, store: Store) -> str:
+    """Hash of all that the tables are made from: while it stays, they need not be made again."""
+    parts: list[Any] = [result_config(job), job.detector_sha256, job.model_sha256, version("facevid")]
+    parts += [asdict(bad) for bad in manifest.bad_rows]
+    for row in manifest.rows:
+        state = row_state(row, job, store)
+        fetched = asdict(state.fetched) if state.fetched else None
+        parts.append([asdict(row), state.fit_key, fetched, state.failure and asdict(state.failure)])
+    return stable_hash(json.loads(json.dumps(parts, default=str)))
+
+
+def _results(
+    tracks: Sequence[tuple[int, int]], rows: Sequence[ManifestRow], job: Job, store: Store
+) -> Iterator[TrackResult]:
+    read = functools.lru_cache(maxsize=1)(lambda index: _video(index, rows, job, store))
+    for index, track in tracks:
+        state, faces, fitted, summaries = read(index)
+        yield TrackResult(
+            row=rows[index],
+            source=state.fetched,
+            video=faces,
+            track=track,
+            landmarks=faces.tracks[track],
+            fit=fitted.tracks[track],
+            face_size_px=fitted.face_size_px[track],
+            summary=summaries[track],
+        )
+
+
+def _video(index: int, rows: Sequence[ManifestRow], job: Job, store: Store) -> tuple[Any, Any, Any, Any]:
+    state = row_state(rows[index], job, store)
+    if state.fetched is None or state.faces_key is None or state.fit_key is None:
+        raise ValueError(f"index={index}: row {rows[index].video_id!r} has no fitted tracks")
+    fit_folder = store.result_path(Stage.FIT, state.fit_key)
+    faces = read_faces(store.result_path(Stage.FACES, state.faces_key))
+    return state, faces, read_fitted(fit_folder), read_summaries(fit_folder)
+
+
+def _labels(job: Job, model: FaceModel) -> Labels:
+    return Labels(
+        detector=job.options.faces.detector, detector_sha256=job.detector_sha256,
+        face_model=model.name, face_model_sha256=job.model_sha256,
+    )  # fmt: skip
+
+
+def _schemas(job: Job, model: FaceModel) -> dict[str, pa.Schema]:
+    points = len(model.embedding(job.options.faces.scheme).weights)
+    return {
+        "frames": frames_schema(points=points, n_expression=model.n_expression),
+        "tracks": tracks_schema(n_identity=model.n_identity),
+        "crops": crops_schema(),
+        "failures": failures_schema(),
+    }
+
+
+def _write(job: Job, table: str, shard: int, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> ShardInfo:
+    return write_shard_batches(str(job.out), table, shard, job.options.shards, schema=schema, batches=batches)

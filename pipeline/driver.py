@@ -1,0 +1,126 @@
+"""The child process that drives one Beam run, and the parent's side of it.
+
+`python -m pipeline.build --wave FILE` runs what FILE says and exits 0, or `EXIT_WORKER_DIED`, or 1 with a
+traceback in the log. Parent and child share the lock of the output, so that it is free only when both are
+gone; the child ends with the parent, however that ends.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.job import Job
+from pipeline.processes import kill_group
+from pipeline.store import write_json
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_LOOK_EVERY_S = 0.25
+_LOG_LINES = 25
+
+
+class BuildError(Exception):
+    """The build cannot go on; what is finished is kept, and running it again resumes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wave:
+    """One Beam run.
+
+    Attributes:
+        kind: Which of the two jobs.
+        out: The dataset folder.
+        rows: Places of the rows in the plan's manifest; bad rows count on after the good ones.
+        workers: Worker processes; 1 works in the child itself.
+        beam_options: Further options of Beam.
+        parent_pid: The process that the child belongs to.
+    """
+
+    kind: Literal["label", "assemble"]
+    out: Path
+    rows: tuple[int, ...]
+    workers: int
+    beam_options: tuple[str, ...]
+    parent_pid: int
+
+    @classmethod
+    def read(cls, path: Path) -> "Wave":
+        """Read the file that `Driver.run` wrote."""
+        plain = json.loads(path.read_bytes())
+        return cls(
+            kind=plain["kind"], out=Path(plain["out"]), rows=tuple(plain["rows"]), workers=plain["workers"],
+            beam_options=tuple(plain["beam_options"]), parent_pid=plain["parent_pid"],
+        )  # fmt: skip
+
+
+class Driver:
+    """Runs waves in child processes, one after the other.
+
+    Args:
+        job: The build.
+        beam_options: Further options of Beam, checked.
+        lock: Descriptor of the output's lock.
+        on_wait: Called a few times a second while a child works.
+    """
+
+    def __init__(self, job: Job, beam_options: Sequence[str], *, lock: int, on_wait: Callable[[], None]) -> None:
+        self._job = job
+        self._beam_options = tuple(beam_options)
+        self._lock = lock
+        self._on_wait = on_wait
+        self._folder = job.state / "waves"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for old in self._folder.iterdir():
+            old.unlink()
+        self._count = 0
+
+    def run(self, kind: Literal["label", "assemble"], rows: Sequence[int], *, workers: int) -> int:
+        """Run one wave to its end.
+
+        Returns:
+            The child's exit status: 0, or one for which `processes.worker_died` is true.
+
+        Raises:
+            BuildError: The child met a bug, whose traceback the message ends with.
+        """
+        self._count += 1
+        name = f"{self._count:05d}-{kind}"
+        order, log = self._folder / f"{name}.json", self._folder / f"{name}.log"
+        write_json(order, {
+            "kind": kind, "out": str(self._job.out), "rows": list(rows), "workers": workers,
+            "beam_options": list(self._beam_options), "parent_pid": os.getpid(),
+        })  # fmt: skip
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.build", "--wave", str(order)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=_environment(),
+                start_new_session=True,
+                pass_fds=(self._lock,),
+            )
+        try:
+            while child.poll() is None:
+                self._on_wait()
+                time.sleep(_LOOK_EVERY_S)
+        finally:
+            # Workers first outlive a child that was killed, and all of them an interrupted parent.
+            kill_group(child.pid)
+            child.wait()
+        if child.returncode in {1, 2}:
+            tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-_LOG_LINES:])
+            raise BuildError(f"the {kind} job met an error that is not one video's fault; {log} ends with:\n{tail}")
+        return child.returncode
+
+
+def _environment() -> dict[str, str]:
+    # The child must find the very code that its parent runs, wherever it was started.
+    root = str(Path(__file__).parents[1])
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return os.environ | dict.fromkeys(_ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(paths)}

@@ -1,0 +1,77 @@
+"""The funnel: what became of every item at every step, counted from the store alone, during a build or after."""
+
+from collections import Counter
+
+from facevid.description import FunnelStep
+from facevid.failures import FailureCode, Stage
+from facevid.schema import FUNNEL_UNITS
+from pipeline.items import read_faces_counts, read_summaries
+from pipeline.job import Job, row_state
+from pipeline.manifest import Manifest
+from pipeline.rows import pruned
+from pipeline.store import Store
+
+
+def funnel(manifest: Manifest, job: Job, store: Store) -> tuple[FunnelStep, ...]:
+    """Count what became of every item at every step, each step in its own unit.
+
+    Args:
+        manifest: All rows, bad ones too.
+        job: The build.
+        store: Where the results are.
+
+    Returns:
+        The steps of `facevid.schema.FUNNEL_UNITS`; rows that are not finished count in no step that they
+        have not ended, so that the funnel of a running build adds up too.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    counts["manifest", "ok"] = len(manifest.rows)
+    counts["manifest", "failed"] = len(manifest.bad_rows)
+    for row in manifest.rows:
+        state = row_state(row, job, store)
+        failed_at = state.failure.stage if state.failure else None
+        if failed_at is Stage.FETCH:
+            counts["fetch", "failed"] += 1
+        elif state.fetched is not None:
+            counts["fetch", "ok"] += 1
+        if failed_at is Stage.FACES:
+            counts["faces", "failed"] += 1
+        if state.faces_key is None:
+            continue
+        counts["faces", "ok"] += 1
+        found, short = read_faces_counts(store.result_path(Stage.FACES, state.faces_key))
+        counts["tracks", "ok"] += found
+        counts["tracks", "filtered"] += short
+        if failed_at is Stage.FIT:
+            counts["fit", "failed"] += found
+        elif state.fit_key is not None:
+            for summary in read_summaries(store.result_path(Stage.FIT, state.fit_key)):
+                if summary.status == "diverged":
+                    counts["fit", "failed"] += 1
+                    continue
+                kept = pruned(summary, job.options.prune) is None
+                kept_frames = summary.observed_frames if kept else 0
+                counts["fit", "ok" if kept else "filtered"] += 1
+                counts["frames", "ok"] += kept_frames
+                counts["frames", "filtered"] += summary.frames - kept_frames
+    return tuple(_step(name, unit, counts) for name, unit in FUNNEL_UNITS.items())
+
+
+def failure_counts(manifest: Manifest, job: Job, store: Store) -> Counter[FailureCode]:
+    """How many failures there are of each kind so far; those of single tracks count too."""
+    counts: Counter[FailureCode] = Counter({FailureCode.BAD_ROW: len(manifest.bad_rows)})
+    for row in manifest.rows:
+        state = row_state(row, job, store)
+        if state.failure is not None:
+            counts[state.failure.code] += 1
+        elif state.fit_key is not None:
+            summaries = read_summaries(store.result_path(Stage.FIT, state.fit_key))
+            counts[FailureCode.FIT_DIVERGED] += sum(summary.status == "diverged" for summary in summaries)
+    return +counts
+
+
+def _step(name: str, unit: str, counts: Counter[tuple[str, str]]) -> FunnelStep:
+    ok, failed, filtered = (counts[name, what] for what in ("ok", "failed", "filtered"))
+    return FunnelStep(
+        step=name, unit=unit, entered=ok + failed + filtered, ok=ok, failed=failed, filtered=filtered
+    )

@@ -1,0 +1,191 @@
+"""What all rows of a build share, and under which keys their results lie in the store.
+
+A key is the hash of everything that goes into a result: change the code of a stage, raise its version here.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from facevid.failures import Failure, FailureCode, Stage
+from fitting.options import FitOptions
+from pipeline.config import BuildOptions, FetchOptions, PruneOptions, stable_hash
+from pipeline.faces.options import FacesOptions
+from pipeline.items import read_fetched
+from pipeline.manifest import ManifestRow, is_remote, local_path
+from pipeline.store import FetchedVideo, Store
+
+FETCH_VERSION = 1
+FACES_VERSION = 1
+FIT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One build, as every worker needs to know it. Small: it travels to them.
+
+    Attributes:
+        out: The dataset folder.
+        manifest_folder: What relative paths in the manifest refer to.
+        networks: Folder with the landmark networks.
+        options: The user's options.
+        detector_sha256: sha256 over the detector's weight files.
+        model_path: The face model file.
+        model_sha256: Its sha256.
+    """
+
+    out: Path
+    manifest_folder: Path
+    networks: Path
+    options: BuildOptions
+    detector_sha256: str
+    model_path: Path
+    model_sha256: str
+
+    @property
+    def state(self) -> Path:
+        """The folder of the build's own affairs: lock, plan, progress, logs."""
+        return state_folder(self.out)
+
+    @property
+    def store_folder(self) -> Path:
+        """Where videos and results are kept."""
+        return self.options.store or self.out / "store"
+
+    def to_plain(self) -> dict[str, Any]:
+        """As values that JSON holds."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Job":
+        """The inverse of `to_plain`."""
+        paths = {name: Path(plain[name]) for name in ("out", "manifest_folder", "networks", "model_path")}
+        options = dict(plain["options"])
+        for name, kind in (("fetch", FetchOptions), ("faces", FacesOptions), ("fit", FitOptions),
+                           ("prune", PruneOptions)):
+            options[name] = kind(**options[name])
+        for name in ("model", "store"):
+            options[name] = Path(options[name]) if options[name] is not None else None
+        return cls(
+            **paths,
+            options=BuildOptions(**options),
+            detector_sha256=plain["detector_sha256"],
+            model_sha256=plain["model_sha256"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowState:
+    """How far one row has come in the store.
+
+    Attributes:
+        next_stage: The first stage without a result, or None where the row is done, well or badly.
+        next_key: The key under which that stage's result is to be committed.
+        fetch_key: The key under which a fetched video is recorded.
+        fetched: The video, where it was fetched.
+        faces_key: Key of its face tracks, where some were found.
+        fit_key: Key of the fitted tracks, where they were fitted.
+        failure: Why the row as a whole failed, if it did.
+        failed_key: The key under which that failure is recorded; empty where it follows from the options alone.
+    """
+
+    fetch_key: str
+    next_stage: Stage | None = None
+    next_key: str = ""
+    fetched: FetchedVideo | None = None
+    faces_key: str | None = None
+    fit_key: str | None = None
+    failure: Failure | None = None
+    failed_key: str = ""
+
+
+def state_folder(out: Path) -> Path:
+    """The folder inside a dataset for the build's own affairs."""
+    return out / ".build"
+
+
+def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
+    """Look up how far a row has come; reads a few small files."""
+    fetch_key, failed_key = fetch_keys(row, job)
+    if store.find("fetch", fetch_key) is None:
+        # A success and a failure of a fetch have keys of their own: the success holds under any size limit.
+        if failure := _failure(row, Stage.FETCH, failed_key, store):
+            return RowState(fetch_key=fetch_key, failure=failure, failed_key=failed_key)
+        return RowState(fetch_key=fetch_key, next_stage=Stage.FETCH, next_key=failed_key)
+    fetched = read_fetched(store, fetch_key, url=row.url)
+    if fetched.bytes > job.options.fetch.max_bytes:
+        message = f"{row.url} has {fetched.bytes} bytes, more than the limit of {job.options.fetch.max_bytes}"
+        return RowState(
+            fetch_key=fetch_key, failure=_row_failure(row, Stage.FETCH, FailureCode.TOO_LARGE, 1, message)
+        )
+    key = faces_key(fetched, job)
+    if store.find("faces", key) is None:
+        return RowState(fetch_key=fetch_key, next_stage=Stage.FACES, next_key=key, fetched=fetched)
+    if failure := _failure(row, Stage.FACES, key, store):
+        return RowState(fetch_key=fetch_key, fetched=fetched, failure=failure, failed_key=key)
+    fitted_key = fit_key(key, job)
+    if store.find("fit", fitted_key) is None:
+        return RowState(
+            fetch_key=fetch_key, next_stage=Stage.FIT, next_key=fitted_key, fetched=fetched, faces_key=key
+        )
+    if failure := _failure(row, Stage.FIT, fitted_key, store):
+        return RowState(
+            fetch_key=fetch_key, fetched=fetched, faces_key=key, failure=failure, failed_key=fitted_key
+        )
+    return RowState(fetch_key=fetch_key, fetched=fetched, faces_key=key, fit_key=fitted_key)
+
+
+def fetch_keys(row: ManifestRow, job: Job) -> tuple[str, str]:
+    """The keys of a success and of a failure of a row's fetch."""
+    options = job.options.fetch
+    source: list[object]
+    if is_remote(row.url):
+        source = [row.url, options.min_height_px, options.allow_private]
+    else:
+        path = local_path(row.url, job.manifest_folder)
+        # As `make` does: a file of the same size and time is taken for the same, and not read for its hash again.
+        try:
+            seen = path.stat()
+        except OSError:
+            source = [str(path), None, options.allow_local]
+        else:
+            source = [str(path), seen.st_mode, seen.st_size, seen.st_mtime_ns, options.allow_local]
+    success = stable_hash(["fetch", FETCH_VERSION, *source])
+    return success, stable_hash([success, options.max_bytes])
+
+
+def faces_key(fetched: FetchedVideo, job: Job) -> str:
+    """The key of a video's face tracks."""
+    return stable_hash(
+        ["faces", FACES_VERSION, fetched.sha256, stable_hash(job.options.faces), job.detector_sha256]
+    )
+
+
+def fit_key(faces: str, job: Job) -> str:
+    """The key of a video's fitted tracks. Pruning is not in it: it is applied when rows are made."""
+    return stable_hash(["fit", FIT_VERSION, faces, stable_hash(job.options.fit), job.model_sha256])
+
+
+def result_config(job: Job) -> dict[str, Any]:
+    """The options that went into a dataset: all that can change a byte of it, and nothing else."""
+    fetch = job.options.fetch
+    return {
+        "fetch": {"min_height_px": fetch.min_height_px, "max_bytes": fetch.max_bytes},
+        "faces": asdict(job.options.faces),
+        "fit": asdict(job.options.fit),
+        "prune": asdict(job.options.prune),
+        "shards": job.options.shards,
+    }
+
+
+def _failure(row: ManifestRow, stage: Stage, key: str, store: Store) -> Failure | None:
+    stored = store.failure(stage.value, key)
+    return _row_failure(row, stage, stored.code, stored.attempt, stored.message) if stored else None
+
+
+def _row_failure(row: ManifestRow, stage: Stage, code: FailureCode, attempt: int, message: str) -> Failure:
+    return Failure(
+        video_id=row.video_id, track=None, url=row.url, stage=stage, code=code, attempt=attempt, message=message
+    )

@@ -1,0 +1,91 @@
+"""Processes that must not outlive, or outwait, each other.
+
+FnApiRunner waits for ever for a worker process that died: all that shows is a RuntimeError in a thread
+(verified with Beam 2.77). So the process that drives a run leaves with a known exit status when it sees it,
+and a parent in front of it decides what to do. The other way round, drivers and workers end when the
+process they work for does, however it ended.
+"""
+
+import os
+import select
+import signal
+import sys
+import threading
+from pathlib import Path
+
+EXIT_WORKER_DIED = 70
+DRIVER_VARIABLE = "FACEVID_DRIVER_PID"
+"""Tells a worker process which process it works for."""
+
+_EXIT_ORPHAN = 71
+_DEATH_NOTE = "Worker subprocess exited"
+
+
+def end_with(pid: int) -> None:
+    """End this process, at once and without clean-up, when another ends; if that one is gone already, now.
+
+    Args:
+        pid: A process of this machine, the parent or an ancestor.
+    """
+    try:
+        watched = os.pidfd_open(pid)
+    except ProcessLookupError:
+        os._exit(_EXIT_ORPHAN)
+
+    def wait() -> None:
+        poller = select.poll()
+        poller.register(watched, select.POLLIN)
+        poller.poll()
+        os._exit(_EXIT_ORPHAN)
+
+    threading.Thread(target=wait, name=f"ends with {pid}", daemon=True).start()
+
+
+def leave_when_a_worker_dies() -> None:
+    """Make the death of one of Beam's worker processes end this process with `EXIT_WORKER_DIED`."""
+    before = threading.excepthook
+
+    def hook(raised: threading.ExceptHookArgs) -> None:
+        if raised.exc_type is RuntimeError and _DEATH_NOTE in str(raised.exc_value):
+            print(f"a worker process died: {raised.exc_value}", file=sys.stderr, flush=True)
+            for pid in descendants(os.getpid()):
+                kill(pid)
+            os._exit(EXIT_WORKER_DIED)
+        before(raised)
+
+    threading.excepthook = hook
+
+
+def worker_died(exit_status: int) -> bool:
+    """Whether a driver's exit status means that it, or a worker of it, was killed or crashed.
+
+    A status of 1 or 2 is Python's own way to end with an error: a bug to be told of, not to be survived.
+    """
+    return exit_status not in {0, 1, 2}
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below a process."""
+    children: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children += [int(child) for child in task.read_text().split()]
+        except OSError:  # the thread ended meanwhile
+            continue
+    return children + [below for child in children for below in descendants(child)]
+
+
+def kill(pid: int) -> None:
+    """Kill a process; one that is gone is no error."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def kill_group(pid: int) -> None:
+    """Kill all processes of a group; one that is gone is no error."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,100 @@
+"""What worker processes tell their parent while they work: counters, and which videos they have in hand.
+
+Both are small files in the build's state folder, one writer each, so they need no locks, outlive a worker
+that is killed, and can be read by anyone at any time.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+_FLUSH_EVERY_S = 0.5
+
+
+class Counters:
+    """Counts of one process, written to a file of its own every half second.
+
+    Names in use: `videos` (rows done with), `fetched`, `decoded_frames`, `fitted_tracks`, `fitted_frames`, and
+    `fetch_s`, `faces_s`, `fit_s` for the time spent.
+
+    Args:
+        state: The build's state folder.
+        clock: Monotonic seconds; tests replace it.
+    """
+
+    def __init__(self, state: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        folder = state / "progress"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.json"
+        self._clock = clock
+        self._counts: Counter[str] = Counter()
+        self._written_s = float("-inf")
+
+    def add(self, name: str, amount: float = 1) -> None:
+        """Add to one count."""
+        self._counts[name] += amount  # type: ignore[assignment]  # seconds are no whole numbers
+        if self._clock() - self._written_s >= _FLUSH_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the file now."""
+        partial = self._path.with_suffix(".partial")
+        partial.write_text(json.dumps(self._counts))
+        partial.replace(self._path)
+        self._written_s = self._clock()
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the seconds of a block to a count, and write the file at its end."""
+        start_s = self._clock()
+        try:
+            yield
+        finally:
+            self._counts[name] += self._clock() - start_s  # type: ignore[assignment]
+            self.flush()
+
+
+def total_counts(state: Path) -> Counter[str]:
+    """The sum of the counts of all processes of this build so far."""
+    total: Counter[str] = Counter()
+    for path in (state / "progress").glob("*.json"):
+        try:
+            total.update(json.loads(path.read_bytes()))
+        except FileNotFoundError:  # a new build began just now
+            continue
+    return total
+
+
+@contextmanager
+def in_hand(state: Path, video_ids: Sequence[str]) -> Iterator[None]:
+    """Mark videos as being worked on; the marks stay where the process dies inside the block."""
+    folder = state / "in_hand"
+    folder.mkdir(parents=True, exist_ok=True)
+    marks = [folder / video_id for video_id in video_ids]
+    for mark in marks:
+        mark.touch()
+    # Not in a `finally`: a mark after an exception names the culprit in the logs, and the build stops anyway.
+    yield
+    for mark in marks:
+        mark.unlink(missing_ok=True)
+
+
+def take_marks(state: Path) -> frozenset[str]:
+    """The videos that dead workers had in hand; the marks are removed."""
+    folder = state / "in_hand"
+    marks = list(folder.iterdir()) if folder.is_dir() else []
+    for mark in marks:
+        mark.unlink()
+    return frozenset(mark.name for mark in marks)
+
+
+def clear_progress(state: Path) -> None:
+    """Forget counts and marks of earlier builds."""
+    for name in ("progress", "in_hand"):
+        shutil.rmtree(state / name, ignore_errors=True)

@@ -1,0 +1,200 @@
+"""From stored results to rows of the tables, exactly as `facevid.schema` says. No files, no order, no shards."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float32, Shaped
+
+from facevid.failures import Failure
+from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
+from facevid.splits import split_of
+from fitting.camera import yaw_pitch_roll_deg
+from fitting.face_model import INNER_POINTS
+from fitting.tracks import FittedTrack
+from pipeline.config import PruneOptions
+from pipeline.faces.tracks import LandmarkTrack
+from pipeline.items import FacesItem, TrackSummary
+from pipeline.manifest import ManifestRow
+from pipeline.store import FetchedVideo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """What was used to make the rows, the same for all of them.
+
+    Attributes:
+        detector: Name of the landmark detector.
+        detector_sha256: sha256 over its weight files.
+        face_model: Name of the face model.
+        face_model_sha256: sha256 of its file.
+    """
+
+    detector: str
+    detector_sha256: str
+    face_model: str
+    face_model_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackResult:
+    """One fitted track with all that its rows tell.
+
+    Attributes:
+        row: The manifest's row.
+        source: The video file.
+        video: The video's facts.
+        track: Index of the track in its video.
+        landmarks: What was seen.
+        fit: What was fitted.
+        face_size_px: Outer-eye distance per frame, seen from the front.
+        summary: What pruning looks at.
+    """
+
+    row: ManifestRow
+    source: FetchedVideo
+    video: FacesItem
+    track: int
+    landmarks: LandmarkTrack
+    fit: FittedTrack
+    face_size_px: Float32[np.ndarray, " frames"]
+    summary: TrackSummary
+
+
+def pruned(summary: TrackSummary, options: PruneOptions) -> str | None:
+    """Why a track is not kept: the name of the first criterion that it fails, or None (Koujan et al., FG 2020)."""
+    if not summary.identity_norm <= options.max_identity_norm:
+        return "identity_norm"
+    if not summary.reprojection_error <= options.max_reprojection_error:
+        return "reprojection_error"
+    return None
+
+
+def kept_frames(result: TrackResult, options: PruneOptions) -> Bool[np.ndarray, " frames"]:
+    """Frames to train on: those of kept tracks in which the face was really seen, not bridged."""
+    return (result.landmarks.confidence > 0) & (pruned(result.summary, options) is None)
+
+
+def frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
+    """The rows of the frames table for one track."""
+    seen, fit = result.landmarks, result.fit
+    count = len(seen.frame)
+    angles = yaw_pitch_roll_deg(fit.rotation_wxyz)
+    columns: dict[str, Any] = {
+        "video_id": np.repeat(result.row.video_id, count),
+        "track": np.full(count, result.track, np.int32),
+        "frame": seen.frame,
+        "pts_s": seen.pts_s,
+        "box_px": seen.box_px,
+        "landmarks_px": seen.observed_px.reshape(count, -1),
+        "smoothed_px": seen.smoothed_px.reshape(count, -1),
+        "landmark_confidence": seen.confidence,
+        "scale_px_per_mm": fit.scale_px_per_mm,
+        "rotation_wxyz": fit.rotation_wxyz,
+        "translation_px": fit.translation_px,
+        "expression": fit.expression,
+        "expression_sigma": fit.expression_sigma,
+        "reprojection_error": fit.reprojection_error,
+        "face_size_px": result.face_size_px,
+        "sharpness": seen.sharpness,
+        "brightness": seen.brightness,
+        "yaw_deg": angles[:, 0].astype(np.float32),
+        "pitch_deg": angles[:, 1].astype(np.float32),
+        "roll_deg": angles[:, 2].astype(np.float32),
+        "in_frame": seen.in_frame,
+        "kept": kept_frames(result, options),
+    }
+    schema = frames_schema(points=seen.observed_px.shape[1], n_expression=fit.expression.shape[1])
+    return pa.RecordBatch.from_arrays([_column(columns[field.name], field) for field in schema], schema=schema)
+
+
+def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> pa.RecordBatch:
+    """The row of the tracks table for one track."""
+    row, source, seen, fit = result.row, result.source, result.landmarks, result.fit
+    reason = pruned(result.summary, options)
+    values = {
+        "video_id": row.video_id,
+        "track": result.track,
+        "split": split_of(video_id=row.video_id, subject_id=row.subject_id, given=row.split),
+        "subject_id": row.subject_id,
+        "frames": len(seen.frame),
+        "first_frame": int(seen.frame[0]),
+        "last_frame": int(seen.frame[-1]),
+        "start_s": float(seen.pts_s[0]),
+        "end_s": float(seen.pts_s[-1]),
+        "identity": fit.identity.tolist(),
+        "identity_norm": result.summary.identity_norm,
+        "fit_status": fit.status,
+        "fit_iterations": fit.iterations,
+        "reprojection_error": result.summary.reprojection_error,
+        "holdout_error": fit.holdout_error,
+        "jitter": jitter(seen, result.face_size_px),
+        "kept": reason is None,
+        "filtered_reason": reason,
+        "url": row.url,
+        "title": source.title,
+        "uploader": source.uploader,
+        "licence": row.licence or source.licence,
+        "attribution": row.attribution,
+        "fetched_at": source.fetched_at,
+        "source_sha256": source.sha256,
+        "width_px": result.video.width_px,
+        "height_px": result.video.height_px,
+        "fps": result.video.fps,
+        "codec": result.video.codec,
+        "landmark_scheme": seen.scheme,
+        "detector": labels.detector,
+        "detector_sha256": labels.detector_sha256,
+        "face_model": labels.face_model,
+        "face_model_sha256": labels.face_model_sha256,
+    }
+    return pa.RecordBatch.from_pylist([values], schema=tracks_schema(n_identity=len(fit.identity)))
+
+
+def crops_batches(video_id: str, crops: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Rows of the crops table from the stored crops of one track."""
+    schema = crops_schema()
+    for batch in crops:
+        name = pa.array(np.repeat(video_id, batch.num_rows), pa.string())
+        numbers = batch.column("crop_from_frame").flatten()
+        columns = {"video_id": name, "track": batch.column("track"), "frame": batch.column("frame"),
+                   "jpeg": batch.column("jpeg"), "crop_from_frame": numbers}  # fmt: skip
+        yield pa.RecordBatch.from_arrays([_column(columns[field.name], field) for field in schema], schema=schema)
+
+
+def failures_batch(failures: list[Failure]) -> pa.RecordBatch:
+    """Rows of the failures table, in the table's order."""
+    rows = [
+        {"video_id": f.video_id, "track": f.track, "url": f.url, "stage": f.stage.value, "code": f.code.value,
+         "retryable": f.code.retryable, "attempt": f.attempt, "message": f.message}
+        for f in sorted(failures, key=lambda f: (f.video_id.encode(), -1 if f.track is None else f.track, f.message))
+    ]  # fmt: skip
+    return pa.RecordBatch.from_pylist(rows, schema=failures_schema())
+
+
+def jitter(seen: LandmarkTrack, face_size_px: Float32[np.ndarray, " frames"]) -> float:
+    """RMS second difference over time of the raw inner landmarks, over the track's median outer-eye distance.
+
+    Only three frames in a row in which the face was seen count; 0 where there are none.
+    """
+    points = seen.observed_px[:, INNER_POINTS].astype(np.float64)
+    second = points[2:] - 2 * points[1:-1] + points[:-2]
+    real = seen.confidence > 0
+    triple = real[2:] & real[1:-1] & real[:-2]
+    size = float(np.median(face_size_px))
+    if not triple.any() or size <= 0:
+        return 0.0
+    return float(np.sqrt(np.square(second[triple]).sum(axis=-1).mean()) / size)
+
+
+def _column(values: Any, field: pa.Field) -> pa.Array:
+    if pa.types.is_fixed_size_list(field.type):
+        flat = values if isinstance(values, pa.Array) else _flat(values)
+        return pa.FixedSizeListArray.from_arrays(flat, type=field.type)
+    return values if isinstance(values, pa.Array) else pa.array(values, field.type)
+
+
+def _flat(matrix: Shaped[np.ndarray, "rows width"]) -> pa.Array:
+    return pa.array(np.ascontiguousarray(matrix).reshape(-1), pa.float32())

@@ -1,0 +1,66 @@
+"""`run.json`: how a build went. It differs from run to run and is never hashed."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from facevid import storage
+from pipeline.job import Job
+
+RUN_FILE = "run.json"
+
+_PACKAGES = (
+    "facevid", "apache-beam", "yt-dlp", "numpy", "torch", "pyarrow", "ai-edge-litert", "opencv-python-headless",
+)  # fmt: skip
+
+
+def write_run_record(
+    job: Job, *, begun_at: str, wall_s: float, label_s: float, worker_deaths: int, counts: Mapping[str, float]
+) -> None:
+    """Write `run.json` into the dataset folder.
+
+    Args:
+        job: The build.
+        begun_at: UTC time of its start, ISO 8601.
+        wall_s: Its duration.
+        label_s: Duration of labelling.
+        worker_deaths: How often a worker process died.
+        counts: What was really done, see `progress.Counters`.
+    """
+    run: dict[str, Any] = {
+        "begun_at": begun_at,
+        "ended_at": utc_now(),
+        "wall_s": round(wall_s, 3),
+        "label_s": round(label_s, 3),
+        "worker_deaths": worker_deaths,
+        "counts": {name: round(value, 3) for name, value in sorted(counts.items())},
+        "faces_frames_per_s": _rate(counts.get("decoded_frames", 0), counts.get("faces_s", 0)),
+        "fit_frames_per_s": _rate(counts.get("fitted_frames", 0), counts.get("fit_s", 0)),
+        "workers": job.options.workers,
+        "wave": job.options.wave,
+        "fit_batch": job.options.fit_batch,
+        "machine": {"platform": platform.platform(), "processor": _processor(), "cpus": os.cpu_count()},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+    }
+    storage.write_bytes(job.out / RUN_FILE, (json.dumps(run, indent=2) + "\n").encode())
+
+
+def utc_now() -> str:
+    """The time of day, UTC, ISO 8601."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _rate(amount: float, seconds: float) -> float | None:
+    return round(amount / seconds, 1) if seconds > 0 else None
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,200 @@
+"""The two Beam jobs, label and assemble, as wiring over the plain functions of `label` and `assemble`.
+
+What travels between the steps are places in the manifest and references to results in the store, never
+arrays: the local runner keeps what crosses a shuffle in memory at several times its size. Every step finds
+in the store what is done already, so a bundle that is tried again costs nothing.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+from apache_beam.utils import shared
+
+from facevid import storage
+from facevid.failures import Failure, FailureCode, Stage
+from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
+from pipeline.job import row_state, state_folder
+from pipeline.label import Desk, fetch_row, find_faces, fit_videos
+from pipeline.plan import Plan, read_plan
+from pipeline.processes import DRIVER_VARIABLE, end_with
+from pipeline.progress import Counters, in_hand
+from pipeline.store import Store
+
+ASSEMBLED_FOLDER = "assembled"
+
+
+@dataclass(eq=False)
+class LabelRows(beam.PTransform[Any, Any]):
+    """From places in the manifest to results in the store: fetch, faces, fit.
+
+    Attributes:
+        out: The dataset folder, whose plan says what the rows are.
+        fit_batch: Videos whose tracks are fitted together.
+    """
+
+    out: Path
+    fit_batch: int
+
+    def expand(self, rows: PCollection[int]) -> PCollection[int]:
+        """Wire it: a shuffle before each heavy step, so that idle workers get their share."""
+        labelled: PCollection[int] = (
+            rows
+            | "SpreadRows" >> beam.Reshuffle()
+            | "FetchAndFindFaces" >> beam.ParDo(_FetchAndFindFaces(self.out))
+            | "SpreadVideos" >> beam.Reshuffle()
+            | "BatchVideos" >> beam.BatchElements(min_batch_size=self.fit_batch, max_batch_size=self.fit_batch)
+            | "FitVideos" >> beam.ParDo(_FitVideos(self.out))
+        )
+        return labelled
+
+
+@dataclass(eq=False)
+class AssembleShards(beam.PTransform[Any, Any]):
+    """From places in the manifest (all finished) to shards; what was written goes to files in the state folder.
+
+    Attributes:
+        out: The dataset folder, whose plan says what the rows are.
+    """
+
+    out: Path
+
+    def expand(self, rows: PCollection[int]) -> PCollection[int]:
+        """Wire it."""
+        written: PCollection[int] = (
+            rows
+            | "SpreadRows" >> beam.Reshuffle()
+            | "ListReferences" >> beam.ParDo(_ListReferences(self.out))
+            | "GroupByShard" >> beam.GroupByKey()
+            | "WriteShards" >> beam.ParDo(_WriteShards(self.out))
+        )
+        return written
+
+
+class _Work(beam.DoFn):
+    """What all steps need in their worker process."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._heavy = shared.Shared()
+
+    def setup(self) -> None:
+        if driver := os.environ.get(DRIVER_VARIABLE):
+            end_with(int(driver))
+        _one_thread()
+        self._plan: Plan = read_plan(self._out)
+        self._store = Store(self._plan.job.store_folder)
+
+    def _desk(self) -> Desk:
+        return Desk(job=self._plan.job, store=self._store, counters=Counters(self._plan.job.state))
+
+    def _once_per_process(self, make: Callable[[], Any]) -> Any:
+        return self._heavy.acquire(lambda: _Held(make())).value
+
+
+class _Held:
+    """Beam shares what can be referred to weakly; slotted dataclasses cannot."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _FetchAndFindFaces(_Work):
+    def setup(self) -> None:
+        super().setup()
+        from pipeline.faces.landmarks import open_detector
+        from pipeline.fetch import Fetcher
+
+        job = self._plan.job
+        self._bench = self._desk()
+        self._fetcher = Fetcher(job.options.fetch, self._store, job.manifest_folder)
+        self._detector = self._once_per_process(lambda: open_detector(job.options.faces, job.networks))
+
+    def process(self, index: int) -> Iterator[int]:
+        from pipeline.faces.tracks import track_faces
+
+        row = self._plan.manifest.rows[index]
+        with in_hand(self._plan.job.state, [row.video_id]):
+            fetch_row(row, self._bench, self._fetcher)
+            find_faces(row, self._bench, self._detector, track_faces)
+        if row_state(row, self._plan.job, self._store).next_stage is Stage.FIT:
+            yield index
+        else:
+            self._bench.counters.add("videos")
+            self._bench.counters.flush()
+
+
+class _FitVideos(_Work):
+    def setup(self) -> None:
+        super().setup()
+        from fitting.face_model import load_face_model
+
+        self._bench = self._desk()
+        self._model = self._once_per_process(lambda: load_face_model(self._plan.job.model_path))
+
+    def process(self, indices: list[int]) -> Iterator[int]:
+        from fitting.solver import fit_tracks
+
+        rows = [self._plan.manifest.rows[index] for index in indices]
+        with in_hand(self._plan.job.state, [row.video_id for row in rows]):
+            fit_videos(rows, self._bench, self._model, fit_tracks)
+        self._bench.counters.add("videos", len(rows))
+        self._bench.counters.flush()
+        yield len(rows)
+
+
+class _ListReferences(_Work):
+    def process(self, index: int) -> Iterator[tuple[int, str]]:
+        """(shard, reference as JSON): a track by its row's place and its number, or a failure."""
+        from facevid.shards import shard_of
+
+        manifest, job = self._plan.manifest, self._plan.job
+        failures: list[Failure]
+        if index >= len(manifest.rows):
+            failures = [bad_row_failure(manifest.bad_rows[index - len(manifest.rows)])]
+        else:
+            row = manifest.rows[index]
+            tracks, failures = references(index, row, job, self._store)
+            for track in tracks:
+                yield shard_of(row.video_id, track, job.options.shards), json.dumps([index, track])
+        for failure in failures:
+            yield failure_shard(failure, job.options.shards), json.dumps(asdict(failure))
+
+
+class _WriteShards(_Work):
+    def setup(self) -> None:
+        super().setup()
+        from fitting.face_model import load_face_model
+
+        self._model = self._once_per_process(lambda: load_face_model(self._plan.job.model_path))
+
+    def process(self, group: tuple[int, Iterable[str]]) -> Iterator[int]:
+        shard, texts = group
+        found = [json.loads(text) for text in texts]
+        order = ShardOrder(
+            shard=shard,
+            tracks=tuple((pair[0], pair[1]) for pair in found if isinstance(pair, list)),
+            failures=tuple(_failure(plain) for plain in found if isinstance(plain, dict)),
+        )
+        written = write_shards(order, self._plan.manifest.rows, self._plan.job, self._store, self._model)
+        record = json.dumps([asdict(info) for info in written]).encode()
+        storage.write_bytes(state_folder(self._out) / ASSEMBLED_FOLDER / f"{shard:05d}.json", record)
+        yield shard
+
+
+def _failure(plain: dict[str, Any]) -> Failure:
+    return Failure(**plain | {"stage": Stage(plain["stage"]), "code": FailureCode(plain["code"])})
+
+
+def _one_thread() -> None:
+    # N workers with N threads each would fight over the cores, and sums would depend on the machine.
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
