@@ -30,6 +30,7 @@ class ToyTrack:
     frames: int = 8
     kept: bool = True
     dropped_frames: Sequence[int] = field(default=())
+    crops_from: int = 0
     sigma: float = 0.1
 
 
@@ -87,6 +88,8 @@ def _rows(track: ToyTrack) -> tuple[dict, list[dict], list[dict]]:
             "sharpness": 1.0, "brightness": 0.5, "yaw_deg": 0.0, "pitch_deg": 0.0, "roll_deg": 0.0, "in_frame": 1.0,
             "kept": kept,
         })
+        if index < track.crops_from:
+            continue
         picture = cv2.imencode(".png", toy_crop(expression)[..., ::-1])[1].tobytes()
         crops.append(key | {"frame": index, "jpeg": picture, "crop_from_frame": [1, 0, 0, 0, 1, 0]})
     row = key | {

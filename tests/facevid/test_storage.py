@@ -42,6 +42,8 @@ def test_a_failed_first_write_leaves_no_file(root: str) -> None:
         write_half(path)
     assert not storage.exists(path)
     assert storage.list_files(root) == ()
+    if "://" not in root:
+        assert list(Path(root).iterdir()) == []
 
 
 def test_a_file_being_written_is_not_listed(tmp_path: Path) -> None:
