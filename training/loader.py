@@ -40,7 +40,7 @@ class Batch:
     examples: Int64[np.ndarray, " batch"]
 
 
-def epoch_order(examples: Examples, *, seed: int, epoch: int) -> list[Int64[np.ndarray, " window"]]:
+def epoch_order(examples: Examples, *, seed: int, epoch: int) -> list[Int64[np.ndarray, " _"]]:
     """The order of one epoch, window by window: permuted row groups, then permuted examples in each window."""
     draw = np.random.default_rng([seed, epoch, 0x0D3])
     groups = np.split(np.arange(len(examples), dtype=np.int64), _group_starts(examples)[1:])
@@ -89,7 +89,7 @@ _Encoded = list[tuple[int, bytes]]
 
 
 def _batched(
-    examples: Examples, windows: list[Int64[np.ndarray, " window"]], size: int, *, remainder: bool = False
+    examples: Examples, windows: list[Int64[np.ndarray, " _"]], size: int, *, remainder: bool = False
 ) -> Iterator[_Encoded]:
     waiting: _Encoded = []
     for window in windows:
