@@ -17,6 +17,8 @@ from fitting.tracks import LandmarkSequence
 
 MIN_POINTS = 6
 """A frame with fewer landmarks says too little about a camera with 6 parameters; the prior carries it."""
+_INDEPENDENT_POINTS = 68
+"""More landmarks than this say no more about a face than this many independent ones: neighbours err together."""
 _CAMERA_NOISE = 0.1
 """Width of the robust weights of the first cameras, as a fraction of the outer-eye distance: the fit is still rough."""
 
@@ -90,7 +92,7 @@ def prepare(sequence: LandmarkSequence, basis: LandmarkBasis, options: FitOption
     if not usable.any():
         return None
     outer_eye_px = float(np.median(camera.scale.cpu().numpy()[usable])) * basis.outer_eye_mm
-    sigma_px = options.landmark_noise * outer_eye_px
+    sigma_px = options.landmark_noise * outer_eye_px * max(1.0, points.shape[1] / _INDEPENDENT_POINTS) ** 0.5
     scaled = points / sigma_px
     if not (sigma_px > 0 and np.isfinite(scaled).all() and np.abs(scaled).max() < 1e18):
         return None

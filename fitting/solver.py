@@ -146,6 +146,8 @@ def _identities(
     identity = torch.zeros(len(tracks), seen.identity.shape[-1], device=options.device)
     outcome = [(False, 0)] * len(tracks)
     buckets: dict[int, list[int]] = {}
+    # One standard deviation is larger here, by the errors that do not average out over key frames.
+    unit = (1.0 + (options.landmark_bias / options.landmark_noise) ** 2) ** -0.5
     for number, track in enumerate(tracks):
         # Filled up to a power of two that depends on this track alone.
         size = max(_SMALLEST_BUCKET, 1 << (len(track.keyframes) - 1).bit_length())
@@ -155,7 +157,7 @@ def _identities(
         picture, weight = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
         for row, number in enumerate(members):
             track = tracks[number]
-            picture[row, : len(track.keyframes)] = track.points[track.keyframes]
+            picture[row, : len(track.keyframes)] = track.points[track.keyframes] * np.float32(unit)
             weight[row, : len(track.keyframes)] = track.weight[track.keyframes]
         observed = _observations(
             picture.reshape(-1, *shape[2:], 2)[:, points], weight.reshape(-1, shape[2])[:, points], options.device
