@@ -14,7 +14,7 @@ from fitting.face_model import FaceModel
 from fitting.render import project_head, render_mesh
 
 _TEXT_COLOUR = (255, 255, 255)
-_MESH_COLOUR = (150.0, 200.0, 235.0)
+_MESH_COLOUR = (196.0, 212.0, 228.0)
 
 
 def draw_mesh(
@@ -26,7 +26,7 @@ def draw_mesh(
     scale_px_per_mm: float,
     rotation: Float[np.ndarray, "3 3"],
     translation_px: Float[np.ndarray, " 2"],
-    opacity: float = 0.8,
+    opacity: float = 0.9,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The face's mesh, shaded, over the picture.
 
