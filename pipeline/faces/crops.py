@@ -1,12 +1,13 @@
 """Crops on their way from the tracker to wherever they are kept."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
 
 
+@runtime_checkable
 class CropSink(Protocol):
     """Where crops go while a video is being read."""
 

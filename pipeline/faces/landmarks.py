@@ -10,7 +10,7 @@ the rim or the lid for the brow.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -56,6 +56,7 @@ class FaceLandmarks:
     region: FaceRegion
 
 
+@runtime_checkable
 class LandmarkDetector(Protocol):
     """What tracking asks of a landmark detector. One instance serves one process and one thread."""
 

@@ -16,6 +16,7 @@ _THUMBNAIL = (32, 18)
 _PIXELS_PER_CELL = 4
 _LEVELS_PER_CHANNEL = 4
 _PAST_FRAMES = 15
+_KNOWN_FRAMES = 3
 # Of 255 levels, and of 1. Measured on face video: within shots up to 19 levels and 0.1, at cuts from about 40 and 0.4.
 _CHANGE_LEVELS, _CHANGE_TIMES, _COLOUR_CHANGE = 10.0, 3.0, 0.25
 _LARGE_CHANGE_LEVELS, _LARGE_CHANGE_TIMES = 30.0, 5.0
@@ -36,9 +37,10 @@ class CutDetector:
         change = float(np.abs(self._last[0] - last[0]).mean())
         colours = float(np.abs(self._last[1] - last[1]).sum()) / 2
         usual = float(np.median(self._past)) if self._past else 0.0
-        cut = (
-            change >= max(_CHANGE_LEVELS, _CHANGE_TIMES * usual) and colours >= _COLOUR_CHANGE
-        ) or change >= max(_LARGE_CHANGE_LEVELS, _LARGE_CHANGE_TIMES * usual)
+        stands_out = change >= max(_CHANGE_LEVELS, _CHANGE_TIMES * usual)
+        # Two shots of the same place share their colours; that their pixels differ only tells if the past is known.
+        by_far = change >= max(_LARGE_CHANGE_LEVELS, _LARGE_CHANGE_TIMES * usual) and len(self._past) >= _KNOWN_FRAMES
+        cut = (stands_out and colours >= _COLOUR_CHANGE) or by_far
         if cut:
             self._past.clear()
         else:

@@ -1,0 +1,182 @@
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from pipeline.faces.errors import NoFaceError
+from pipeline.faces.follow import FaceFollower, Step
+from pipeline.faces.landmarks import FaceLandmarks
+from pipeline.faces.options import FacesOptions
+from pipeline.faces.regions import FaceBox, FaceRegion
+from pipeline.faces.register import TEMPLATE68_PX
+from pipeline.faces.tracks import track_faces
+
+OPTIONS = FacesOptions(max_misses=2, min_track_s=0.3, min_face_px=10.0, margin=0.25)
+H264 = ("-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p")
+BLANK = np.zeros((120, 160, 3), dtype=np.uint8)
+
+
+@dataclass
+class ScriptedDetector:
+    """Sees in its n-th picture the faces (x, y, side, confidence) of the n-th entry of its script."""
+
+    script: list[list[tuple[float, float, float, float]]]
+    scheme: str = "mediapipe68"
+    name: str = "scripted"
+    weights_sha256: str = ""
+    looked: int = field(default=-1)
+
+    def _faces(self):
+        return self.script[min(self.looked, len(self.script) - 1)]
+
+    def next(self):
+        self.looked += 1
+
+    def find_faces(self, rgb):
+        boxes = [
+            FaceBox(x0=x, y0=y, x1=x + s, y1=y + s, score=c, right_eye_px=(x, y), left_eye_px=(x + s, y))
+            for x, y, s, c in self._faces()
+        ]
+        return sorted(boxes, key=lambda box: -box.side_px)
+
+    def region_of(self, box):
+        return FaceRegion(x=(box.x0 + box.x1) / 2, y=(box.y0 + box.y1) / 2, side_px=box.side_px, angle_rad=0.0)
+
+    def landmarks(self, rgb, region):
+        faces = self._faces()
+        near = [f for f in faces if np.hypot(f[0] + f[2] / 2 - region.x, f[1] + f[2] / 2 - region.y) < region.side_px]
+        if not near:
+            return None
+        x, y, s, c = near[0]
+        return FaceLandmarks(
+            scheme=self.scheme,
+            points_px=(TEMPLATE68_PX * np.float32(s / 224) + np.array([x, y], dtype=np.float32)).astype(np.float32),
+            confidence=c,
+            box_px=np.array([x, y, x + s, y + s], dtype=np.float32),
+            region=FaceRegion(x=x + s / 2, y=y + s / 2, side_px=s, angle_rad=0.0),
+        )
+
+
+def follow(script, options=OPTIONS):
+    detector = ScriptedDetector(script)
+    follower = FaceFollower(detector, options)
+    steps = []
+    for _ in script:
+        detector.next()
+        steps.append(follower(BLANK))
+    return steps
+
+
+def names(steps):
+    return "".join(step.name[0] if step is not Step.STOPPED else "X" for step, _ in steps)
+
+
+FACE = (40.0, 30.0, 40.0, 0.9)
+FAR = (110.0, 70.0, 50.0, 0.9)
+
+
+def test_the_first_face_is_followed_though_a_larger_one_comes_in():
+    steps = follow([[], [FACE], [FACE, FAR], [FACE, (100.0, 20.0, 59.0, 1.0)]])
+    assert names(steps) == "NSCC"
+    assert [float(face.box_px[0]) for _, face in steps if face] == [40, 40, 40]
+
+
+def test_of_several_faces_at_once_the_largest_is_followed():
+    [(step, face)] = follow([[FACE, FAR]])
+    assert step is Step.STARTED
+    assert face.box_px[0] == 110
+
+
+def test_a_face_missed_for_k_frames_is_the_same_face():
+    assert names(follow([[FACE], [], [], [FACE]])) == "SMMC"
+
+
+def test_after_more_than_k_misses_the_track_stops_and_another_may_start():
+    assert names(follow([[FACE], [], [], [], [FACE]])) == "SMMXS"
+
+
+def test_another_face_elsewhere_is_not_the_same_one():
+    assert names(follow([[FACE], [FAR], [FAR], [FAR], [FAR]])) == "SMMXS"
+
+
+def test_the_margin_says_how_far_a_face_may_move():
+    moved = (40.0 + 16, 30.0, 40.0, 0.9)  # overlap 24 / 56 = 0.43
+    assert names(follow([[FACE], [moved]])) == "SC"
+    assert names(follow([[FACE], [moved]], FacesOptions(margin=0.5, min_face_px=10.0))) == "SM"
+
+
+def test_unsure_and_small_faces_do_not_count():
+    assert names(follow([[(40.0, 30.0, 40.0, 0.4)], [(40.0, 30.0, 9.0, 0.9)]])) == "NN"
+    assert names(follow([[FACE], [(40.0, 30.0, 40.0, 0.4)]])) == "SM"
+
+
+class KeptCrops:
+    def __init__(self):
+        self.seen = []
+
+    def add(self, track, frame, jpeg, crop_from_frame):
+        assert jpeg[:2] == b"\xff\xd8"
+        assert crop_from_frame.shape == (2, 3)
+        self.seen.append((track, frame))
+
+
+@pytest.fixture
+def track(make_clip):
+    def run(script, source="testsrc2=s=160x120:r=30", options=OPTIONS):
+        path = make_clip("t.mp4", f"{source},trim=duration={len(script) / 30}", *H264)
+        detector = ScriptedDetector(script)
+        detector.next()
+        crops = KeptCrops()
+        return track_faces(path, detector, options, crops, on_frame=detector.next), crops.seen
+
+    return run
+
+
+def test_a_track_is_every_frame_from_its_first_to_its_last_sighting(track):
+    script = [[], []] + [[FACE]] * 12 + [[], []] + [[(44.0, 33.0, 40.0, 0.8)]] * 4 + [[]] * 6
+    result, crops = track(script)
+    [one] = result.tracks
+    assert result.frames_read == len(script)
+    assert one.frame.tolist() == list(range(2, 20))
+    assert np.allclose(one.pts_s, np.arange(2, 20) / 30, atol=1e-3)
+    assert one.confidence.tolist() == pytest.approx([0.9] * 12 + [0] * 2 + [0.8] * 4)
+    assert one.observed_px.shape == one.smoothed_px.shape == (18, 68, 2)
+    assert (one.in_frame == 1).all()
+    # Bridged: a third and two thirds of the way from 40 to 44.
+    assert one.box_px[12:14, 0].tolist() == pytest.approx([40 + 4 / 3, 40 + 8 / 3], abs=1e-3)
+    assert crops == [(0, frame) for frame in one.frame.tolist() if frame not in {14, 15}]
+
+
+def test_short_tracks_are_counted_and_left_out_with_their_crops(track):
+    result, crops = track([[FACE]] * 5 + [[]] * 4 + [[FAR]] * 12 + [[]] * 4 + [[FACE]] * 11)
+    assert [(one.frame[0], one.frame[-1]) for one in result.tracks] == [(9, 20), (25, 35)]
+    assert result.short_tracks == 1
+    assert crops == [(0, n) for n in range(9, 21)] + [(1, n) for n in range(25, 36)]
+
+
+def test_no_track_crosses_a_cut(track):
+    source = "testsrc2=s=160x120:r=30:d=0.5[a];gradients=s=160x120:r=30:d=2:seed=3[b];[a][b]concat"
+    result, _ = track([[FACE]] * 30, source)
+    assert result.cuts == (15,)
+    assert [(one.frame[0], one.frame[-1]) for one in result.tracks] == [(0, 14), (15, 29)]
+
+
+def test_a_video_without_a_face_says_so(track):
+    with pytest.raises(NoFaceError, match=r"t\.mp4 shows no face in any of its 10 frames"):
+        track([[]] * 10)
+
+
+def test_a_face_that_shows_too_briefly_says_so(track):
+    with pytest.raises(NoFaceError, match=r"the longest of 1 tracks lasts 0\.13 s, but min_track_s is 0\.3"):
+        track([[FACE]] * 5 + [[]] * 5)
+
+
+def test_faces_partly_outside_the_picture_are_measured(track):
+    result, _ = track([[(-20.0, 30.0, 40.0, 0.9)]] * 12)
+    assert 0.3 < result.tracks[0].in_frame[0] < 0.7
+
+
+def test_a_detector_of_another_scheme_is_refused(tmp_path):
+    detector = ScriptedDetector([], scheme="ibug68")
+    with pytest.raises(ValueError, match=r"detector gives scheme='ibug68', but options.scheme='mediapipe68'"):
+        track_faces(tmp_path / "a.mp4", detector, OPTIONS)

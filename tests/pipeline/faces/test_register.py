@@ -1,0 +1,103 @@
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.faces.register import (
+    CROP_SIZE_PX,
+    INNER_POINTS,
+    TEMPLATE68_PX,
+    encoded,
+    quality,
+    register,
+    similarity,
+    to_crop,
+)
+from pipeline.faces.schemes import IBUG68_MIRROR
+
+
+def turned(points, *, scale, angle, shift):
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    return (points @ np.array([[c, s], [-s, c]]) + shift).astype(np.float32)
+
+
+def test_the_template_is_a_face_upright_and_nearly_symmetric():
+    mirrored = TEMPLATE68_PX[list(IBUG68_MIRROR)] * [-1, 1] + [CROP_SIZE_PX, 0]
+    assert np.abs(mirrored - TEMPLATE68_PX).max() < 12
+    assert TEMPLATE68_PX[36, 0] < TEMPLATE68_PX[45, 0]
+    assert TEMPLATE68_PX[30, 1] < TEMPLATE68_PX[51, 1] < TEMPLATE68_PX[8, 1]
+
+
+@pytest.mark.parametrize(("scale", "angle", "shift"), [(1, 0, (0, 0)), (2.5, 0.4, (30, -20)), (0.1, -3.0, (500, 900))])
+def test_a_similarity_is_found_again(scale, angle, shift):
+    source = np.random.default_rng(0).normal(scale=50, size=(51, 2)).astype(np.float32)
+    found = similarity(source, turned(source, scale=scale, angle=angle, shift=shift))
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    assert np.allclose(found, [[c, -s, shift[0]], [s, c, shift[1]]], rtol=1e-4, atol=1e-3)
+
+
+def test_a_mirrored_face_is_turned_and_scaled_but_never_mirrored():
+    source = np.random.default_rng(1).normal(scale=50, size=(51, 2)).astype(np.float32)
+    found = similarity(source, source * np.float32([-1, 1]))
+    assert np.linalg.det(found[:, :2]) >= 0
+
+
+def test_points_that_coincide_are_refused():
+    with pytest.raises(ValueError, match="all points of source coincide"):
+        similarity(np.ones((5, 2), dtype=np.float32), np.zeros((5, 2), dtype=np.float32))
+
+
+@pytest.mark.parametrize(("scale", "angle"), [(0.4, 0.2), (1.0, 0.0), (1.7, -0.5), (4.6, 0.1)])
+def test_what_lies_at_a_landmark_lies_at_its_place_in_the_template(scale, angle):
+    points = turned(TEMPLATE68_PX - 112, scale=scale, angle=angle, shift=(700, 600))
+    picture = np.full((1200, 1400, 3), 40, dtype=np.uint8)
+    x, y = points[30]
+    # A disc with a soft edge, so that its centre is known below a pixel.
+    rows, columns = np.mgrid[:1200, :1400]
+    disc = np.clip(8 * scale - np.hypot(columns - x, rows - y) + 0.5, 0, 1)[..., None]
+    picture = np.round(picture + disc * 200).astype(np.uint8)
+    crop, crop_from_frame = register(picture, points)
+    assert np.allclose(to_crop(points, crop_from_frame), TEMPLATE68_PX, atol=0.02)
+    weight = crop[..., 0].astype(float) - 40
+    rows, columns = np.mgrid[:CROP_SIZE_PX, :CROP_SIZE_PX]
+    near = np.hypot(columns - TEMPLATE68_PX[30, 0], rows - TEMPLATE68_PX[30, 1]) < 14
+    weight = np.where(near, np.clip(weight, 0, None), 0)
+    centre = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+    assert np.abs(centre - TEMPLATE68_PX[30]).max() < 0.15
+
+
+def test_a_large_face_is_averaged_not_sampled():
+    points = turned(TEMPLATE68_PX, scale=4, angle=0, shift=(40, 40))
+    fine = np.zeros((1000, 1000, 3), dtype=np.uint8)
+    fine[::2, ::2], fine[1::2, 1::2] = 255, 255
+    crop, _ = register(fine, points)
+    inside = crop[40:180, 40:180].astype(float)
+    assert abs(inside.mean() - 127.5) < 3
+    assert inside.std() < 3
+
+
+def test_outside_the_picture_is_black():
+    crop, _ = register(np.full((224, 112, 3), 200, dtype=np.uint8), np.array(TEMPLATE68_PX))
+    assert (crop[:, 120:] == 0).all()
+    assert (crop[:, :100] == 200).all()
+
+
+def test_too_few_landmarks_are_refused():
+    with pytest.raises(ValueError, match="landmarks_px has 51 points"):
+        register(np.zeros((10, 10, 3), dtype=np.uint8), np.array(TEMPLATE68_PX[INNER_POINTS]))
+
+
+def test_blur_lowers_sharpness_and_brightness_is_the_mean():
+    crop = np.random.default_rng(2).integers(0, 256, (224, 224, 3)).astype(np.uint8)
+    sharp, blurred = quality(crop), quality(cv2.GaussianBlur(crop, (0, 0), 2))
+    assert blurred.sharpness < sharp.sharpness / 10
+    assert blurred.brightness == pytest.approx(sharp.brightness, abs=0.02)
+    assert quality(np.full((224, 224, 3), 51, dtype=np.uint8)).brightness == pytest.approx(0.2, abs=1e-3)
+
+
+def test_jpegs_are_rgb_and_the_quality_is_checked():
+    red = np.zeros((224, 224, 3), dtype=np.uint8)
+    red[..., 0] = 200
+    decoded = cv2.imdecode(np.frombuffer(encoded(red, jpeg_quality=92), np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(decoded[100, 100].astype(int) - [0, 0, 200]).max() < 5
+    with pytest.raises(ValueError, match="jpeg_quality=0 is not between 1 and 100"):
+        encoded(red, jpeg_quality=0)

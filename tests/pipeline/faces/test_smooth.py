@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.interpolate import make_smoothing_spline
+
+from pipeline.faces.smooth import _SMOOTHNESS, _Spline, smoothed
+
+FPS = 30.0
+
+
+def times(frames):
+    return np.arange(frames, dtype=np.float64) / FPS
+
+
+def ones(frames):
+    return np.ones(frames, dtype=np.float32)
+
+
+def jitter(points):
+    return float(np.sqrt((np.diff(points, 2, axis=0) ** 2).sum(axis=2).mean()))
+
+
+@given(
+    frames=st.integers(1, 60),
+    start=st.floats(-500, 500),
+    slope=st.floats(-300, 300),
+    steps=st.randoms(use_true_random=False),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_straight_line_stays_itself_whatever_the_steps(frames, start, slope, steps):
+    pts_s = np.cumsum([steps.uniform(0.01, 0.2) for _ in range(frames)])
+    line = np.stack([start + slope * pts_s, start - slope * pts_s], axis=1)[:, None].astype(np.float32)
+    assert np.allclose(smoothed(line, pts_s, ones(frames)), line, atol=1e-3 * (1 + abs(start) + abs(slope)))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4])
+def test_very_short_tracks_come_back_unchanged(frames):
+    points = np.random.default_rng(0).normal(size=(frames, 3, 2)).astype(np.float32)
+    assert np.array_equal(smoothed(points, times(frames), ones(frames)), points)
+
+
+def test_it_is_the_smoothing_spline_that_scipy_knows():
+    rng = np.random.default_rng(1)
+    time = np.cumsum(rng.uniform(0.5, 1.5, 40))
+    weight = rng.uniform(0.2, 1.0, 40)
+    spline = _Spline(time, weight)
+    for k in (0, 10, 20, 28):
+        columns = [make_smoothing_spline(time, unit, w=weight, lam=_SMOOTHNESS[k])(time) for unit in np.eye(40)]
+        assert np.trace(np.stack(columns, axis=1)) == pytest.approx(spline._freedom[k], rel=1e-5)
+    values = rng.normal(size=(40, 1, 2))
+    fitted = spline.fit(values)
+    nearest = min(
+        np.abs(make_smoothing_spline(time, values[:, 0], w=weight, lam=lam)(time) - fitted[:, 0]).max()
+        for lam in _SMOOTHNESS
+    )
+    assert nearest < 1e-6
+
+
+def test_noise_on_slow_motion_falls_to_a_third_and_comes_nearer_to_the_truth():
+    rng, t = np.random.default_rng(2), times(300)
+    truth = np.stack([100 + 10 * np.sin(t), 80 + 5 * np.cos(0.7 * t)], axis=1)[:, None].repeat(8, axis=1)
+    noisy = (truth + rng.normal(scale=0.5, size=truth.shape)).astype(np.float32)
+    smooth = smoothed(noisy, t, ones(300))
+    assert jitter(smooth) < jitter(noisy) / 3
+    assert np.sqrt(((smooth - truth) ** 2).mean()) < 0.5 * 0.5
+
+
+def test_blinks_keep_their_depth_though_there_is_noise():
+    rng, frames = np.random.default_rng(3), 300
+    depth = np.zeros(frames)
+    for start in (40, 130, 220):  # 6 frames, 200 ms, as of a fast blink
+        depth[start : start + 6] = [3, 9, 12, 10, 6, 2]
+    truth = np.stack([np.full(frames, 50.0), 60 + depth], axis=1)[:, None]
+    noisy = (truth + rng.normal(scale=0.3, size=truth.shape)).astype(np.float32)
+    smooth = smoothed(noisy, times(frames), ones(frames))
+    for start in (40, 130, 220):
+        assert smooth[start : start + 6, 0, 1].max() - 60 > 0.85 * 12
+
+
+def test_the_ends_do_not_run_away():
+    rng, t = np.random.default_rng(4), times(120)
+    truth = np.stack([50 + 40 * t, 60 + 20 * t], axis=1)[:, None]
+    smooth = smoothed((truth + rng.normal(scale=0.5, size=truth.shape)).astype(np.float32), t, ones(120))
+    assert np.abs(smooth - truth)[[0, 1, -2, -1]].max() < 1.0
+
+
+def test_missed_frames_do_not_count_and_are_filled():
+    t = times(60)
+    truth = np.stack([50 + 30 * np.sin(2 * t), 60 + 30 * np.cos(2 * t)], axis=1)[:, None]
+    points, weight = truth.astype(np.float32), ones(60)
+    points[20:24], weight[20:24] = 9999, 0
+    assert np.abs(smoothed(points, t, weight) - truth).max() < 0.1
+
+
+def test_points_do_not_see_each_other():
+    rng = np.random.default_rng(5)
+    points = np.cumsum(rng.normal(size=(50, 70, 2)), axis=0).astype(np.float32)
+    together = smoothed(points, times(50), ones(50))
+    alone = smoothed(points[:, 40:41], times(50), ones(50))
+    assert np.allclose(together[:, 40:41], alone, atol=1e-4)
+
+
+def test_times_that_do_not_increase_are_refused():
+    points = np.zeros((6, 1, 2), dtype=np.float32)
+    with pytest.raises(ValueError, match="pts_s must increase strictly"):
+        smoothed(points, np.array([0, 1, 1, 2, 3, 4.0]), ones(6))
+    with pytest.raises(ValueError, match="weight must be finite and not negative"):
+        smoothed(points, times(6), -ones(6))
