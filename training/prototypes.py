@@ -71,7 +71,8 @@ _OTHER_UNITS = 0.06
 _SPEECH_SHARE = 0.3
 _SPEECH_WEIGHTS = {"jawOpen": 0.25, "mouthFunnel": 0.3, "mouthPucker": 0.3, "mouthClose": 0.15}
 _BLINK_SHARE = 0.1
-_COEFFICIENT_NOISE = 0.3
+# The posterior deviation of a fit is about 0.5 per coefficient, and resting faces of people differ by as much again.
+_COEFFICIENT_NOISE = 0.7
 _WEIGHT_SPREAD = 0.1
 
 
@@ -82,7 +83,7 @@ def sample_prototypes(
 
     Every sample has its own intensity (0.3 to 1, times 1 +- 0.25 per unit), left and right sides that differ
     by 15 %, other units at up to a few per cent, speech (a moving mouth) in 30 % and a blink in 10 % whatever
-    the class, and coefficient noise of 0.3 standard deviations as a fit or a network has.
+    the class, and coefficient noise of 0.7 standard deviations: what a fit is unsure of, and how people at rest differ.
 
     Args:
         model: A face model with an ARKit map.
