@@ -24,7 +24,7 @@ from fitting.landmark_basis import LandmarkBasis
 from fitting.ragged import TimeMajor
 from fitting.time_recursion import solve_over_time, variances_over_time
 
-FRAME_CHUNK_ENTRIES = 1 << 22
+FRAME_CHUNK_ENTRIES = 1 << 21
 """Largest number of Jacobian entries held at once."""
 CONVERGED_STEP = 0.03
 """A track has converged when no expression coefficient moves by more than this, in standard deviations."""

@@ -32,27 +32,26 @@ def solve_over_time(
             stands at a track's first frame is not used.
         layout: Order of the frame axis.
     """
-    forward = right.clone()
+    # Two columns, the second empty: a batched product with one takes another path, and other bits, in a batch of 1.
+    forward = torch.stack([right, torch.zeros_like(right)], dim=-1)
     before: slice | None = None
     for step in layout.steps:
         pivot = blocks[step]
         if before is not None:
             last = slice(before.start, before.start + len(pivot))
-            k = coupling[step]
-            pivot = pivot - (k * k)[:, None, None] * blocks[last]
-            forward[step] += k[:, None] * _apply(blocks[last], forward[last])
+            k = coupling[step][:, None, None]
+            pivot = pivot - (k * k) * blocks[last]
+            forward[step] += k * torch.bmm(blocks[last], forward[last])
         blocks[step] = torch.cholesky_inverse(torch.linalg.cholesky_ex(pivot).L)
         before = step
-    solution = torch.empty_like(forward)
     after: slice | None = None
     for step in reversed(layout.steps):
-        known = forward[step]
         if after is not None:
-            known = known.clone()
-            known[: after.stop - after.start] += coupling[after][:, None] * solution[after]
-        solution[step] = _apply(blocks[step], known)
+            before = slice(step.start, step.start + after.stop - after.start)
+            forward[before] += coupling[after][:, None, None] * forward[after]
+        forward[step] = torch.bmm(blocks[step], forward[step])
         after = step
-    return solution
+    return forward[..., 0].contiguous()
 
 
 def variances_over_time(
@@ -71,8 +70,3 @@ def variances_over_time(
         variances[step] = covariance.diagonal(dim1=-2, dim2=-1)
         full, after = covariance, step
     return variances
-
-
-def _apply(matrices: Float64[Tensor, "batch n n"], vectors: Float64[Tensor, "batch n"]) -> Float64[Tensor, "batch n"]:
-    # Two columns: with one, a batch of 1 takes another path and other bits.
-    return torch.bmm(matrices, torch.stack([vectors, torch.zeros_like(vectors)], dim=-1))[..., 0]

@@ -1,0 +1,21 @@
+"""Accuracy on a real model, ICT-FaceKit with 28 components: 1 pixel at 89 pixels between the outer eye corners."""
+
+from fitting.face_model import FaceModel
+from fitting.metrics import accuracy, mean_accuracy
+from fitting.options import FitOptions
+from fitting.solver import fit_tracks
+from fitting.synthetic import SyntheticOptions, synthetic_track
+
+
+def test_identity_and_expression_come_out_within_a_millimetre(ict_model: FaceModel) -> None:
+    truths = [synthetic_track(ict_model, "ibug68", SyntheticOptions(), seed=seed) for seed in range(4)]
+    options = FitOptions(landmark_noise=1 / 89, landmark_bias=0.0)
+    fits = fit_tracks([truth.sequence for truth in truths], ict_model, options)
+    seen = mean_accuracy([accuracy(ict_model, truth, fit) for truth, fit in zip(truths, fits, strict=True)])
+    assert seen["identity_similarity_mm"] < 0.7
+    assert seen["identity_rigid_mm"] < 2.0
+    assert 0.95 < seen["size_ratio"] < 1.05
+    assert seen["expression_mm"] < 0.95
+    assert seen["nme_percent"] < 0.55
+    assert seen["jitter_mm"] < 0.65
+    assert seen["rotation_deg"] < 0.65
