@@ -62,12 +62,18 @@ class FacePaint:
         return colour
 
 
-def paint_of(model: FaceModel, *, skin: tuple[float, float, float] = SKIN) -> FacePaint:
+def paint_of(
+    model: FaceModel,
+    *,
+    skin: tuple[float, float, float] = SKIN,
+    outside: Bool[np.ndarray, " vertices"] | None = None,
+) -> FacePaint:
     """Colours for a model that knows the ibug68 landmarks.
 
     Args:
         model: The model.
         skin: Colour of the skin.
+        outside: What `seen_from_outside` says of the neutral face, where the caller has it already.
 
     Raises:
         ValueError: The model has no ibug68 landmarks.
@@ -80,8 +86,9 @@ def paint_of(model: FaceModel, *, skin: tuple[float, float, float] = SKIN) -> Fa
     brow = np.maximum(_near(rest, points[17:22], 2.6), _near(rest, points[22:27], 2.6))
     lash = np.maximum(_near(rest, points[36:40], 0.9), _near(rest, points[42:46], 0.9))
     lips = _inside(rest[:, :2], points[48:60, :2]) & (rest[:, 2] > points[[48, 54], 2].min() - 8)
-    hidden = ~seen_from_outside(rest, model.triangles)
-    mouth = hidden & (np.linalg.norm((rest - points[48:68].mean(axis=0))[:, :2], axis=1) < 45)
+    if outside is None:
+        outside = seen_from_outside(rest, model.triangles)
+    mouth = ~outside & (np.linalg.norm((rest - points[48:68].mean(axis=0))[:, :2], axis=1) < 45)
     for mask, tint in ((lips.astype(np.float32), LIPS), (mouth.astype(np.float32), MOUTH), (brow, BROW), (lash, LASH)):
         colour += mask[:, None] * (np.asarray(tint, dtype=np.float32) - colour)
     centres = [(rest[piece == k].max(axis=0) + rest[piece == k].min(axis=0)) / 2 for k in range(1, piece.max() + 1)]

@@ -67,19 +67,19 @@ def embed_schemes(model: FaceModel, detect: Detect) -> dict[str, LandmarkEmbeddi
     Raises:
         ValueError: The model lacks what is needed, or the detector finds no face in more than a fifth of the pictures.
     """
-    pictures = list(_shown(model, detect))
+    rest = model.vertices_mm(np.zeros(model.n_identity, dtype=np.float32), model.neutral_expression)
+    outside = seen_from_outside(rest, model.triangles)
+    pictures = list(_shown(model, detect, [paint_of(model, skin=skin, outside=outside) for skin in SKINS]))
     missed = 1 - len(pictures) / PICTURES
     if missed > MOST_MISSED:
         raise ValueError(f"detect finds no face in {missed:.0%} of the pictures; at most {MOST_MISSED:.0%} may fail")
-    rest = model.vertices_mm(np.zeros(model.n_identity, dtype=np.float32), model.neutral_expression)
-    skin = (eyeballs(len(rest), model.triangles) == 0) & seen_from_outside(rest, model.triangles)
+    skin = (eyeballs(len(rest), model.triangles) == 0) & outside
     schemes = sorted(set.intersection(*(set(picture.landmarks) for picture in pictures)))
     return {scheme: _embed(scheme, model.triangles, pictures, skin) for scheme in schemes}
 
 
-def _shown(model: FaceModel, detect: Detect) -> Iterator[_Picture]:
+def _shown(model: FaceModel, detect: Detect, paints: list[FacePaint]) -> Iterator[_Picture]:
     rng = np.random.default_rng(SEED)
-    paints = [paint_of(model, skin=skin) for skin in SKINS]
     for k in tqdm(range(PICTURES), desc="landmark pictures", unit="picture"):
         identity = rng.normal(0, _IDENTITY_SPREAD, size=model.n_identity).astype(np.float32)
         vertices = model.vertices_mm(identity, expression_of(model, FACES[k % len(FACES)]))

@@ -130,7 +130,9 @@ def test_partners_are_left_and_right() -> None:
 
 @pytest.fixture(scope="module")
 def draws() -> np.ndarray:
-    return draw_activations(UNITS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fitting.cc0.expression.DRAWS", 4000)
+        return draw_activations(UNITS)
 
 
 def test_activations_are_sparse_plausible_weights(draws: np.ndarray) -> None:
@@ -146,8 +148,11 @@ def test_activations_are_sparse_plausible_weights(draws: np.ndarray) -> None:
     assert all(used.max() > 0.8 for used in column.values()), "every unit is used"
 
 
-def test_components_are_white_over_the_draws_and_the_map_is_affine(draws: np.ndarray) -> None:
+def test_components_are_white_over_the_draws_and_the_map_is_affine(
+    draws: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # As many made-up vertices as make all units different.
+    monkeypatch.setattr("fitting.cc0.expression.draw_activations", lambda _: draws)
     unit_mm = np.random.default_rng(8).normal(size=(len(UNITS), 60, 3))
     space = build_expression(UNITS, unit_mm, np.ones(60))
     # Drawn faces, taken apart by least squares in the basis, give coefficients of mean 0 and covariance 1.
@@ -210,7 +215,7 @@ def test_embedding_recovers_points_that_an_ideal_detector_reports(
         points = np.einsum("pk,pkc->pc", truth.weights, at[truth.vertex_ids])[:, :2]
         return {"again": (points + rng.normal(0, 0.3, size=points.shape)).astype(np.float32)}
 
-    monkeypatch.setattr(embed, "PICTURES", 60)
+    monkeypatch.setattr(embed, "PICTURES", 39)
     monkeypatch.setattr(embed, "_picture", no_picture)
     found = embed_schemes(model, detect)["again"]
     at_truth, at_found = (
