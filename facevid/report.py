@@ -20,12 +20,14 @@ from markupsafe import Markup
 from facevid import storage
 from facevid.dataset import Dataset, TrackArrays, open_dataset
 from facevid.report_curves import error_svg, expression_svg
-from facevid.report_facts import Fact, failure_rows, headline, video_facts
+from facevid.report_facts import Fact, failure_rows, headline, run_facts, video_facts
 from facevid.report_models import model_section
 from facevid.report_pictures import TILE_PX, Tile, tiles
 from fitting.face_model import FaceModel, load_face_model
 from pipeline.faces.errors import VideoError
 from pipeline.faces.video import open_video
+from pipeline.manifest import local_path
+from pipeline.plan import read_plan
 
 MAX_VIDEOS = 40
 """Videos shown in one page; a page of more is too large to open."""
@@ -106,10 +108,11 @@ def write_report(
         rows[row["video_id"]].append(row)
     shown = sorted(rows)[:MAX_VIDEOS]
     arrays = _arrays(dataset, frozenset(shown))
+    sources = _Sources.of(dataset_dir, store)
     videos = []
     for number, video_id in enumerate(shown, start=1):
         report(f"report: video {number} of {len(shown)}, {video_id}")
-        path = _video_file(rows[video_id][0], store or dataset_dir / "store")
+        path = sources.find(rows[video_id][0])
         videos.append(_video(rows[video_id], arrays[video_id], model, path, strips_per_video))
     environment = Environment(
         loader=PackageLoader("facevid"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
@@ -118,6 +121,7 @@ def write_report(
         name=dataset_dir.resolve().name,
         about=dataset.description,
         headline=headline(dataset, tracks),
+        run=run_facts(dataset),
         failures=failure_rows(dataset.table("failures").to_pylist()),
         videos=videos,
         left_out=len(rows) - len(shown),
@@ -181,17 +185,38 @@ def _numbered(video: Any) -> Iterator[tuple[int, UInt8[np.ndarray, "height width
         yield frame.index, frame.rgb
 
 
-def _video_file(row: Mapping[str, Any], store: Path) -> Path | None:
-    """The video of a track: in the store, or the local file that the manifest named, if it is still the same."""
-    sha256 = str(row["source_sha256"])
-    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        return None
-    stored = store / "videos" / sha256[:2] / sha256
-    if stored.is_file():
-        return stored
-    if row["fetched_at"] is None and (local := Path(row["url"])).is_file() and storage.sha256(local) == sha256:
-        return local
-    return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sources:
+    """Where the videos may lie.
+
+    Attributes:
+        store: The build's store.
+        manifest_folder: What relative paths in the manifest refer to.
+    """
+
+    store: Path
+    manifest_folder: Path
+
+    @classmethod
+    def of(cls, dataset_dir: Path, store: Path | None) -> "_Sources":
+        try:
+            job = read_plan(dataset_dir).job
+        except FileNotFoundError:  # a copy or a release: the build's own notes stayed behind
+            return cls(store=store or dataset_dir / "store", manifest_folder=dataset_dir)
+        return cls(store=store or job.options.store or dataset_dir / "store", manifest_folder=job.manifest_folder)
+
+    def find(self, row: Mapping[str, Any]) -> Path | None:
+        """The video of a track: in the store, or the local file that the manifest named, if it is still the same."""
+        sha256 = str(row["source_sha256"])
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            return None
+        stored = self.store / "videos" / sha256[:2] / sha256
+        if stored.is_file():
+            return stored
+        if row["fetched_at"] is not None:
+            return None
+        local = local_path(row["url"], self.manifest_folder)
+        return local if local.is_file() and storage.sha256(local) == sha256 else None
 
 
 def _with_markup(folder: Path) -> dict[str, Any]:

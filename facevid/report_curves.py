@@ -33,7 +33,7 @@ _COLOURS = ("#d1495b", "#2e86ab", "#e0a030", "#5a9367", "#8e6bbf")
 def expression_svg(tracks: Sequence[TrackArrays], model: FaceModel) -> str:
     """ARKit weights of the tracks over time; without an ARKit map, the first expression coefficients."""
     with _style():
-        figure = Figure(figsize=(9.0, 2.3), layout="constrained")
+        figure = Figure(figsize=(9.0, 2.0), layout="constrained")
         axes = figure.subplots()
         for order, track in enumerate(tracks):
             for number, (name, values) in enumerate(_curves(track, model).items()):
@@ -44,14 +44,14 @@ def expression_svg(tracks: Sequence[TrackArrays], model: FaceModel) -> str:
         else:
             axes.set_ylabel("ARKit weight")
             axes.set_ylim(-0.05, 1.05)
-        axes.legend(ncols=5, loc="upper left", bbox_to_anchor=(0, 1.2), frameon=False)
+        axes.legend(ncols=5, loc="upper left", bbox_to_anchor=(0, 1.22), frameon=False)
         return _svg(figure, salt="expression")
 
 
 def error_svg(tracks: Sequence[TrackArrays]) -> str:
     """Re-projection error of the tracks over time, in per cent of the outer-eye distance."""
     with _style():
-        figure = Figure(figsize=(9.0, 1.4), layout="constrained")
+        figure = Figure(figsize=(9.0, 1.2), layout="constrained")
         axes = figure.subplots()
         for track in tracks:
             axes.plot(track.pts_s, 100 * track.reprojection_error, lw=1.0, color=_COLOURS[1])

@@ -1,5 +1,6 @@
 """The words and numbers of the report: headline, failures by code, and what is known of each video."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from facevid import storage
 from facevid.dataset import Dataset
 
 
@@ -64,6 +66,24 @@ def headline(dataset: Dataset, tracks: Sequence[Mapping[str, Any]]) -> tuple[Fac
             Fact("median hold-out error", _percent(np.median([track["holdout_error"] for track in kept]))),
         ]
     return tuple(cards)
+
+
+def run_facts(dataset: Dataset) -> tuple[Fact, ...]:
+    """How the last build went, as far as `run.json` tells; nothing where it is missing (in a release, say)."""
+    path = storage.join(dataset.root, "run.json")
+    if not storage.exists(path):
+        return ()
+    run = json.loads(storage.read_bytes(path))
+    cpus = (run.get("machine") or {}).get("cpus")
+    facts = (
+        ("last build", run.get("wall_s"), "{:.0f} s"),
+        ("workers", run.get("workers"), "{}"),
+        ("processor cores", cpus, "{}"),
+        ("faces stage", run.get("faces_frames_per_s"), "{} frames/s per worker"),
+        ("fit stage", run.get("fit_frames_per_s"), "{} frames/s per worker"),
+        ("worker processes that died", run.get("worker_deaths"), "{}"),
+    )
+    return tuple(Fact(label, text.format(value)) for label, value, text in facts if value is not None)
 
 
 def failure_rows(failures: Sequence[Mapping[str, Any]]) -> tuple[FailureRow, ...]:

@@ -59,14 +59,17 @@ def moments(track: TrackArrays, *, spread: int = 6) -> tuple[Moment, ...]:
     count = len(track.frame)
     # Not the first and last frame, where a face often comes into sight or leaves it.
     places = np.linspace(0, count - 1, spread + 2).round().astype(int)[1:-1] if count > spread else np.arange(count)
-    why = {int(place): "" for place in places}
     points = track.landmarks_px
     eyes_apart = np.linalg.norm(points[:, 45] - points[:, 36], axis=1) + 1e-6
     mouth = np.linalg.norm(points[:, _INNER_LIPS_BOTTOM] - points[:, _INNER_LIPS_TOP], axis=1) / eyes_apart
     lids = (_opening(points[:, _RIGHT_EYE]) + _opening(points[:, _LEFT_EYE])) / eyes_apart
-    why[int(mouth.argmax())] = "mouth most open"
+    why = {int(mouth.argmax()): "mouth most open"}
     closed = int(lids.argmin())
-    why[closed] = "eyes most closed" if not why.get(closed) else f"{why[closed]}, eyes most closed"
+    why[closed] = "eyes most closed" if closed not in why else f"{why[closed]}, eyes most closed"
+    # A frame right beside an extreme would show the same once more.
+    apart = count / (4 * (spread + 1))
+    extremes = list(why)
+    why |= {int(place): "" for place in places if all(abs(int(place) - other) > apart for other in extremes)}
     return tuple(Moment(index=index, why=why[index]) for index in sorted(why))
 
 

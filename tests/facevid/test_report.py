@@ -231,6 +231,18 @@ def test_the_store_is_looked_at_first_and_a_damaged_file_is_said(tmp_path: Path,
     assert "the video cannot be decoded any more" in page_of(tmp_path / "data", store=tmp_path / "store")
 
 
+def test_how_the_build_went_is_shown_where_it_is_known(tmp_path: Path, model: FaceModel, video: Path) -> None:
+    make_dataset(tmp_path / "data", model, video)
+    assert "last build" not in page_of(tmp_path / "data")
+    (tmp_path / "data" / "run.json").write_text(
+        json.dumps({"wall_s": 61.4, "workers": 2, "machine": {"cpus": 8}, "faces_frames_per_s": None})
+    )
+    page = page_of(tmp_path / "data")
+    assert "<dt>last build</dt><dd>61 s</dd>" in page
+    assert "<dt>processor cores</dt><dd>8</dd>" in page
+    assert "faces stage" not in page
+
+
 def test_the_same_dataset_gives_the_same_page(tmp_path: Path, model: FaceModel, video: Path) -> None:
     make_dataset(tmp_path / "data", model, video)
     assert page_of(tmp_path / "data") == page_of(tmp_path / "data")
