@@ -2,7 +2,8 @@
 
 Two frames are compared by how much the thumbnail's pixels differ (motion also raises this) and by how much the
 colours as a whole differ (motion hardly raises this). A cut is a difference that stands out both from a fixed
-threshold and from the recent past of the same shot, so that a shaking camera cuts nothing. Each frame is judged when
+threshold and from the recent past, so that a shaking camera cuts nothing and a flickering
+light only in its first frames. Each frame is judged when
 it comes: nothing is held back. Dissolves and fades are not found.
 """
 
@@ -40,12 +41,9 @@ class CutDetector:
         stands_out = change >= max(_CHANGE_LEVELS, _CHANGE_TIMES * usual)
         # Two shots of the same place share their colours; that their pixels differ only tells if the past is known.
         by_far = change >= max(_LARGE_CHANGE_LEVELS, _LARGE_CHANGE_TIMES * usual) and len(self._past) >= _KNOWN_FRAMES
-        cut = (stands_out and colours >= _COLOUR_CHANGE) or by_far
-        if cut:
-            self._past.clear()
-        else:
-            self._past.append(change)
-        return cut
+        # Cuts stay in the past as well: one of them does not move the median, a flickering light does.
+        self._past.append(change)
+        return (stands_out and colours >= _COLOUR_CHANGE) or by_far
 
 
 def _thumbnail(

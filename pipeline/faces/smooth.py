@@ -29,6 +29,8 @@ def smoothed(
     points: Float32[np.ndarray, "frames points 2"],
     pts_s: Float64[np.ndarray, " frames"],
     weight: Float32[np.ndarray, " frames"],
+    *,
+    largest_change: float = np.inf,
 ) -> Float32[np.ndarray, "frames points 2"]:
     """Points over time after the smoothing spline.
 
@@ -36,6 +38,7 @@ def smoothed(
         points: Positions, any unit.
         pts_s: Times, strictly increasing; the steps may differ.
         weight: Confidence of each frame. Frames of weight 0 do not count; the spline fills them.
+        largest_change: A point is moved by at most this, RMS over time, in the points' unit.
 
     Raises:
         ValueError: The times do not increase, or a weight is negative or not finite.
@@ -52,7 +55,7 @@ def smoothed(
     result = np.empty_like(points)
     for first in range(0, points.shape[1], _POINTS_AT_ONCE):
         some = slice(first, first + _POINTS_AT_ONCE)
-        values = spline.fit(points[known][:, some].astype(np.float64))
+        values = spline.fit(points[known][:, some].astype(np.float64), largest_change)
         result[:, some] = CubicSpline(time[known], values, bc_type="natural")(time)
     return result
 
@@ -77,7 +80,9 @@ class _Spline:
         self._s[0, 2:] = q[2, :-2] * q[0, 2:] * v[2:-2]
         self._freedom = self._degrees_of_freedom()
 
-    def fit(self, values: Float64[np.ndarray, "knots points 2"]) -> Float64[np.ndarray, "knots points 2"]:
+    def fit(
+        self, values: Float64[np.ndarray, "knots points 2"], largest_change: float = np.inf
+    ) -> Float64[np.ndarray, "knots points 2"]:
         """Fitted values at the knots, each point with the lam of its lowest cross-validation score."""
         knots, points, _ = values.shape
         flat = values.reshape(knots, -1)
@@ -91,7 +96,8 @@ class _Spline:
             correction = lam * self._variance[:, None] * self._q_times(cho_solve_banded((factor, False), bend))
             squares = (correction**2 / self._variance[:, None]).reshape(knots, points, 2).sum(axis=(0, 2))
             score = squares / (knots - _CAUTION * freedom) ** 2
-            better = score < best
+            change = np.sqrt((correction**2).reshape(knots, points, 2).sum(axis=2).mean(axis=0))
+            better = (score < best) & (change <= largest_change)
             best[better] = score[better]
             fitted[:, better] = values[:, better] - correction.reshape(values.shape)[:, better]
         return fitted

@@ -91,6 +91,10 @@ def test_a_face_missed_for_k_frames_is_the_same_face():
     assert names(follow([[FACE], [], [], [FACE]])) == "SMMC"
 
 
+def test_misses_are_counted_anew_after_a_sighting():
+    assert names(follow([[FACE], [], [], [FACE], [], [], [FACE]])) == "SMMCMMC"
+
+
 def test_after_more_than_k_misses_the_track_stops_and_another_may_start():
     assert names(follow([[FACE], [], [], [], [FACE]])) == "SMMXS"
 
@@ -158,6 +162,12 @@ def test_no_track_crosses_a_cut(track):
     source = "testsrc2=s=160x120:r=30:d=0.5[a];gradients=s=160x120:r=30:d=2:seed=3[b];[a][b]concat"
     result, _ = track([[FACE]] * 30, source)
     assert result.cuts == (15,)
+    assert [(one.frame[0], one.frame[-1]) for one in result.tracks] == [(0, 14), (15, 29)]
+
+
+def test_after_a_cut_another_face_is_followed_at_once(track):
+    source = "testsrc2=s=160x120:r=30:d=0.5[a];gradients=s=160x120:r=30:d=2:seed=3[b];[a][b]concat"
+    result, _ = track([[FACE]] * 15 + [[FAR]] * 15, source)
     assert [(one.frame[0], one.frame[-1]) for one in result.tracks] == [(0, 14), (15, 29)]
 
 

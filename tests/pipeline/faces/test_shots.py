@@ -20,6 +20,11 @@ def test_hard_cuts_are_found_where_they_are(make_clip):
     assert cuts_of(make_clip("cuts.mp4", source, *H264)) == [15, 30, 45]
 
 
+def test_a_flickering_light_cuts_only_until_it_is_known(make_clip):
+    flicker = f"color=gray:{SIZE}:d=1.5,format=gray,geq=lum='if(mod(N,2)*gte(N,20),220,40)'"
+    assert all(21 <= cut < 30 for cut in cuts_of(make_clip("flicker.mp4", flicker, *H264)))
+
+
 @pytest.mark.parametrize(
     "source",
     [
