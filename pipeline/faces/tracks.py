@@ -15,12 +15,12 @@ from pipeline.faces.crops import CropSink, HeldCrops
 from pipeline.faces.errors import NoFaceError
 from pipeline.faces.follow import FaceFollower, Step
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
+from pipeline.faces.motion import smoothed_face
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import VideoInfo
 from pipeline.faces.register import encoded, quality, register
 from pipeline.faces.shots import CutDetector
 from pipeline.faces.sightings import Sightings
-from pipeline.faces.smooth import smoothed
 from pipeline.faces.video import VideoFrame, open_video
 
 
@@ -238,7 +238,7 @@ def _track_of(sightings: Sightings, scheme: str, picture: tuple[int, int]) -> La
         pts_s=sightings.pts_s,
         box_px=sightings.box_px,
         observed_px=observed,
-        smoothed_px=smoothed(observed, sightings.pts_s, sightings.confidence),
+        smoothed_px=smoothed_face(observed, sightings.pts_s, sightings.confidence),
         confidence=sightings.confidence,
         sharpness=sightings.sharpness,
         brightness=sightings.brightness,
