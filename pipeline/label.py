@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -40,6 +40,7 @@ from pipeline.progress import Counters
 from pipeline.store import FetchedVideo, Store
 
 
+@runtime_checkable
 class VideoFetcher(Protocol):
     """What labelling asks of acquisition; see `pipeline.fetch.Fetcher`."""
 

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,12 +33,12 @@ class Counters:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.json"
         self._clock = clock
-        self._counts: Counter[str] = Counter()
+        self._counts: defaultdict[str, float] = defaultdict(float)
         self._written_s = float("-inf")
 
-    def add(self, name: str, amount: float = 1) -> None:
+    def add(self, name: str, amount: int = 1) -> None:
         """Add to one count."""
-        self._counts[name] += amount  # type: ignore[assignment]  # seconds are no whole numbers
+        self._counts[name] += amount
         if self._clock() - self._written_s >= _FLUSH_EVERY_S:
             self.flush()
 
@@ -56,29 +56,31 @@ class Counters:
         try:
             yield
         finally:
-            self._counts[name] += self._clock() - start_s  # type: ignore[assignment]
+            self._counts[name] += self._clock() - start_s
             self.flush()
 
 
-def total_counts(state: Path) -> Counter[str]:
-    """The sum of the counts of all processes of this build so far."""
-    total: Counter[str] = Counter()
+def total_counts(state: Path) -> defaultdict[str, float]:
+    """The sum of the counts of all processes of this build so far; 0 for what nobody counted."""
+    total: defaultdict[str, float] = defaultdict(float)
     for path in (state / "progress").glob("*.json"):
         try:
-            total.update(json.loads(path.read_bytes()))
+            counts: dict[str, float] = json.loads(path.read_bytes())
         except FileNotFoundError:  # a new build began just now
             continue
+        for name, amount in counts.items():
+            total[name] += amount
     return total
 
 
 @contextmanager
 def in_hand(state: Path, video_ids: Sequence[str]) -> Iterator[None]:
-    """Mark videos as being worked on; the marks stay where the process dies inside the block."""
+    """Mark videos as being worked on, by whom; the marks stay where the process dies inside the block."""
     folder = state / "in_hand"
     folder.mkdir(parents=True, exist_ok=True)
     marks = [folder / video_id for video_id in video_ids]
     for mark in marks:
-        mark.touch()
+        mark.write_text(str(os.getpid()))
     # Not in a `finally`: a mark after an exception names the culprit in the logs, and the build stops anyway.
     yield
     for mark in marks:

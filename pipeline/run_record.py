@@ -38,9 +38,11 @@ def write_run_record(
         "wall_s": round(wall_s, 3),
         "label_s": round(label_s, 3),
         "worker_deaths": worker_deaths,
-        "counts": {name: round(value, 3) for name, value in sorted(counts.items())},
-        "faces_frames_per_s": _rate(counts.get("decoded_frames", 0), counts.get("faces_s", 0)),
-        "fit_frames_per_s": _rate(counts.get("fitted_frames", 0), counts.get("fit_s", 0)),
+        "counts": {
+            name: round(value, 3) if name.endswith("_s") else int(value) for name, value in sorted(counts.items())
+        },
+        "faces_frames_per_s": _rate(counts, "decoded_frames", "faces_s"),
+        "fit_frames_per_s": _rate(counts, "fitted_frames", "fit_s"),
         "workers": job.options.workers,
         "wave": job.options.wave,
         "fit_batch": job.options.fit_batch,
@@ -55,8 +57,8 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _rate(amount: float, seconds: float) -> float | None:
-    return round(amount / seconds, 1) if seconds > 0 else None
+def _rate(counts: Mapping[str, float], amount: str, seconds: str) -> float | None:
+    return round(counts[amount] / counts[seconds], 1) if counts.get(seconds) else None
 
 
 def _processor() -> str:

@@ -89,6 +89,7 @@ class Waves:
         self._started_s = self._told_s = time.monotonic()
         self._begun_at = utc_now()
         self._todo = 0
+        self._assembling = False
         self._deaths = 0
 
     def run(self) -> BuildSummary:
@@ -180,6 +181,7 @@ class Waves:
             self._report("assemble: the tables are up to date")
             return False
         self._report("assemble: writing shards")
+        self._assembling = True
         storage.remove(done)
         remove_old_tables(self._job.out)
         from_shards = self._job.state / "assembled"
@@ -209,6 +211,9 @@ class Waves:
             return
         self._told_s = now_s
         counts = total_counts(self._job.state)
+        if self._assembling:
+            self._report(f"assemble: {now_s - self._started_s:.0f} s since the start")
+            return
         self._report(progress_line(counts, todo=self._todo, elapsed_s=now_s - self._started_s))
 
 

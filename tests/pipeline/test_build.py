@@ -1,0 +1,205 @@
+"""The whole line on real video, with real worker processes, killed in mid-run."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
+from loopback import Loopback
+
+from facevid import assets
+from facevid.dataset import open_dataset
+from fitting.options import FitOptions
+from pipeline import driver, waves
+from pipeline.build import check_beam_options, plan_build, run_build
+from pipeline.config import BuildOptions, FetchOptions
+from pipeline.manifest import ManifestError
+from pipeline.processes import descendants
+from pipeline.status import render, status
+from pipeline.store import StoreBusyError, build_lock
+
+ROOT = Path(__file__).parents[2]
+FETCH = FetchOptions(allow_local=True, allow_private=True, pause_s=0.0, timeout_s=5.0)
+
+
+def options(workers: int, fit: FitOptions | None = None) -> BuildOptions:
+    return BuildOptions(fetch=FETCH, workers=workers, wave=5, shards=3, fit_batch=2, fit=fit or FitOptions(keyframes=8))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three short cuts of one clip with a face, and one without a face."""
+    folder = tmp_path_factory.mktemp("clips")
+    source = assets.fetch("single_face.mp4")
+    make = [get_ffmpeg_exe(), "-nostdin", "-v", "error"]
+    end = ["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1"]
+    for number in range(3):
+        cut = ["-ss", f"{0.5 * number}", "-i", str(source), "-an", "-frames:v", "20"]
+        subprocess.run([*make, *cut, *end, str(folder / f"face{number}.mp4")], check=True)
+    pattern = ["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=0.4"]
+    subprocess.run([*make, *pattern, *end, str(folder / "pattern.mp4")], check=True)
+    return folder
+
+
+def write_manifest(folder: Path, address: str) -> Path:
+    path = folder / "manifest.csv"
+    path.write_text(
+        "video_id,url,subject_id\n"
+        "face0,face0.mp4,anna\nface1,face1.mp4,anna\nface2,face2.mp4,\nno-face,pattern.mp4,\ndead,gone.mp4,\n"
+        f"dead-link,{address}/status/404,\n"
+    )
+    return path
+
+
+def data(out: Path) -> dict[str, bytes]:
+    names = [*out.glob("*/part-*.parquet"), out / "facevid.json", out / "face_model.npz"]
+    return {str(path.relative_to(out)): path.read_bytes() for path in names}
+
+
+def wait_for_end(pids: list[int]) -> Iterator[bool]:
+    for pid in pids:
+        try:
+            watched = os.pidfd_open(pid)
+        except ProcessLookupError:
+            yield True
+            continue
+        try:
+            yield bool(select.select([watched], [], [], 20.0)[0])
+        finally:
+            os.close(watched)
+
+
+def test_a_build_resumes_from_any_death_to_the_same_bytes(
+    tmp_path: Path, clips: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_manifest(clips, server.address)
+    undisturbed, disturbed = tmp_path / "one", tmp_path / "two"
+    lines: list[str] = []
+
+    summary = run_build(manifest, undisturbed, options(1), report=lines.append)
+
+    # In memory, one worker: every row has ended as it should, and the counts agree with the tables.
+    assert summary.worker_deaths == 0
+    steps = {step.step: (step.entered, step.ok, step.failed, step.filtered) for step in summary.funnel}
+    assert steps["manifest"] == (6, 6, 0, 0)
+    assert steps["fetch"] == (6, 4, 2, 0)
+    assert steps["faces"] == (4, 3, 1, 0)
+    assert steps["fit"][0] == 3
+    dataset = open_dataset(undisturbed)
+    dataset.verify()
+    failures = {row["video_id"]: (row["stage"], row["code"]) for row in dataset.table("failures").to_pylist()}
+    assert failures == {
+        "no-face": ("faces", "no_face"), "dead": ("fetch", "not_found"), "dead-link": ("fetch", "not_found"),
+    }
+    assert dataset.table("frames").num_rows == dataset.table("crops").num_rows == 60
+    assert max(dataset.table("frames")["reprojection_error"].to_pylist()) < 0.05
+    assert summary.counts["decoded_frames"] == 70
+    assert "finished" in render(status(undisturbed))
+
+    # The second time through there is nothing to do; other fit options neither fetch nor decode.
+    before = data(undisturbed)
+    assert not run_build(manifest, undisturbed, options(1), report=lines.append).assembled
+    assert data(undisturbed) == before
+
+    # Two worker processes; kill -9 of the build itself in mid-run leaves nobody behind and no lock.
+    code = (
+        "import sys; from pathlib import Path; from pipeline.build import run_build\n"
+        "from pipeline.config import *; from fitting.options import FitOptions\n"
+        f"run_build(Path(sys.argv[1]), Path(sys.argv[2]), {options(2)!r}, report=lambda line: None)\n"
+    )
+    running = subprocess.Popen([sys.executable, "-c", code, str(manifest), str(disturbed)], cwd=ROOT)
+    marks = disturbed / ".build" / "in_hand"
+    while not (marks.is_dir() and any(marks.iterdir())):
+        assert running.poll() is None
+        select.select([], [], [], 0.02)
+    below = descendants(running.pid)
+    assert len(below) >= 3
+    assert status(disturbed).running
+    with pytest.raises(StoreBusyError, match="another build is at work"):
+        run_build(manifest, disturbed, options(2), report=lines.append)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert all(wait_for_end(below))
+    assert "stopped before its end" in render(status(disturbed))
+
+    # Resumed, a worker process is killed while it has a video in hand: the build goes on by itself.
+    monkeypatch.setattr(driver, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(waves, "_REPORT_EVERY_S", 0.0)
+    killed: list[int] = []
+
+    def report(line: str) -> None:
+        for mark in marks.glob("*"):
+            if not killed and (text := mark.read_text()):
+                killed.append(int(text))
+                os.kill(int(text), signal.SIGKILL)
+
+    resumed = run_build(manifest, disturbed, options(2), report=report)
+
+    assert len(killed) == 1
+    assert resumed.worker_deaths == 1
+    assert data(disturbed) == before
+
+
+def test_a_bug_stops_the_build_with_its_traceback(tmp_path: Path, clips: Path) -> None:
+    (tmp_path / "m.csv").write_text(f"video_id,url\na,{clips / 'face0.mp4'}\n")
+    # A stage of the label job finds a folder where it wants to write a file.
+    (tmp_path / "out" / ".build" / "in_hand").parent.mkdir(parents=True)
+    (tmp_path / "out" / "store").mkdir()
+    (tmp_path / "out" / "store" / "faces").write_text("in the way")
+
+    with pytest.raises(driver.BuildError, match=r"(?s)the label job met an error.*NotADirectoryError"):
+        run_build(tmp_path / "m.csv", tmp_path / "out", options(1), report=lambda line: None)
+
+
+def test_bad_rows_stop_a_build_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("video_id,url\na,a.mp4\na,b.mp4\n-x,c.mp4\n")
+
+    with pytest.raises(ManifestError, match=r"2 bad row.*\n  line 3: .*\n  line 4: "):
+        run_build(tmp_path / "m.csv", tmp_path / "out", options(1), report=lambda line: None)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_is_told_without_doing_anything(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("video_id,url\na,a.mp4\nb,https://x.org/1\nc,https://x.org/2\nd,\n")
+
+    text = plan_build(tmp_path / "m.csv", tmp_path / "out", BuildOptions(), skip_bad_rows=True)
+
+    assert "3 rows, 1 bad rows left out" in text
+    assert "1 local files, refused without --allow-local" in text
+    assert "2 from x.org" in text
+    assert "at least 10 s" in text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--no_such_option=1"], r"beam_options=\['--no_such_option=1'\] are no options of Beam"),
+        (["stray"], "are no options of Beam"),
+        (["--runner=DirectRunner"], "are set by the build itself; use --workers"),
+        (["--direct_num_workers=9"], "are set by the build itself"),
+        (["--job_name"], "expected one argument"),
+    ],
+)
+def test_beam_options_that_cannot_be_are_refused(given: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_beam_options(given)
+
+
+def test_beam_options_that_beam_knows_are_taken() -> None:
+    check_beam_options(["--job_name=mine", "--no_pipeline_type_check"])
+
+
+def test_a_locked_output_is_refused_before_anything_is_touched(tmp_path: Path, clips: Path) -> None:
+    (tmp_path / "m.csv").write_text(f"video_id,url\na,{clips / 'face0.mp4'}\n")
+
+    with build_lock(tmp_path / "out" / ".build"), pytest.raises(StoreBusyError, match="wait for it, or stop it"):
+        run_build(tmp_path / "m.csv", tmp_path / "out", options(1), report=lambda line: None)
+
+    assert [path.name for path in (tmp_path / "out" / ".build").iterdir()] == ["lock"]

@@ -1,0 +1,295 @@
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import MODEL, fitted_track, job_in, landmark_track, with_options
+
+from facevid.failures import FailureCode, Stage
+from fitting.face_model import FaceModel
+from fitting.options import FitOptions
+from fitting.tracks import FittedTrack, LandmarkSequence
+from pipeline.config import FetchOptions, PruneOptions
+from pipeline.faces.crops import CropSink
+from pipeline.faces.errors import CorruptVideoError, NoFaceError
+from pipeline.faces.landmarks import LandmarkDetector
+from pipeline.faces.options import FacesOptions
+from pipeline.faces.probe import VideoInfo
+from pipeline.faces.tracks import FacesResult, StageSeconds
+from pipeline.fetch import Fetcher
+from pipeline.items import read_crops, read_faces, read_fitted, read_summaries
+from pipeline.job import Job, fit_key, row_state
+from pipeline.label import Desk, face_size_px, fetch_row, find_faces, fit_videos
+from pipeline.manifest import ManifestRow
+from pipeline.progress import Counters, total_counts
+from pipeline.store import Store
+
+STAGES = ("decode", "shots", "detect", "landmarks", "crops", "smooth")
+
+
+class Detector:
+    name = "mediapipe"
+    scheme = "mediapipe68"
+    weights_sha256 = "d" * 64
+
+    def find_faces(self, rgb: object) -> list[object]:
+        raise AssertionError("the faces of these tests are made up")
+
+    region_of = landmarks = find_faces
+
+
+def faces(
+    path: Path, detector: LandmarkDetector, options: FacesOptions, crops: CropSink | None,
+    on_frame: Callable[[], None] | None,
+) -> FacesResult:
+    content = path.read_bytes()
+    if content == b"black":
+        raise NoFaceError("no face in any of 3 frames")
+    if content == b"broken":
+        raise CorruptVideoError("nothing can be decoded")
+    if content == b"huge":
+        raise MemoryError
+    assert crops is not None
+    assert on_frame is not None
+    for track in range(2):
+        for frame in range(200):
+            crops.add(track, frame, b"jpeg %d %d" % (track, frame), np.full((2, 3), frame, np.float32))
+            on_frame()
+    return FacesResult(
+        video=VideoInfo(width_px=64, height_px=48, fps=25.0, duration_s=1.0, codec="h264", rotation_deg=0.0),
+        frames_read=400, damaged_frames=0, tracks=(landmark_track(200), landmark_track(200, first=200)),
+        short_tracks=1, cuts=(), seconds=StageSeconds(**dict.fromkeys(STAGES, 0.0)),
+    )
+
+
+def fits(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOptions) -> list[FittedTrack]:
+    return [fitted_track(len(sequence.pts_s), seed=len(sequences)) for sequence in sequences]
+
+
+class Line:
+    """The stages over one store, each run as the workers run it."""
+
+    def __init__(self, folder: Path, job: Job | None = None) -> None:
+        self.folder = folder
+        self.job = job or job_in(folder)
+        self.store = Store(self.job.store_folder)
+
+    def row(self, name: str, content: bytes | None = b"video") -> ManifestRow:
+        if content is not None:
+            (self.folder / name).write_bytes(content)
+        return ManifestRow(video_id=name, url=name)
+
+    def run(self, *rows: ManifestRow) -> dict[str, float]:
+        desk = Desk(job=self.job, store=self.store, counters=Counters(self.job.state))
+        before = total_counts(self.job.state)
+        for row in rows:
+            fetch_row(row, desk, Fetcher(self.job.options.fetch, self.store, self.folder))
+            find_faces(row, desk, Detector(), faces)
+        fit_videos(rows, desk, MODEL, fits)
+        desk.counters.flush()
+        after = total_counts(self.job.state)
+        return {name: after[name] - before[name] for name in after if not name.endswith("_s")}
+
+    def code(self, row: ManifestRow) -> tuple[Stage, FailureCode] | None:
+        state = row_state(row, self.job, self.store)
+        assert state.next_stage is None
+        return (state.failure.stage, state.failure.code) if state.failure else None
+
+
+def test_a_good_video_goes_through_all_stages_and_keeps_its_arrays(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a")
+
+    counts = line.run(row)
+
+    assert counts == {"fetched": 1, "decoded_frames": 400, "fitted_tracks": 2, "fitted_frames": 400}
+    state = row_state(row, line.job, line.store)
+    assert state.faces_key is not None
+    assert state.fit_key is not None
+    folder = line.store.result_path("faces", state.faces_key)
+    item = read_faces(folder)
+    np.testing.assert_array_equal(item.tracks[1].observed_px, landmark_track(200, first=200).observed_px)
+    assert (item.width_px, item.fps, item.codec, item.short_tracks) == (64, 25.0, "h264", 1)
+    crops = [crop for batch in read_crops(folder, 1) for crop in batch.to_pylist()]
+    assert [crop["frame"] for crop in crops] == list(range(200))
+    assert crops[199]["jpeg"] == b"jpeg 1 199"
+    fitted = read_fitted(line.store.result_path("fit", state.fit_key))
+    np.testing.assert_array_equal(fitted.tracks[0].expression, fitted_track(200, seed=2).expression)
+    assert fitted.tracks[0].holdout_error == 0.02
+
+
+def test_a_second_run_does_nothing(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    rows = [line.row("a"), line.row("b", b"black"), line.row("c", None)]
+
+    line.run(*rows)
+
+    assert not any(line.run(*rows).values())
+
+
+def test_changed_fit_options_fit_again_without_fetching_or_decoding(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a")
+    line.run(row)
+
+    line.job = with_options(line.job, fit=FitOptions(keyframes=7))
+
+    assert {name: n for name, n in line.run(row).items() if n} == {"fitted_tracks": 2, "fitted_frames": 400}
+
+
+def test_changed_pruning_or_pauses_do_nothing_at_all(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a")
+    line.run(row)
+
+    line.job = with_options(
+        line.job, prune=PruneOptions(max_identity_norm=1.0), workers=2, wave=3,
+        fetch=FetchOptions(allow_local=True, pause_s=9.0, timeout_s=3.0),
+    )
+
+    assert not any(line.run(row).values())
+
+
+def test_the_same_bytes_under_two_names_are_decoded_and_fitted_once(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+
+    counts = line.run(line.row("a"), line.row("b"))
+
+    assert counts["fetched"] == 2
+    assert counts["decoded_frames"] == 400
+    assert counts["fitted_tracks"] == 2
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a", b"black")
+    line.run(row)
+    assert line.code(row) == (Stage.FACES, FailureCode.NO_FACE)
+
+    line.row("a", b"a face now")
+    line.run(row)
+
+    assert line.code(row) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "stage", "code"),
+    [
+        (None, Stage.FETCH, FailureCode.NOT_FOUND),
+        (b"", Stage.FETCH, FailureCode.CORRUPT),
+        (b"black", Stage.FACES, FailureCode.NO_FACE),
+        (b"broken", Stage.FACES, FailureCode.CORRUPT),
+        (b"huge", Stage.FACES, FailureCode.OUT_OF_MEMORY),
+    ],
+)
+def test_a_bad_video_costs_only_itself(
+    tmp_path: Path, content: bytes | None, stage: Stage, code: FailureCode
+) -> None:
+    line = Line(tmp_path)
+    bad, good = line.row("bad", content), line.row("good")
+
+    line.run(bad, good)
+
+    assert line.code(bad) == (stage, code)
+    assert line.code(good) is None
+    assert list((line.job.store_folder / "tmp").iterdir()) == []
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a")
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path))
+
+    def overwritten(*arguments: object) -> FacesResult:
+        result = faces(*arguments)
+        (tmp_path / "a").write_bytes(b"something longer than before")
+        return result
+
+    find_faces(row, desk, Detector(), overwritten)
+
+    assert line.code(row) == (Stage.FETCH, FailureCode.CORRUPT)
+
+
+def test_too_little_memory_for_a_batch_fails_only_the_video_that_needs_it(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    rows = [line.row("a", b"1"), line.row("b", b"22"), line.row("c", b"333")]
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+    for row in rows:
+        fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path))
+        find_faces(row, desk, Detector(), faces)
+    calls = []
+
+    def greedy(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOptions) -> list[FittedTrack]:
+        calls.append(len(sequences))
+        if len(sequences) > 2 or len(calls) == 3:
+            raise MemoryError
+        return fits(sequences, model, options)
+
+    fit_videos(rows, desk, MODEL, greedy)
+
+    assert calls == [6, 2, 2, 2]
+    assert [line.code(row) for row in rows] == [None, (Stage.FIT, FailureCode.OUT_OF_MEMORY), None]
+
+
+def test_a_bug_is_no_bad_video(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a")
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path))
+
+    def bug(*_: object) -> FacesResult:
+        raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(ZeroDivisionError, match="division by zero"):
+        find_faces(row, desk, Detector(), bug)
+    assert row_state(row, line.job, line.store).next_stage is Stage.FACES
+
+
+def test_a_smaller_size_limit_judges_what_was_fetched_without_fetching(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a", b"12345")
+    line.run(row)
+
+    line.job = with_options(line.job, fetch=FetchOptions(allow_local=True, max_bytes=4))
+    assert not any(line.run(row).values())
+    assert line.code(row) == (Stage.FETCH, FailureCode.TOO_LARGE)
+
+    line.job = with_options(line.job, fetch=FetchOptions(allow_local=True, max_bytes=5))
+    assert not any(line.run(row).values())
+    assert line.code(row) is None
+
+
+def test_keys_know_the_detector_and_the_face_model(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a")
+    line.run(row)
+
+    assert fit_key("k", line.job) != fit_key("k", replace(line.job, model_sha256="0" * 64))
+    other = replace(line.job, detector_sha256="0" * 64)
+    assert row_state(row, other, line.store).next_stage is Stage.FACES
+
+
+def test_summaries_hold_what_pruning_needs(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a")
+    line.run(row)
+    key = row_state(row, line.job, line.store).fit_key
+    assert key is not None
+
+    first = read_summaries(line.store.result_path("fit", key))[0]
+
+    assert first.identity_norm == pytest.approx(0.1 * np.sqrt(MODEL.n_identity), rel=1e-6)
+    assert (first.frames, first.observed_frames, first.status) == (200, 200, "converged")
+    assert first.reprojection_error == pytest.approx(0.01)
+
+
+def test_face_size_is_the_outer_eye_distance_of_the_posed_face_at_its_scale() -> None:
+    fit = fitted_track(3, seed=4)
+    embedding = MODEL.embedding("mediapipe68")
+    vertices = MODEL.vertices_mm(np.tile(fit.identity, (3, 1)), fit.expression)
+    points = np.einsum("pv,fpvc->fpc", embedding.weights, vertices[:, embedding.vertex_ids])
+    wanted = 1.5 * np.linalg.norm(points[:, 36] - points[:, 45], axis=1)
+
+    np.testing.assert_allclose(face_size_px(fit, MODEL, scheme="mediapipe68"), wanted, rtol=1e-5)

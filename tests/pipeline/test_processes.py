@@ -1,0 +1,87 @@
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.processes import EXIT_WORKER_DIED, descendants, kill_group, worker_died
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(code: str, *arguments: str, **options: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
+def wait_for_end(pid: int) -> bool:
+    try:
+        watched = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([watched], [], [], 10.0)[0])
+    finally:
+        os.close(watched)
+
+
+def test_a_process_ends_with_the_one_it_works_for() -> None:
+    # The grandchild works for the child and would wait for ever.
+    grandchild = "from pipeline.processes import end_with; import sys, threading; end_with(int(sys.argv[1])); "
+    grandchild += "print('ready', flush=True); threading.Event().wait()"
+    code = (
+        "import os, subprocess, sys\n"
+        "p = subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid())], stdout=subprocess.PIPE)\n"
+        "p.stdout.readline()\nprint(p.pid, flush=True)\nsys.stdin.read()\n"
+    )
+    with python(code, grandchild) as child:
+        assert child.stdout is not None
+        pid = int(child.stdout.readline())
+        assert descendants(child.pid) == [pid]
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert wait_for_end(pid)
+
+
+def test_a_process_whose_master_is_gone_already_ends_at_once() -> None:
+    with python("") as gone:
+        gone.wait()
+    code = "from pipeline.processes import end_with; import sys; end_with(int(sys.argv[1])); sys.exit(0)"
+    with python(code, str(gone.pid)) as orphan:
+        assert orphan.wait(10) == 71
+
+
+def test_the_death_of_a_worker_ends_its_driver_and_the_other_workers() -> None:
+    code = (
+        "import subprocess, sys, threading\n"
+        "from pipeline.processes import leave_when_a_worker_dies\n"
+        "leave_when_a_worker_dies()\n"
+        "other = subprocess.Popen([sys.executable, '-c', 'import threading; threading.Event().wait()'])\n"
+        "print(other.pid, flush=True)\n"
+        "def watch():\n    raise RuntimeError('Worker subprocess exited with return code -9')\n"
+        "threading.Thread(target=watch).start()\n"
+        "threading.Event().wait()\n"
+    )
+    with python(code) as driver:
+        assert driver.stdout is not None
+        assert driver.stderr is not None
+        other = int(driver.stdout.readline())
+        assert driver.wait(10) == EXIT_WORKER_DIED
+        assert "a worker process died: Worker subprocess exited with return code -9" in driver.stderr.read()
+        assert wait_for_end(other)
+
+
+@pytest.mark.parametrize(("status", "died"), [(0, False), (1, False), (2, False), (70, True), (-9, True), (9, True)])
+def test_crashes_are_told_from_bugs_by_the_exit_status(status: int, died: bool) -> None:
+    assert worker_died(status) is died
+
+
+def test_killing_a_group_that_is_gone_is_no_error() -> None:
+    with python("", start_new_session=True) as gone:
+        gone.wait()
+    kill_group(gone.pid)

@@ -1,0 +1,147 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from synthetic import MODEL, POINTS, fitted_track, landmark_track
+
+from facevid.failures import Failure, FailureCode, Stage
+from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
+from pipeline.config import PruneOptions
+from pipeline.items import FacesItem, TrackSummary
+from pipeline.manifest import ManifestRow
+from pipeline.rows import (
+    Labels,
+    TrackResult,
+    crops_batches,
+    failures_batch,
+    frames_batch,
+    jitter,
+    pruned,
+    tracks_batch,
+)
+from pipeline.store import FetchedVideo
+
+PRUNE = PruneOptions(max_identity_norm=5.0, max_reprojection_error=0.05)
+LABELS = Labels(detector="mediapipe", detector_sha256="d", face_model="m", face_model_sha256="f")
+
+
+def summary(*, norm: float = 1.0, error: float = 0.01) -> TrackSummary:
+    return TrackSummary(
+        status="converged", frames=4, observed_frames=4, identity_norm=norm, reprojection_error=error
+    )
+
+
+def result(*, norm: float = 1.0) -> TrackResult:
+    landmarks = landmark_track(4, first=10)
+    confidence = np.array([0.9, 0.0, 0.8, 0.7], np.float32)
+    source = FetchedVideo(
+        sha256="s" * 64, path=Path("/x"), url="u", title="T", uploader=None, licence="from the site",
+        fetched_at=None, bytes=9,
+    )
+    return TrackResult(
+        row=ManifestRow(video_id="v", url="clips/v.mp4", subject_id="anna", attribution="A", split="test"),
+        source=source,
+        video=FacesItem(
+            width_px=64, height_px=48, fps=25.0, codec="vp9", frames=20, short_tracks=0, tracks=(landmarks,)
+        ),
+        track=3,
+        landmarks=replace(landmarks, confidence=confidence),
+        fit=fitted_track(4),
+        face_size_px=np.full(4, 100.0, np.float32),
+        summary=summary(norm=norm),
+    )
+
+
+def test_frame_rows_follow_the_schema_and_keep_seen_frames_only() -> None:
+    batch = frames_batch(result(), PRUNE)
+
+    assert batch.schema.equals(frames_schema(points=POINTS, n_expression=MODEL.n_expression), check_metadata=True)
+    rows = batch.to_pylist()
+    assert [row["frame"] for row in rows] == [10, 11, 12, 13]
+    assert [row["kept"] for row in rows] == [True, False, True, True]
+    assert rows[0]["pts_s"] == 10 / 25
+    first = result().landmarks.observed_px[2]
+    assert rows[2]["landmarks_px"][:4] == [*first[0].tolist(), *first[1].tolist()]
+    # The quaternion (0, 1, 0, 0) turns the head frame into the camera frame of a frontal face.
+    assert (rows[0]["yaw_deg"], rows[0]["pitch_deg"], rows[0]["roll_deg"]) == pytest.approx((0, 0, 0), abs=1e-5)
+
+
+def test_a_track_row_carries_provenance_and_split() -> None:
+    batch = tracks_batch(result(), PRUNE, LABELS)
+
+    assert batch.schema.equals(tracks_schema(n_identity=MODEL.n_identity), check_metadata=True)
+    (row,) = batch.to_pylist()
+    assert (row["video_id"], row["track"], row["split"], row["subject_id"]) == ("v", 3, "test", "anna")
+    assert (row["frames"], row["first_frame"], row["last_frame"]) == (4, 10, 13)
+    assert (row["licence"], row["title"], row["fetched_at"]) == ("from the site", "T", None)
+    assert (row["kept"], row["filtered_reason"]) == (True, None)
+
+
+def test_a_pruned_track_stays_with_its_reason_and_none_of_its_frames_is_kept() -> None:
+    (row,) = tracks_batch(result(norm=5.1), PRUNE, LABELS).to_pylist()
+
+    assert (row["kept"], row["filtered_reason"]) == (False, "identity_norm")
+    assert not any(row["kept"] for row in frames_batch(result(norm=5.1), PRUNE).to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("norm", "error", "reason"),
+    [
+        (5.0, 0.05, None), (5.1, 0.01, "identity_norm"), (1.0, 0.051, "reprojection_error"),
+        (9.0, 9.0, "identity_norm"), (float("nan"), 0.01, "identity_norm"), (1.0, float("inf"), "reprojection_error"),
+    ],
+)
+def test_pruning_names_the_first_criterion_that_fails(norm: float, error: float, reason: str | None) -> None:
+    assert pruned(summary(norm=norm, error=error), PRUNE) == reason
+
+
+def test_jitter_is_zero_for_even_motion_and_known_for_one_jump() -> None:
+    frames = np.arange(5, dtype=np.float32)
+    still = np.zeros((5, POINTS, 2), np.float32)
+    track = replace(landmark_track(5), observed_px=still + 3 * frames[:, None, None])
+    size = np.full(5, 50.0, np.float32)
+    assert jitter(track, size) == 0.0
+
+    jump = still.copy()
+    jump[2] = [1.0, 0.0]
+    # Second differences of 0 0 1 0 0 are 1, -2, 1.
+    assert jitter(replace(track, observed_px=jump), size) == pytest.approx(np.sqrt(6 / 3) / 50)
+
+
+def test_jitter_ignores_bridged_frames() -> None:
+    jump = np.zeros((5, POINTS, 2), np.float32)
+    jump[2] = 9.0
+    confidence = np.array([1, 1, 0, 1, 1], np.float32)
+    track = replace(landmark_track(5), observed_px=jump, confidence=confidence)
+
+    assert jitter(track, np.full(5, 50.0, np.float32)) == 0.0
+
+
+def test_crop_rows_follow_the_schema() -> None:
+    stored = pa.RecordBatch.from_pydict(
+        {"track": pa.array([1], pa.int32()), "frame": pa.array([7], pa.int32()), "jpeg": pa.array([b"j"]),
+         "crop_from_frame": pa.array([[1, 2, 3, 4, 5, 6]], pa.list_(pa.float32(), 6))}
+    )  # fmt: skip
+
+    (batch,) = crops_batches("v", iter([stored]))
+
+    assert batch.schema.equals(crops_schema(), check_metadata=True)
+    assert batch.to_pylist() == [
+        {"video_id": "v", "track": 1, "frame": 7, "jpeg": b"j", "crop_from_frame": [1, 2, 3, 4, 5, 6]}
+    ]
+
+
+def test_failures_are_sorted_whole_videos_first() -> None:
+    def failure(video_id: str, track: int | None) -> Failure:
+        return Failure(
+            video_id=video_id, track=track, url="u", stage=Stage.FIT, code=FailureCode.NETWORK, attempt=1, message="m"
+        )
+
+    batch = failures_batch([failure("b", 1), failure("b", None), failure("B", 0), failure("b", 0)])
+
+    assert batch.schema.equals(failures_schema(), check_metadata=True)
+    rows = batch.to_pylist()
+    assert [(row["video_id"], row["track"]) for row in rows] == [("B", 0), ("b", None), ("b", 0), ("b", 1)]
+    assert rows[0]["retryable"]

@@ -1,0 +1,309 @@
+"""What the build does when processes die, with a driver that only pretends to run Beam."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import MODEL, fitted_track, job_in, landmark_track, with_options
+
+from facevid.dataset import open_dataset
+from facevid.failures import FailureCode, Stage
+from pipeline import waves
+from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
+from pipeline.driver import BuildError
+from pipeline.fetch import Fetcher
+from pipeline.fetch_errors import FetchError
+from pipeline.items import CropWriter, FacesItem, FittedItem, TrackSummary, write_faces, write_fitted
+from pipeline.job import Job, row_state
+from pipeline.label import Desk, fetch_row
+from pipeline.manifest import BadRow, Manifest, ManifestRow
+from pipeline.progress import Counters, in_hand
+from pipeline.status import render, status
+from pipeline.store import Store
+from pipeline.waves import BuildSummary, Waves, progress_line
+
+
+class Pretender:
+    """Does in this process what the child processes do, except where the plan says that one dies."""
+
+    poison: frozenset[str] = frozenset()
+    once: set[str] = set()  # noqa: RUF012
+    calls: list[tuple[str, tuple[int, ...]]] = []  # noqa: RUF012
+    stillborn = False
+    manifest: Manifest
+
+    def __init__(self, job: Job, beam_options: Sequence[str], *, lock: int, on_wait: Callable[[], None]) -> None:
+        self.job, self.store, self.on_wait = job, Store(job.store_folder), on_wait
+
+    def run(self, kind: str, rows: Sequence[int], *, workers: int) -> int:
+        self.calls.append((kind, tuple(rows)))
+        if self.stillborn:
+            return 70
+        if kind == "assemble":
+            self.assemble()
+            return 0
+        for index in rows:
+            row = self.manifest.rows[index]
+            if row.video_id in self.poison or row.video_id in self.once:
+                self.once.discard(row.video_id)
+                try:
+                    with in_hand(self.job.state, [row.video_id]):
+                        raise KeyboardInterrupt
+                except KeyboardInterrupt:
+                    return -9
+            label(row, self.job, self.store)
+            self.on_wait()
+        return 0
+
+    def assemble(self) -> None:
+        found = [references(i, row, self.job, self.store) for i, row in enumerate(self.manifest.rows)]
+        failures = [f for _, own in found for f in own] + [bad_row_failure(bad) for bad in self.manifest.bad_rows]
+        from facevid.shards import shard_of
+
+        shards = self.job.options.shards
+        for shard in range(shards):
+            order = ShardOrder(
+                shard=shard,
+                tracks=tuple(
+                    (i, track) for i, (tracks, _) in enumerate(found) for track in tracks
+                    if shard_of(self.manifest.rows[i].video_id, track, shards) == shard
+                ),
+                failures=tuple(f for f in failures if failure_shard(f, shards) == shard),
+            )  # fmt: skip
+            written = write_shards(order, self.manifest.rows, self.job, self.store, MODEL)
+            folder = self.job.state / "assembled"
+            folder.mkdir(exist_ok=True)
+            (folder / f"{shard:05d}.json").write_text(json.dumps([asdict(info) for info in written]))
+
+
+def label(row: ManifestRow, job: Job, store: Store) -> None:
+    """`bad*` cannot be fetched, `black*` has no face, others have one good, one pruned and one diverged track."""
+    desk = Desk(job=job, store=store, counters=Counters(job.state))
+
+    class Source:
+        def fetch(self, url: str) -> object:
+            if row.video_id.startswith("bad"):
+                raise FetchError(FailureCode.NETWORK, "no route")
+            return Fetcher(job.options.fetch, store, job.manifest_folder).fetch(url)
+
+    if not row.video_id.startswith("bad"):
+        (job.manifest_folder / row.url).write_bytes(row.video_id.encode())
+    fetch_row(row, desk, Source())
+    state = row_state(row, job, store)
+    if state.next_stage is Stage.FACES:
+        if row.video_id.startswith("black"):
+            store.commit_failure(Stage.FACES, state.next_key, FailureCode.NO_FACE, "no face")
+        else:
+            store.commit(Stage.FACES, state.next_key, write_made_up_faces)
+    state = row_state(row, job, store)
+    if state.next_stage is Stage.FIT:
+        store.commit(Stage.FIT, state.next_key, write_made_up_fits)
+    desk.counters.add("videos")
+    desk.counters.flush()
+
+
+def write_made_up_faces(folder: Path) -> None:
+    crops = CropWriter(folder)
+    for track in range(3):
+        for frame in range(5):
+            crops.add(track, 5 * track + frame, b"jpeg", np.zeros((2, 3), np.float32))
+    crops.close()
+    tracks = tuple(landmark_track(first=5 * track) for track in range(3))
+    write_faces(
+        folder, FacesItem(width_px=9, height_px=9, fps=25.0, codec="c", frames=15, short_tracks=2, tracks=tracks)
+    )
+
+
+def write_made_up_fits(folder: Path) -> None:
+    tracks = (fitted_track(), fitted_track(error=0.2), fitted_track(status="diverged"))
+    summaries = [
+        TrackSummary(
+            status=track.status, frames=5, observed_frames=4, identity_norm=1.0,
+            reprojection_error=float(track.reprojection_error[0]),
+        )
+        for track in tracks
+    ]  # fmt: skip
+    size = np.full(5, 40.0, np.float32)
+    write_fitted(folder, FittedItem(tracks=tracks, face_size_px=(size, size, size)), summaries)
+
+
+def build(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str, poison: Sequence[str] = (), once: Sequence[str] = (),
+    bad_rows: tuple[BadRow, ...] = (), retry: Sequence[FailureCode] = (), wave: int = 64, stillborn: bool = False,
+) -> tuple[BuildSummary, list[str], list[tuple[str, tuple[int, ...]]]]:
+    rows = tuple(ManifestRow(video_id=name, url=name, line=n) for n, name in enumerate(names))
+    manifest = Manifest(rows=rows, bad_rows=bad_rows, folder=folder)
+    calls: list[tuple[str, tuple[int, ...]]] = []
+    pretender = type("P", (Pretender,), {
+        "poison": frozenset(poison), "once": set(once), "calls": calls, "stillborn": stillborn, "manifest": manifest,
+    })  # fmt: skip
+    monkeypatch.setattr(waves, "Driver", pretender)
+    lines: list[str] = []
+    job = with_options(job_in(folder), wave=wave)
+    job.out.mkdir(exist_ok=True)
+    job.state.mkdir(exist_ok=True)
+    running = Waves(
+        job, manifest, MODEL, beam_options=(), retry=frozenset(retry), report=lines.append, lock=0
+    )
+    return running.run(), lines, calls
+
+
+def codes(folder: Path) -> dict[str, str]:
+    return {row["video_id"]: row["code"] for row in open_dataset(folder / "out").table("failures").to_pylist()}
+
+
+def data(folder: Path) -> dict[str, bytes]:
+    out = folder / "out"
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.glob("*/*.parquet")} | {
+        "facevid.json": (out / "facevid.json").read_bytes()
+    }
+
+
+def test_the_funnel_adds_up_over_every_kind_of_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = BadRow(line=9, video_id="../x", url="u", reason="not an id")
+    summary, _, _ = build(tmp_path, monkeypatch, "a", "b", "bad", "black", "bad2", bad_rows=(bad,))
+
+    steps = {step.step: (step.entered, step.ok, step.failed, step.filtered) for step in summary.funnel}
+    assert steps == {
+        "manifest": (6, 5, 1, 0), "fetch": (5, 3, 2, 0), "faces": (3, 2, 1, 0), "tracks": (10, 6, 0, 4),
+        "fit": (6, 2, 2, 2), "frames": (20, 8, 0, 12),
+    }  # fmt: skip
+    assert summary.failures == {
+        FailureCode.BAD_ROW: 1, FailureCode.NETWORK: 2, FailureCode.NO_FACE: 1, FailureCode.FIT_DIVERGED: 2,
+    }
+    dataset = open_dataset(tmp_path / "out")
+    dataset.verify()
+    assert dataset.table("frames").num_rows == 20
+    assert dataset.table("tracks")["filtered_reason"].to_pylist().count("reprojection_error") == 2
+    assert dataset.table("crops").num_rows == 20
+    assert codes(tmp_path) == {
+        "../x": "bad_row", "bad": "network", "bad2": "network", "black": "no_face", "a": "fit_diverged",
+        "b": "fit_diverged",
+    }
+
+
+def test_a_worker_that_dies_once_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    build(tmp_path / "one", monkeypatch, "a", "b", "c")
+
+    summary, lines, calls = build(tmp_path / "two", monkeypatch, "a", "b", "c", once=["b"])
+
+    assert summary.worker_deaths == 1
+    assert calls == [("label", (0, 1, 2)), ("label", (2,)), ("label", (1,)), ("assemble", (0, 1, 2))]
+    assert any("1 videos were in hand, they run last" in line for line in lines)
+    assert data(tmp_path / "one") == data(tmp_path / "two")
+
+
+def test_a_video_that_kills_its_worker_twice_fails_and_the_build_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary, _, calls = build(tmp_path, monkeypatch, "a", "b", "c", "d", poison=["b"], wave=2)
+
+    assert summary.worker_deaths == 2
+    assert calls[:4] == [("label", (0, 1)), ("label", (2, 3)), ("label", (1,)), ("assemble", (0, 1, 2, 3))]
+    assert codes(tmp_path)["b"] == "worker_died"
+    assert open_dataset(tmp_path / "out").table("tracks").num_rows == 6
+
+
+def test_workers_that_die_with_nothing_in_hand_stop_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BuildError, match="worker processes die before they take a video in hand"):
+        build(tmp_path, monkeypatch, "a", stillborn=True)
+
+
+def test_waves_of_any_size_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for wave in (1, 2, 64):
+        folder = tmp_path / str(wave)
+        folder.mkdir()
+        _, _, calls = build(folder, monkeypatch, "a", "b", "black", wave=wave)
+        assert len(calls) == -(-3 // wave) + 1
+        found.append(data(folder))
+
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_second_run_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, monkeypatch, "a", "bad")
+    before = data(tmp_path)
+
+    summary, lines, calls = build(tmp_path, monkeypatch, "a", "bad")
+
+    assert calls == []
+    assert not summary.assembled
+    assert summary.counts == {}
+    assert lines == ["label: 2 videos, 2 of them done before", "assemble: the tables are up to date"]
+    assert data(tmp_path) == before
+
+
+def test_a_missing_shard_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, monkeypatch, "a", "bad")
+    before = data(tmp_path)
+    next((tmp_path / "out" / "tracks").iterdir()).unlink()
+
+    summary, _, calls = build(tmp_path, monkeypatch, "a", "bad")
+
+    assert [kind for kind, _ in calls] == ["assemble"]
+    assert summary.assembled
+    assert data(tmp_path) == before
+
+
+def test_new_rows_do_only_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, monkeypatch, "a")
+
+    summary, _, calls = build(tmp_path, monkeypatch, "a", "b")
+
+    assert calls[0] == ("label", (1,))
+    assert summary.counts["fetched"] == 1
+
+
+def test_failures_stand_until_they_are_to_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, monkeypatch, "bad", "black")
+
+    _, _, calls = build(tmp_path, monkeypatch, "bad", "black", retry=[FailureCode.NETWORK])
+
+    assert calls[0] == ("label", (0,))
+    rows = {row["video_id"]: row for row in open_dataset(tmp_path / "out").table("failures").to_pylist()}
+    assert (rows["bad"]["attempt"], rows["black"]["attempt"]) == (2, 1)
+
+
+def test_tables_without_rows_have_one_empty_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, monkeypatch, "black")
+
+    dataset = open_dataset(tmp_path / "out")
+    assert [(s.path, s.rows) for s in dataset.shards("frames")] == [("frames/part-00000-of-00002.parquet", 0)]
+    assert dataset.table("frames").num_rows == 0
+    assert len(dataset.shards("failures")) == 1
+
+
+def test_status_tells_of_a_build_that_was_stopped_and_of_one_that_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, monkeypatch, "a", "bad")
+    done = status(tmp_path / "out")
+    assert (done.finished, done.running, done.videos, done.videos_done) == (True, False, 2, 2)
+    assert done.failures == (("fit_diverged", 1), ("network", 1))
+
+    with pytest.raises(BuildError, match="before they take"):
+        build(tmp_path, monkeypatch, "a", "bad", "new", stillborn=True)
+    stopped = status(tmp_path / "out")
+
+    assert (stopped.finished, stopped.videos, stopped.videos_done) == (False, 3, 2)
+    text = render(stopped)
+    assert "stopped before its end; run it again" in text
+    assert "videos: 2 of 3 done" in text
+    assert "fetch     videos          2        1        1        0" in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        ({}, "label: 0 of 8 videos, 0 frames, 0 frames/s"),
+        ({"videos": 2.0, "decoded_frames": 300.0}, "label: 2 of 8 videos, 300 frames, 30 frames/s, about 30 s left"),
+    ],
+)
+def test_a_progress_line_says_how_far_and_how_long(counts: dict[str, float], line: str) -> None:
+    assert progress_line(counts, todo=8, elapsed_s=10.0) == line
