@@ -2,9 +2,8 @@
 
 Two frames are compared by how much the thumbnail's pixels differ (motion also raises this) and by how much the
 colours as a whole differ (motion hardly raises this). A cut is a difference that stands out both from a fixed
-threshold and from the recent past, so that a shaking camera cuts nothing and a flickering
-light only in its first frames. Each frame is judged when
-it comes: nothing is held back. Dissolves and fades are not found.
+threshold and from the recent past, so that a shaking camera cuts nothing and a flickering light only in its first
+frames. Each frame is judged when it comes: nothing is held back. Dissolves and fades are not found.
 """
 
 from collections import deque
