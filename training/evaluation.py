@@ -101,6 +101,7 @@ def metrics_of(
     )
     pearson = tuple(_pearson(predicted[:, k], labels[:, k]) for k in range(labels.shape[1]))
     known = [value for value in pearson if value is not None]
+    relative = error / baseline if baseline > 0.0 else None
     return Metrics(
         split=split,
         crops=len(labels),
@@ -108,10 +109,10 @@ def metrics_of(
         vertex_error_mm=error,
         vertex_error_mean_expression_mm=baseline,
         vertex_error_zero_mm=zero,
-        relative_error=error / baseline if baseline > 0.0 else None,
+        relative_error=relative,
         pearson=pearson,
         mean_pearson=float(np.mean(known)) if known else None,
-        remark=_remark(split, videos),
+        remark=_remark(split, videos, relative),
     )
 
 
@@ -132,9 +133,12 @@ def _pearson(a: Float32[np.ndarray, " crops"], b: Float32[np.ndarray, " crops"])
     return float(left @ right) / scale if scale > 1e-9 * len(a) else None
 
 
-def _remark(split: str, videos: int) -> str:
+def _remark(split: str, videos: int, relative_error: float | None) -> str:
     if split == "train":
         return "These crops were trained on"
+    remarks = []
+    if relative_error is not None and relative_error >= 1.0:
+        remarks.append("No better than always saying the training set's mean expression")
     if videos < _SMALL_VIDEOS:
-        return f"{videos} video(s) do not tell how the network does on people it has not seen"
-    return ""
+        remarks.append(f"{videos} video(s) do not tell how the network does on people it has not seen")
+    return "; ".join(remarks)

@@ -1,8 +1,10 @@
 """A trained network as a folder that others can use: safetensors, JSON, ONNX, model card; no pickle anywhere."""
 
 import json
+import logging
 import secrets
 import shutil
+import warnings
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +15,7 @@ import onnxruntime
 import torch
 from jaxtyping import Float32, UInt8
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from facevid import storage
 from training.card import model_card
@@ -128,7 +130,7 @@ def write_model(
     partial.mkdir()
     try:
         network.to("cpu").eval()
-        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, partial / WEIGHTS_FILE)
+        (partial / WEIGHTS_FILE).write_bytes(save({name: v.contiguous() for name, v in network.state_dict().items()}))
         _export_onnx(network, partial / ONNX_FILE)
         difference = _onnx_difference(network, partial / ONNX_FILE, probes)
         full = metrics | {"onnx_max_difference": difference}
@@ -208,10 +210,21 @@ def _config_json(config: ModelConfig) -> dict[str, Any]:
 
 def _export_onnx(network: ExpressionNetwork, path: Path) -> None:
     example = torch.zeros(2, CROP_SIDE_PX, CROP_SIDE_PX, 3, dtype=torch.uint8)
-    torch.onnx.export(
-        network, (example,), path, dynamo=True, opset_version=_OPSET, external_data=False, verbose=False,
-        input_names=["crops"], output_names=["expression"], dynamic_shapes={"crops": {0: torch.export.Dim("batch")}},
-    )
+    # The exporter warns of its own internals and of torchvision, which we do not use.
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.onnx.export(
+                network, (example,), path, dynamo=True, opset_version=_OPSET, external_data=False, verbose=False,
+                input_names=["crops"], output_names=["expression"],
+                dynamic_shapes={"crops": {0: torch.export.Dim("batch")}},
+            )
+    finally:
+        log.setLevel(level)
 
 
 def _onnx_difference(network: ExpressionNetwork, path: Path, probes: UInt8[np.ndarray, "batch 224 224 3"]) -> float:
