@@ -31,6 +31,8 @@ FINISHED_FILE = "finished.json"
 
 _REPORT_EVERY_S = 5.0
 _BARREN_DEATHS = 3
+# A worker process takes seconds to start, in which one that runs assembles this many.
+_VIDEOS_WORTH_A_WORKER = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +140,7 @@ class Waves:
         for begin in range(0, len(pending), size):
             left = pending[begin : begin + size]
             while left:
-                died = worker_died(self._driver.run("label", left, workers=self._job.options.workers))
+                died = worker_died(self._driver.run("label", left, workers=min(self._job.options.workers, len(left))))
                 marked = take_marks(self._job.state) if died else frozenset()
                 unfinished = [index for index in left if self._state(index).next_stage is not None]
                 if not died and unfinished:
@@ -188,8 +190,9 @@ class Waves:
         for name in storage.list_files(from_shards):
             storage.remove(from_shards / name)
         everything = range(len(self._rows.rows) + len(self._rows.bad_rows))
+        workers = min(self._job.options.workers, 1 + len(everything) // _VIDEOS_WORTH_A_WORKER)
         attempts = 0
-        while worker_died(self._driver.run("assemble", everything, workers=self._job.options.workers)):
+        while worker_died(self._driver.run("assemble", everything, workers=workers)):
             self._deaths += 1
             attempts += 1
             if attempts == _BARREN_DEATHS:
