@@ -9,6 +9,11 @@ once. Any straight line stays itself; the ends are natural (no curvature).
 One smoothing parameter for a whole track would either leave the jitter or flatten blinks, which last four to ten
 frames. So it is chosen for each point by generalised cross-validation (Craven and Wahba, "Smoothing Noisy Data with
 Spline Functions", 1978; Green and Silverman, section 3.2): a lid that moves keeps its speed, a still chin is smoothed.
+
+A lid that blinks once in a still track would yet be flattened: a blink of three frames costs cross-validation less
+than the noise of all others. So what the spline takes away is given back where it is far too much to be noise: more
+than 5 to 10 times its usual size at that point. A detector's own leaps survive with the blinks; the fit's robust
+weights are there for them.
 """
 
 import numpy as np
@@ -23,6 +28,8 @@ _SMOOTHNESS = np.logspace(-2.0, 5.0, 29)
 _CAUTION = 1.2
 """Factor on the degrees of freedom; jitter is correlated from frame to frame, and plain cross-validation trusts it."""
 _POINTS_AT_ONCE = 32
+_NOISE_ENDS, _MOTION_BEGINS = 5.0, 10.0
+"""Corrections up to the one, in standard deviations, stay; beyond the other they are taken back; a ramp between."""
 
 
 def smoothed(
@@ -55,9 +62,21 @@ def smoothed(
     result = np.empty_like(points)
     for first in range(0, points.shape[1], _POINTS_AT_ONCE):
         some = slice(first, first + _POINTS_AT_ONCE)
-        values = spline.fit(points[known][:, some].astype(np.float64), largest_change)
+        seen = points[known][:, some].astype(np.float64)
+        values = _with_sudden_motion(spline.fit(seen, largest_change), seen)
         result[:, some] = CubicSpline(time[known], values, bc_type="natural")(time)
     return result
+
+
+def _with_sudden_motion(
+    fitted: Float64[np.ndarray, "knots points 2"], seen: Float64[np.ndarray, "knots points 2"]
+) -> Float64[np.ndarray, "knots points 2"]:
+    taken = seen - fitted
+    size = np.linalg.norm(taken, axis=2)
+    # The median length of a plane Gaussian vector is 1.177 standard deviations.
+    usual = np.maximum(np.median(size, axis=0) / 1.177, np.finfo(np.float64).tiny)
+    back = np.clip((size / usual - _NOISE_ENDS) / (_MOTION_BEGINS - _NOISE_ENDS), 0.0, 1.0)
+    return np.asarray(fitted + back[..., None] * taken)
 
 
 class _Spline:

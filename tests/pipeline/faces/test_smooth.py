@@ -78,6 +78,15 @@ def test_blinks_keep_their_depth_though_there_is_noise():
         assert smooth[start : start + 6, 0, 1].max() - 60 > 0.85 * 12
 
 
+def test_a_single_blink_of_three_frames_in_a_still_track_keeps_its_depth():
+    truth = np.stack([np.full(72, 50.0), np.full(72, 60.0)], axis=1)[:, None]
+    truth[26:29, 0, 1] += [3, 5, 2]
+    noisy = (truth + np.random.default_rng(6).normal(scale=0.2, size=truth.shape)).astype(np.float32)
+    smooth = smoothed(noisy, times(72), ones(72))
+    assert smooth[27, 0, 1] - 60 > 0.85 * 5
+    assert jitter(np.delete(smooth, slice(20, 35), axis=0)) < jitter(np.delete(noisy, slice(20, 35), axis=0)) / 2
+
+
 def test_the_ends_do_not_run_away():
     rng, t = np.random.default_rng(4), times(120)
     truth = np.stack([50 + 40 * t, 60 + 20 * t], axis=1)[:, None]
