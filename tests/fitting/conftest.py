@@ -36,6 +36,9 @@ def toy_model() -> FaceModel:
         fade = 1.0 / np.sqrt(1 + np.arange(components))
         return np.einsum("kmv,kmc,k->kvc", waves, direction, size_mm * fade / 2)
 
+    identity_basis = smooth_basis(12, 4.0, 60.0)
+    # Heads differ in size, which a camera that scales cannot see: a solver that gets this wrong shrinks them.
+    identity_basis[0] = 0.06 * mean
     landmarks = rng.choice(count, size=68, replace=False)
     landmarks[36] = np.argmin(np.linalg.norm(mean - [-45, 30, 45], axis=1))
     landmarks[45] = np.argmin(np.linalg.norm(mean - [45, 30, 45], axis=1))
@@ -43,8 +46,8 @@ def toy_model() -> FaceModel:
     return FaceModel(
         name="toy",
         mean_mm=mean.astype(np.float32),
-        identity_basis_mm=smooth_basis(12, 4.0, 60.0).astype(np.float32),
-        expression_basis_mm=smooth_basis(8, 3.0, 25.0).astype(np.float32),
+        identity_basis_mm=identity_basis.astype(np.float32),
+        expression_basis_mm=smooth_basis(8, 5.0, 25.0).astype(np.float32),
         triangles=np.zeros((0, 3), np.int32),
         landmarks={
             "toy68": LandmarkEmbedding(vertex_ids=ids, weights=np.tile(np.array([1, 0, 0], np.float32), (68, 1)))

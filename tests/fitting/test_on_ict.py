@@ -12,10 +12,10 @@ def test_identity_and_expression_come_out_within_a_millimetre(ict_model: FaceMod
     options = FitOptions(landmark_noise=1 / 89, landmark_bias=0.0)
     fits = fit_tracks([truth.sequence for truth in truths], ict_model, options)
     seen = mean_accuracy([accuracy(ict_model, truth, fit) for truth, fit in zip(truths, fits, strict=True)])
-    assert seen["identity_similarity_mm"] < 0.7
-    assert seen["identity_rigid_mm"] < 2.0
-    assert 0.95 < seen["size_ratio"] < 1.05
-    assert seen["expression_mm"] < 0.95
+    assert seen["identity_similarity_mm"] < 0.6
+    assert seen["identity_rigid_mm"] < 1.3
+    assert 0.97 < seen["size_ratio"] < 1.03
+    assert seen["expression_mm"] < 0.8
     assert seen["nme_percent"] < 0.55
     assert seen["jitter_mm"] < 0.65
     assert seen["rotation_deg"] < 0.65
