@@ -8,8 +8,10 @@ is the only way out, retries with backoff and limits over all workers are not he
 downloads from one host holds within one worker.
 """
 
+import http.client
 import stat
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +29,11 @@ from pipeline.manifest import is_remote, local_path
 from pipeline.store import FetchedVideo, Store, file_sha256
 
 _NATIVE_PROTOCOLS = frozenset({None, "http", "https", "m3u8_native", "m3u8", "http_dash_segments"})
+
+_STUMBLES = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError, SyntaxError, TypeError,
+    ValueError, zlib.error,
+)  # fmt: skip
 
 
 class Fetcher:
@@ -127,8 +134,12 @@ class Fetcher:
                 downloader.process_ie_result(info, download=True)
         except UnsafeAddressError as error:
             raise FetchError(FailureCode.UNSAFE_ADDRESS, f"{error.msg}; --allow-private permits it") from error
-        except (YoutubeDLError, OSError) as error:
+        except (YoutubeDLError, OSError, UnicodeError, http.client.HTTPException) as error:
             raise classify(error) from error
+        except _STUMBLES as error:
+            # What some page makes one of two thousand extractors raise must not stop a build of six thousand videos.
+            message = f"yt-dlp stumbled over this page: {type(error).__name__}: {error}"
+            raise FetchError(FailureCode.INTERNAL, " ".join(message.split())[:500]) from error
         files = [file for file in scratch.iterdir() if file.is_file() and file.suffix != ".part"]
         if len(files) != 1:
             raise FetchError(FailureCode.NETWORK, f"{url} gave {len(files)} files where one was expected")

@@ -80,6 +80,8 @@ _TYPES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Failu
     (GeoRestrictedError, FailureCode.GEO_BLOCKED),
     (UnsupportedError, FailureCode.UNSUPPORTED_FORMAT),
     (TimeoutError, FailureCode.TIMEOUT),
+    # A host name that cannot be one, such as a label of more than 63 characters.
+    (UnicodeError, FailureCode.NOT_FOUND),
     ((ContentTooShortError, IncompleteRead, SSLError, TransportError, ssl.SSLError, http.client.HTTPException,
       ConnectionError), FailureCode.NETWORK),
 )

@@ -114,6 +114,24 @@ def test_a_dead_server_and_a_dead_name_are_network_failures(tmp_path: Path) -> N
     assert code_of(tmp_path, "http://no-such-host.invalid/x.mp4") is FailureCode.NETWORK
 
 
+@pytest.mark.parametrize("allow_private", [False, True])
+@pytest.mark.parametrize("host", ["a" * 70 + ".org", "a..org"])
+def test_a_host_that_cannot_exist_is_not_found(tmp_path: Path, host: str, allow_private: bool) -> None:
+    assert code_of(tmp_path, f"http://{host}/x.mp4", allow_private=allow_private) is FailureCode.NOT_FOUND
+
+
+def test_a_page_that_an_extractor_stumbles_over_costs_only_itself(
+    tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        raise TypeError("'NoneType' object is not subscriptable")
+
+    monkeypatch.setattr(addresses.GuardedYoutubeDL, "extract_info", stumble)
+
+    with pytest.raises(FetchError, match="stumbled over this page: TypeError: 'NoneType'"):
+        fetcher(tmp_path).fetch(server.serve("a.mp4", DATA))
+
+
 def test_addresses_outside_the_public_internet_are_refused_before_any_request(
     tmp_path: Path, server: Loopback
 ) -> None:
