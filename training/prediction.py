@@ -17,6 +17,7 @@ from pipeline.faces.draw import draw_landmarks
 from pipeline.faces.errors import VideoError
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.probe import VideoInfo
+from pipeline.faces.register import CROP_SIZE_PX
 from pipeline.faces.shots import CutDetector
 from pipeline.faces.video import open_video
 from training.expression_classifier import ExpressionClassifier, load_expression
@@ -28,7 +29,10 @@ from training.video_writer import VideoWriter, video_writer
 
 _REPORT_EVERY_S = 5.0
 _MOST_HELD_BYTES = 256_000_000
-_MESH_OPACITY = 0.45
+_MESH_OPACITY = 0.35
+_INSET_SHARE = 3
+_INSET_MM = 300.0
+_INSET_GREY = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,18 +142,23 @@ class _Run:
     def read(self, batch: list[_Seen]) -> Iterator[tuple[_Seen, UInt8[np.ndarray, "height width 3"] | None]]:
         """Predict a batch and write its rows; yields each frame with what was drawn into it."""
         crops = [seen.crop for seen in batch if seen.crop is not None]
-        coefficients = iter(self.reader.coefficients(np.stack(crops)) if crops else ())
+        no_crops = np.zeros((0, CROP_SIZE_PX, CROP_SIZE_PX, 3), dtype=np.uint8)
+        coefficients = self.reader.coefficients(np.stack(crops) if crops else no_crops)
+        # All faces at once: the classifier takes about as long for one row as for a hundred.
+        probabilities = self._classifier.probabilities(coefficients) if self._classifier else None
+        place = 0
         for seen in batch:
             row: dict[str, Any] = {"source": self._source, "frame": seen.index, "pts_s": seen.pts_s}
             lines = ["no face"]
-            expression = next(coefficients) if seen.face is not None else None
+            expression = None if seen.face is None else coefficients[place]
             if seen.face is not None and expression is not None:
                 row |= {"face": seen.face.confidence}
                 row |= {
                     f"box_{edge}_px": value for edge, value in zip(BOX_EDGES, seen.face.box_px.tolist(), strict=True)
                 }
                 row |= {f"e{index}": float(value) for index, value in enumerate(expression)}
-                lines = self._classify(expression, row)
+                lines = [] if probabilities is None else self._classify(probabilities[place], row)
+                place += 1
                 self.faces += 1
             self.frames += 1
             self._rows.write(row)
@@ -158,11 +167,10 @@ class _Run:
                 drawing = draw_caption(_drawn(self.reader, seen.rgb, seen.face, expression), lines)
             yield seen, drawing
 
-    def _classify(self, expression: Float32[np.ndarray, " n_expression"], row: dict[str, Any]) -> list[str]:
+    def _classify(self, probabilities: Float32[np.ndarray, " classes"], row: dict[str, Any]) -> list[str]:
         if self._classifier is None:
             return []
         config = self._classifier.config
-        probabilities = self._classifier.probabilities(expression[None])[0]
         best = int(probabilities.argmax())
         row |= {f"p_{name}": float(value) for name, value in zip(config.classes, probabilities, strict=True)}
         row |= {"expression": config.classes[best]}
@@ -255,18 +263,36 @@ def _drawn(
     if face is None or expression is None:
         return rgb
     pose = reader.pose(face, expression)
-    if pose is not None:
-        rgb = draw_mesh(
+    if pose is None:
+        return draw_landmarks(rgb, face.points_px)
+    identity = np.zeros(reader.face_model.n_identity, dtype=np.float32)
+    out = draw_landmarks(
+        draw_mesh(
             rgb,
             reader.face_model,
-            identity=np.zeros(reader.face_model.n_identity, dtype=np.float32),
+            identity=identity,
             expression=expression,
             scale_px_per_mm=pose.scale_px_per_mm,
             rotation=pose.rotation,
             translation_px=pose.translation_px,
             opacity=_MESH_OPACITY,
-        )
-    return draw_landmarks(rgb, face.points_px)
+        ),
+        face.points_px,
+    )
+    # The same mesh once more, alone, in the lower right corner: over a face its shape is hard to see.
+    side = max(1, min(rgb.shape[:2]) // _INSET_SHARE)
+    scale = side / _INSET_MM
+    out[-side:, -side:] = draw_mesh(
+        np.full((side, side, 3), _INSET_GREY, dtype=np.uint8),
+        reader.face_model,
+        identity=identity,
+        expression=expression,
+        scale_px_per_mm=scale,
+        rotation=pose.rotation,
+        translation_px=np.array([side / 2, side / 2]),
+        opacity=1.0,
+    )
+    return out
 
 
 def _classifier(folder: Path, model: FaceModel) -> ExpressionClassifier:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from safetensors.torch import save_file
 
 from facevid import assets
@@ -64,13 +64,15 @@ class Setting:
     model: FaceModel
 
 
-def face_picture(model: FaceModel, *, shift_px: float = 0.0) -> UInt8[np.ndarray, "height width 3"]:
+def face_picture(
+    model: FaceModel, colour: Float32[np.ndarray, "vertices 3"], *, shift_px: float = 0.0
+) -> UInt8[np.ndarray, "height width 3"]:
     vertices = project_head(
         model.vertices_mm(np.zeros(model.n_identity, np.float32), model.neutral_expression),
         0.75, look_from(0.0), (160.0 + shift_px, 125.0),
     )
     background = np.full((HEIGHT, WIDTH, 3), 70, np.uint8)
-    return render_mesh(vertices, model.triangles, image=background, colour=paint_of(model).vertex_colour)
+    return render_mesh(vertices, model.triangles, image=background, colour=colour)
 
 
 def write_clip(path: Path, frames: list[np.ndarray]) -> None:
@@ -111,10 +113,10 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
         options=ExpressionOptions(per_class=50, folds=2), report=lambda _: None,
     )
     empty = np.full((HEIGHT, WIDTH, 3), 70, np.uint8)
-    write_clip(
-        folder / "clip.mp4", [empty] * BEFORE + [face_picture(model, shift_px=2.0 * k) for k in range(FACES)]
-    )
-    for name, picture in (("face.png", face_picture(model)), ("empty.png", empty)):
+    colour = paint_of(model).vertex_colour
+    faces = [face_picture(model, colour, shift_px=2.0 * k) for k in range(FACES)]
+    write_clip(folder / "clip.mp4", [empty] * BEFORE + faces)
+    for name, picture in (("face.png", faces[0]), ("empty.png", empty)):
         cv2.imwrite(str(folder / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     return Setting(
         deepexp3d=folder / "deepexp3d", expression=folder / "expression", happy=happy, clip=folder / "clip.mp4",
@@ -159,18 +161,19 @@ def test_a_video_gives_a_row_per_frame_and_the_class_of_its_coefficients(setting
     assert {row["source"] for row in rows} == {"clip.mp4"}
 
 
-def test_the_drawn_video_shows_mesh_and_landmarks_on_the_face_only(setting: Setting, tmp_path: Path) -> None:
+def test_the_drawn_video_shows_the_mesh_on_the_face_and_alone_in_a_corner(setting: Setting, tmp_path: Path) -> None:
     result = run(setting, setting.clip, tmp_path / "clip.csv")
     assert result.drawn == tmp_path / "clip-drawn.mp4"
     drawn, plain = list(frames_of(result.drawn)), list(frames_of(setting.clip))
     assert len(drawn) == len(plain) == BEFORE + FACES
     change = [np.abs(a.astype(int) - b).max(axis=2) for a, b in zip(drawn, plain, strict=True)]
-    below_caption = slice(40, None)
-    assert max(int((one[below_caption] > 40).sum()) for one in change[:BEFORE]) == 0
+    below_caption = slice(40, HEIGHT - HEIGHT // 3)
+    assert max(int((one[40:] > 40).sum()) for one in change[:BEFORE]) == 0
     for one in change[BEFORE:]:
         moved = one[below_caption] > 40
         assert moved[:, 100:240].sum() > 500
         assert moved[:, :60].sum() + moved[:, 270:].sum() == 0
+        assert (one[HEIGHT - 75 :, WIDTH - 75 :] > 30).mean() > 0.5  # the mesh alone, in its corner
 
 
 def test_the_batch_size_changes_no_row(setting: Setting, tmp_path: Path) -> None:
