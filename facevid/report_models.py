@@ -144,7 +144,7 @@ def _expression(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> M
         notes.append(f"{metrics['images_without_face']} labelled images had no face that was found; they are left out.")
     facts = [Fact("samples", str(metrics["samples"])), Fact("folds", str(metrics["folds"]))]
     for label, key in (("accuracy", "accuracy"), ("balanced accuracy", "balanced_accuracy"), ("macro F1", "macro_f1")):
-        facts.append(Fact(label, f"{metrics[f'{key}_fold_mean']:.3f} ± {metrics[f'{key}_fold_sd']:.3f} over the folds"))
+        facts.append(Fact(label, f"{metrics[f'{key}_fold_mean']:.3f} ± {metrics[f'{key}_fold_sd']:.3f}"))
     facts.append(Fact("calibration error", f"{metrics['expected_calibration_error']:.3f}"))
     rows = tuple(
         ConfusionRow(
