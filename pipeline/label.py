@@ -90,20 +90,34 @@ def find_faces(row: ManifestRow, desk: Desk, detector: LandmarkDetector, track_f
     state = row_state(row, desk.job, desk.store)
     if state.next_stage is not Stage.FACES or state.fetched is None:
         return
+    _read_faces_of(row, state.fetched, state.next_key, desk, detector=detector, track_faces=track_faces)
+    desk.counters.add("read")
+    desk.counters.flush()
+
+
+def _read_faces_of(
+    row: ManifestRow, video: FetchedVideo, key: str, desk: Desk, *, detector: LandmarkDetector, track_faces: TrackFaces
+) -> None:
     before = fetch_keys(row, desk.job)
     with desk.counters.timed("faces_s"), desk.store.scratch() as folder:
         crops = CropWriter(folder)
         try:
             result = track_faces(
-                state.fetched.path, detector, desk.job.options.faces, crops,
+                video.path, detector, desk.job.options.faces, crops,
                 lambda: desk.counters.add("decoded_frames"),
             )  # fmt: skip
         except VideoError as error:
-            desk.store.commit_failure(Stage.FACES, state.next_key, FailureCode(error.code), _sentence(error))
+            desk.store.commit_failure(Stage.FACES, key, FailureCode(error.code), _sentence(error))
+            return
+        except FileNotFoundError:
+            if (after := fetch_keys(row, desk.job)) == before:
+                raise
+            message = f"there is no file {row.url} any more"
+            desk.store.commit_failure(Stage.FETCH, after[1], FailureCode.NOT_FOUND, message)
             return
         except MemoryError:
             message = "the machine has not enough memory for this video"
-            desk.store.commit_failure(Stage.FACES, state.next_key, FailureCode.OUT_OF_MEMORY, message)
+            desk.store.commit_failure(Stage.FACES, key, FailureCode.OUT_OF_MEMORY, message)
             return
         finally:
             crops.close()
@@ -113,7 +127,7 @@ def find_faces(row: ManifestRow, desk: Desk, detector: LandmarkDetector, track_f
             desk.store.commit_failure(Stage.FETCH, after[1], FailureCode.CORRUPT, message)
             return
         write_faces(folder, _faces_item(result))
-        desk.store.adopt(Stage.FACES, state.next_key, folder)
+        desk.store.adopt(Stage.FACES, key, folder)
 
 
 def fit_videos(rows: Sequence[ManifestRow], desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:

@@ -20,8 +20,8 @@ _FLUSH_EVERY_S = 0.5
 class Counters:
     """Counts of one process, written to a file of its own every half second.
 
-    Names in use: `videos` (rows done with), `fetched`, `decoded_frames`, `fitted_tracks`, `fitted_frames`, and
-    `fetch_s`, `faces_s`, `fit_s` for the time spent.
+    Names in use: `videos` (rows done with), `fetched`, `read` (videos searched for faces), `decoded_frames`,
+    `fitted_tracks`, `fitted_frames`, and `fetch_s`, `faces_s`, `fit_s` for the time spent.
 
     Args:
         state: The build's state folder.

@@ -86,7 +86,6 @@ class _Work(beam.DoFn):
     def setup(self) -> None:
         if driver := os.environ.get(DRIVER_VARIABLE):
             end_with(int(driver))
-        _one_thread()
         self._plan: Plan = read_plan(self._out)
         self._store = Store(self._plan.job.store_folder)
 
@@ -107,9 +106,13 @@ class _Held:
 class _FetchAndFindFaces(_Work):
     def setup(self) -> None:
         super().setup()
+        import cv2
+
         from pipeline.faces.landmarks import open_detector
         from pipeline.fetch import Fetcher
 
+        # N workers with N threads each would fight over the cores.
+        cv2.setNumThreads(1)
         job = self._plan.job
         self._bench = self._desk()
         self._fetcher = Fetcher(job.options.fetch, self._store, job.manifest_folder)
@@ -132,8 +135,11 @@ class _FetchAndFindFaces(_Work):
 class _FitVideos(_Work):
     def setup(self) -> None:
         super().setup()
+        import torch
+
         from fitting.face_model import load_face_model
 
+        torch.set_num_threads(1)
         self._bench = self._desk()
         self._model = self._once_per_process(lambda: load_face_model(self._plan.job.model_path))
 
@@ -189,12 +195,3 @@ class _WriteShards(_Work):
 
 def _failure(plain: dict[str, Any]) -> Failure:
     return Failure(**plain | {"stage": Stage(plain["stage"]), "code": FailureCode(plain["code"])})
-
-
-def _one_thread() -> None:
-    # N workers with N threads each would fight over the cores, and sums would depend on the machine.
-    import cv2
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)

@@ -229,9 +229,12 @@ def progress_line(counts: Mapping[str, float], *, todo: int, elapsed_s: float) -
         elapsed_s: Seconds since it began.
     """
     done, frames = int(counts.get("videos", 0)), int(counts.get("decoded_frames", 0))
-    line = f"label: {done} of {todo} videos, {frames} frames, {frames / max(elapsed_s, 1e-9):.0f} frames/s"
-    if 0 < done < todo:
-        left_s = elapsed_s * (todo - done) / done
+    read = max(int(counts.get("read", 0)), done)
+    line = f"label: {read} of {todo} videos read, {done} done, {frames} frames, {frames / max(elapsed_s, 1e-9):.0f}/s"
+    # Reading takes most of the time; a wave is fitted when all of it is read.
+    share = (9 * read + done) / (10 * todo) if todo else 1.0
+    if 0 < share < 1:
+        left_s = elapsed_s * (1 - share) / share
         line += f", about {left_s:.0f} s left" if left_s < 120 else f", about {left_s / 60:.0f} min left"
     return line
 

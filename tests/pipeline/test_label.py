@@ -103,7 +103,7 @@ def test_a_good_video_goes_through_all_stages_and_keeps_its_arrays(tmp_path: Pat
 
     counts = line.run(row)
 
-    assert counts == {"fetched": 1, "decoded_frames": 400, "fitted_tracks": 2, "fitted_frames": 400}
+    assert counts == {"fetched": 1, "read": 1, "decoded_frames": 400, "fitted_tracks": 2, "fitted_frames": 400}
     state = row_state(row, line.job, line.store)
     assert state.faces_key is not None
     assert state.fit_key is not None
@@ -210,6 +210,21 @@ def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path) ->
     find_faces(row, desk, Detector(), overwritten)
 
     assert line.code(row) == (Stage.FETCH, FailureCode.CORRUPT)
+
+
+def test_a_file_that_vanishes_before_it_is_read_is_not_found(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a")
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path))
+
+    def vanished(path: Path, *_: object) -> FacesResult:
+        path.unlink()
+        raise FileNotFoundError(path)
+
+    find_faces(row, desk, Detector(), vanished)
+
+    assert line.code(row) == (Stage.FETCH, FailureCode.NOT_FOUND)
 
 
 def test_too_little_memory_for_a_batch_fails_only_the_video_that_needs_it(tmp_path: Path) -> None:

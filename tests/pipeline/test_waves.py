@@ -301,8 +301,10 @@ def test_status_tells_of_a_build_that_was_stopped_and_of_one_that_is_finished(
 @pytest.mark.parametrize(
     ("counts", "line"),
     [
-        ({}, "label: 0 of 8 videos, 0 frames, 0 frames/s"),
-        ({"videos": 2.0, "decoded_frames": 300.0}, "label: 2 of 8 videos, 300 frames, 30 frames/s, about 30 s left"),
+        ({}, "label: 0 of 8 videos read, 0 done, 0 frames, 0/s"),
+        ({"read": 4.0, "decoded_frames": 300.0},
+         "label: 4 of 8 videos read, 0 done, 300 frames, 30/s, about 12 s left"),
+        ({"videos": 8.0, "decoded_frames": 300.0}, "label: 8 of 8 videos read, 8 done, 300 frames, 30/s"),
     ],
 )
 def test_a_progress_line_says_how_far_and_how_long(counts: dict[str, float], line: str) -> None:
