@@ -59,7 +59,6 @@ def test_more_frames_give_a_better_identity_of_the_same_size(toy_model: FaceMode
     few = means(toy_model, tracks_of(toy_model, 3, frames=60, noise_px=2.0), options)
     many = means(toy_model, tracks_of(toy_model, 3, frames=300, noise_px=2.0), options)
     assert many["identity_similarity_mm"] < few["identity_similarity_mm"]
-    assert many["identity_rigid_mm"] < few["identity_rigid_mm"]
     assert abs(many["size_ratio"] - 1) < 0.04, "without the expression's covariance it is 0.85"
 
 
