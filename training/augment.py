@@ -57,7 +57,7 @@ class Augmentation:
             out = cv2.GaussianBlur(out, (0, 0), draw.uniform(0.5, 2.0))
         if draw.random() < _JPEG_SHARE:
             _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(draw.integers(25, 80))])
-            out = cv2.imdecode(data, cv2.IMREAD_COLOR)  # encoder and decoder both take it for BGR: the same order
+            out = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))  # encoder and decoder both take it for BGR: the same order
         if self.mirror is not None and flip:
             return np.asarray(out, np.uint8), np.asarray(self.mirror @ expression, np.float32)
         return np.asarray(out, np.uint8), expression

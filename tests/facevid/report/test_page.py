@@ -16,8 +16,8 @@ import pytest
 from facevid import storage
 from facevid.dataset import Dataset, open_dataset
 from facevid.description import DatasetDescription, DatasetError, FunnelStep
-from facevid.report import write_report
-from facevid.report_pictures import moments
+from facevid.report.page import write_report
+from facevid.report.pictures import moments
 from facevid.schema import failures_schema, frames_schema, tracks_schema
 from facevid.shards import ShardInfo, write_shard
 from fitting.face_model import ArkitMap, FaceModel, LandmarkEmbedding

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facevid.report_curves import loss_svg
-from facevid.report_facts import Fact
+from facevid.report.curves import loss_svg
+from facevid.report.facts import Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
