@@ -57,7 +57,8 @@ class Augmentation:
             out = cv2.GaussianBlur(out, (0, 0), draw.uniform(0.5, 2.0))
         if draw.random() < _JPEG_SHARE:
             _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(draw.integers(25, 80))])
-            out = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))  # encoder and decoder both take it for BGR: the same order
+            # Encoder and decoder both take it for BGR: the order of channels stays.
+            out = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
         if self.mirror is not None and flip:
             return np.asarray(out, np.uint8), np.asarray(self.mirror @ expression, np.float32)
         return np.asarray(out, np.uint8), expression
