@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.processes import EXIT_WORKER_DIED, descendants, kill_group, worker_died
+from pipeline.processes import EXIT_WORKER_DIED, descendants, kill, kill_group, worker_died
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,8 +72,11 @@ def test_the_death_of_a_worker_ends_its_driver_and_the_other_workers() -> None:
         assert driver.stderr is not None
         other = int(driver.stdout.readline())
         assert driver.wait(10) == EXIT_WORKER_DIED
+        try:
+            assert wait_for_end(other)
+        finally:
+            kill(other)
         assert "a worker process died: Worker subprocess exited with return code -9" in driver.stderr.read()
-        assert wait_for_end(other)
 
 
 @pytest.mark.parametrize(("status", "died"), [(0, False), (1, False), (2, False), (70, True), (-9, True), (9, True)])

@@ -185,6 +185,19 @@ def test_the_funnel_adds_up_over_every_kind_of_end(tmp_path: Path, monkeypatch: 
     }
 
 
+def test_tables_are_sorted_whatever_the_order_of_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for names in ("abcd", "cdba"):
+        folder = tmp_path / names
+        folder.mkdir()
+        build(folder, monkeypatch, *names)
+        found.append({name: content for name, content in data(folder).items() if name != "facevid.json"})
+
+    assert found[0] == found[1]
+
+
 def test_a_worker_that_dies_once_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
