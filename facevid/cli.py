@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
+from facevid.failures import FailureCode
 from pipeline.config import BuildOptions
 from training.config import TrainOptions
 from training.expression_options import ExpressionOptions
@@ -163,7 +164,8 @@ class ModelRender:
 class Build:
     """Build a dataset from a manifest of videos; run it again to resume.
 
-    Columns of the manifest: see manifests/README.md. Beam options go after `--`.
+    Columns of the manifest: see manifests/README.md. Beam options go after `--`. A second run keeps what is done and
+    leaves failures alone; `--retry network rate_limited` tries those again.
 
     Example: facevid build manifest.csv --out out --allow-local --workers 2
     """
@@ -176,6 +178,8 @@ class Build:
     """Go on without the manifest's bad rows (they are counted as failed) instead of refusing it."""
     dry_run: bool = False
     """Check the manifest, print what would be done, and do nothing."""
+    retry: Annotated[tuple[FailureCode, ...], tyro.conf.EnumChoicesFromValues] = ()
+    """Try failures with these codes again, such as `--retry network rate_limited`; without it they stand."""
     options: Annotated[BuildOptions, tyro.conf.arg(name="")] = field(default_factory=BuildOptions)
 
     def run(self, beam_options: Sequence[str]) -> int:
@@ -192,6 +196,7 @@ class Build:
             self.options,
             beam_options=beam_options,
             skip_bad_rows=self.skip_bad_rows,
+            retry=self.retry,
             report=_say,
         )
         print(render(status(self.out)))
@@ -213,6 +218,36 @@ class Status:
         from pipeline.status import render, status
 
         print(render(status(self.out)))
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """Show every column of a dataset's tables: type, unit, meaning.
+
+    Example: facevid schema --table frames
+    """
+
+    dataset: tyro.conf.Positional[Path | None] = None
+    """Folder of the dataset; without it, lengths are those of FaceVid-CC0 and the mediapipe68 landmarks."""
+    table: Literal["frames", "tracks", "crops", "failures"] | None = None
+    """Only this table."""
+
+    def run(self) -> int:
+        """Print the columns."""
+        from facevid.dataset import open_dataset
+        from facevid.schema import column_lines, dataset_schemas
+
+        if self.dataset is None:
+            schemas = dataset_schemas(points=68, n_identity=80, n_expression=28)
+        else:
+            about = open_dataset(self.dataset).description
+            schemas = dataset_schemas(
+                points=about.points, n_identity=about.n_identity, n_expression=about.n_expression
+            )
+        for name, schema in schemas.items():
+            if self.table in (None, name):
+                print("\n".join([name, *(f"  {line}" for line in column_lines(schema)), ""]))
         return 0
 
 
@@ -250,8 +285,8 @@ class TrainDeepExp3D:
     Example: facevid train deepexp3d out --out models/deepexp3d --preset fast
     """
 
-    dataset: tyro.conf.Positional[Path]
-    """Folder of the dataset."""
+    dataset: tyro.conf.Positional[str]
+    """Folder of the dataset, or its address in a bucket (s3:// or gs://)."""
     out: Path
     """Folder of the model."""
     options: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
@@ -368,7 +403,7 @@ class Demo:
 
 
 _Command = type[
-    AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | Build | Status | Report
+    AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | Build | Status | Schema | Report
     | TrainDeepExp3D | TrainExpression | Predict | Demo
 ]
 COMMANDS: dict[str, _Command] = {
@@ -380,6 +415,7 @@ COMMANDS: dict[str, _Command] = {
     "model render": ModelRender,
     "build": Build,
     "status": Status,
+    "schema": Schema,
     "report": Report,
     "train deepexp3d": TrainDeepExp3D,
     "train expression": TrainExpression,
@@ -414,12 +450,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             COMMANDS[name],
             prog=f"facevid {name}",
             args=rest,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            config=(tyro.conf.OmitArgPrefixes,),
         )
     except ValueError as error:  # an option out of its range
         print(f"facevid: error: {error}", file=sys.stderr)
         return 2
-    return _guarded(lambda: command.run(beam_options) if isinstance(command, Build) else command.run())
+    if isinstance(command, Build):
+        return _guarded(lambda: command.run(beam_options), interrupted="; run the same command again to go on")
+    return _guarded(command.run)
 
 
 def _overview(words: list[str]) -> int:
@@ -435,11 +473,11 @@ def _overview(words: list[str]) -> int:
     return 0 if known else 2
 
 
-def _guarded(run: Callable[[], int]) -> int:
+def _guarded(run: Callable[[], int], *, interrupted: str = "") -> int:
     try:
         return run()
     except KeyboardInterrupt:
-        print("facevid: stopped; run the same command again to go on", file=sys.stderr)
+        print(f"facevid: stopped{interrupted}", file=sys.stderr)
         return 130
     except _mistakes() as error:
         if os.environ.get(TRACEBACK_VARIABLE):
@@ -460,7 +498,8 @@ def _mistakes() -> tuple[type[Exception], ...]:
 
     return (
         AssetError, BuildError, DatasetError, StoreBusyError, VideoError, VideoWriteError,
-        FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, ValueError,
+        OSError, ValueError,
+        FloatingPointError,  # a training that diverged; its message says what to change
     )
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Float64, Int32
 
 from facevid import storage
 from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, DatasetError
-from facevid.schema import TABLES, crops_schema, failures_schema, frames_schema, tracks_schema
+from facevid.schema import TABLES, dataset_schemas
 from facevid.shards import ShardInfo
 from facevid.splits import SPLITS, Split
 
@@ -83,18 +83,12 @@ class Dataset:
         Raises:
             ValueError: There is no table of this name.
         """
+        if name not in TABLES:
+            raise ValueError(f"name={name!r} is none of the tables {', '.join(TABLES)}")
         about = self.description
-        match name:
-            case "frames":
-                return frames_schema(points=about.points, n_expression=about.n_expression)
-            case "tracks":
-                return tracks_schema(n_identity=about.n_identity)
-            case "crops":
-                return crops_schema()
-            case "failures":
-                return failures_schema()
-            case _:
-                raise ValueError(f"name={name!r} is none of the tables {', '.join(TABLES)}")
+        return dataset_schemas(
+            points=about.points, n_identity=about.n_identity, n_expression=about.n_expression
+        )[name]
 
     def shards(self, name: str) -> tuple[ShardInfo, ...]:
         """The shards of a table, by name; empty where the table was not written.

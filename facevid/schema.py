@@ -139,3 +139,28 @@ def failures_schema() -> pa.Schema:
         _field("attempt", pa.int32(), "1 for the first try"),
         _field("message", pa.string(), "one sentence for a person"),
     ])
+
+
+def dataset_schemas(*, points: int, n_identity: int, n_expression: int) -> dict[str, pa.Schema]:
+    """The columns of every table, by name, in the order of `TABLES`."""
+    return {
+        "frames": frames_schema(points=points, n_expression=n_expression),
+        "tracks": tracks_schema(n_identity=n_identity),
+        "crops": crops_schema(),
+        "failures": failures_schema(),
+    }
+
+
+def column_lines(schema: pa.Schema) -> tuple[str, ...]:
+    """One line per column for a person: name, type (`?` where it may be null), meaning with its unit."""
+    names = [field.name for field in schema]
+    kinds = [_kind(field.type) + ("?" if field.nullable else "") for field in schema]
+    left, middle = max(map(len, names)), max(map(len, kinds))
+    return tuple(
+        f"{field.name:<{left}}  {kind:<{middle}}  {field.metadata[b'description'].decode()}"
+        for field, kind in zip(schema, kinds, strict=True)
+    )
+
+
+def _kind(kind: pa.DataType) -> str:
+    return f"{kind.value_type}[{kind.list_size}]" if pa.types.is_fixed_size_list(kind) else str(kind)

@@ -11,46 +11,60 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from fitting.face_model import FaceModel
+from fitting.paint import SCLERA, eyeballs, paint_of
 from fitting.render import project_head, render_mesh
 
 _TEXT_COLOUR = (255, 255, 255)
 _MESH_COLOUR = (196.0, 212.0, 228.0)
 
 
-def draw_mesh(
-    rgb: UInt8[np.ndarray, "height width 3"],
-    model: FaceModel,
-    *,
-    identity: Float32[np.ndarray, " n_identity"],
-    expression: Float32[np.ndarray, " n_expression"],
-    scale_px_per_mm: float,
-    rotation: Float[np.ndarray, "3 3"],
-    translation_px: Float[np.ndarray, " 2"],
-    opacity: float = 0.9,
-) -> UInt8[np.ndarray, "height width 3"]:
-    """The face's mesh, shaded, over the picture.
+class MeshPainter:
+    """Draws the faces of one model: brows, lips and the inside of the mouth in colours that tell them apart."""
 
-    Args:
-        rgb: The picture.
-        model: The face model.
-        identity: Identity coefficients, standard deviations.
-        expression: Expression coefficients, standard deviations.
-        scale_px_per_mm: Camera scale, in this picture's pixels.
-        rotation: Head frame to camera frame.
-        translation_px: Where the head frame's origin falls in this picture.
-        opacity: 1 hides the face beneath.
-    """
-    vertices = project_head(model.vertices_mm(identity, expression), scale_px_per_mm, rotation, translation_px)
-    # Only the part of the picture that the mesh covers is painted, so that large pictures cost no more.
-    height, width = rgb.shape[:2]
-    low = np.clip(np.floor(vertices[:, :2].min(axis=0)), 0, (width, height)).astype(int)
-    high = np.clip(np.ceil(vertices[:, :2].max(axis=0)) + 1, 0, (width, height)).astype(int)
-    out = rgb.copy()
-    if (high > low).all():
-        window = (slice(low[1], high[1]), slice(low[0], high[0]))
-        inside = vertices - np.array([low[0], low[1], 0], dtype=np.float32)
-        out[window] = render_mesh(inside, model.triangles, image=rgb[window], colour=_MESH_COLOUR, opacity=opacity)
-    return out
+    def __init__(self, model: FaceModel) -> None:
+        self.model = model
+        self._colour = np.tile(np.asarray(_MESH_COLOUR, dtype=np.float32), (len(model.mean_mm), 1))
+        # Without ibug68 landmarks nobody knows where the lips are, and the mesh is of one colour.
+        if "ibug68" in model.landmarks:
+            self._colour = paint_of(model, skin=_MESH_COLOUR).vertex_colour
+            self._colour[eyeballs(len(model.mean_mm), model.triangles) > 0] = SCLERA
+
+    def draw(
+        self,
+        rgb: UInt8[np.ndarray, "height width 3"],
+        *,
+        identity: Float32[np.ndarray, " n_identity"],
+        expression: Float32[np.ndarray, " n_expression"],
+        scale_px_per_mm: float,
+        rotation: Float[np.ndarray, "3 3"],
+        translation_px: Float[np.ndarray, " 2"],
+        opacity: float = 0.9,
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """The face's mesh, shaded, over the picture.
+
+        Args:
+            rgb: The picture.
+            identity: Identity coefficients, standard deviations.
+            expression: Expression coefficients, standard deviations.
+            scale_px_per_mm: Camera scale, in this picture's pixels.
+            rotation: Head frame to camera frame.
+            translation_px: Where the head frame's origin falls in this picture.
+            opacity: 1 hides the face beneath.
+        """
+        shape_mm = self.model.vertices_mm(identity, expression)
+        vertices = project_head(shape_mm, scale_px_per_mm, rotation, translation_px)
+        # Only the part of the picture that the mesh covers is painted, so that large pictures cost no more.
+        height, width = rgb.shape[:2]
+        low = np.clip(np.floor(vertices[:, :2].min(axis=0)), 0, (width, height)).astype(int)
+        high = np.clip(np.ceil(vertices[:, :2].max(axis=0)) + 1, 0, (width, height)).astype(int)
+        out = rgb.copy()
+        if (high > low).all():
+            window = (slice(low[1], high[1]), slice(low[0], high[0]))
+            inside = vertices - np.array([low[0], low[1], 0], dtype=np.float32)
+            out[window] = render_mesh(
+                inside, self.model.triangles, image=rgb[window], colour=self._colour, opacity=opacity
+            )
+        return out
 
 
 def draw_caption(

@@ -22,7 +22,7 @@ from pipeline.faces.shots import CutDetector
 from pipeline.faces.video import open_video
 from training.expression_classifier import ExpressionClassifier, load_expression
 from training.face_reader import FaceReader, read_image
-from training.overlay import draw_caption, draw_mesh
+from training.overlay import MeshPainter, draw_caption
 from training.predict_options import PredictOptions
 from training.tables import BOX_EDGES, RowWriter, check_table_path, prediction_schema, table_writer
 from training.video_writer import VideoWriter, video_writer
@@ -135,6 +135,7 @@ class _Run:
         options: PredictOptions,
     ) -> None:
         self.reader = reader
+        self.painter = MeshPainter(reader.face_model)
         self.options = options
         self.frames = self.faces = 0
         self._source, self._classifier, self._rows = source, classifier, rows
@@ -164,7 +165,7 @@ class _Run:
             self._rows.write(row)
             drawing = None
             if seen.rgb is not None:
-                drawing = draw_caption(_drawn(self.reader, seen.rgb, seen.face, expression), lines)
+                drawing = draw_caption(_drawn(self.reader, self.painter, seen.rgb, seen.face, expression), lines)
             yield seen, drawing
 
     def _classify(self, probabilities: Float32[np.ndarray, " classes"], row: dict[str, Any]) -> list[str]:
@@ -256,6 +257,7 @@ def _batches(run: _Run, video: Any, *, keep: bool) -> Iterator[list[_Seen]]:
 
 def _drawn(
     reader: FaceReader,
+    painter: MeshPainter,
     rgb: UInt8[np.ndarray, "height width 3"],
     face: FaceLandmarks | None,
     expression: Float32[np.ndarray, " n_expression"] | None,
@@ -267,9 +269,8 @@ def _drawn(
         return draw_landmarks(rgb, face.points_px)
     identity = np.zeros(reader.face_model.n_identity, dtype=np.float32)
     out = draw_landmarks(
-        draw_mesh(
+        painter.draw(
             rgb,
-            reader.face_model,
             identity=identity,
             expression=expression,
             scale_px_per_mm=pose.scale_px_per_mm,
@@ -282,9 +283,8 @@ def _drawn(
     # The same mesh once more, alone, in the lower right corner: over a face its shape is hard to see.
     side = max(1, min(rgb.shape[:2]) // _INSET_SHARE)
     scale = side / _INSET_MM
-    out[-side:, -side:] = draw_mesh(
+    out[-side:, -side:] = painter.draw(
         np.full((side, side, 3), _INSET_GREY, dtype=np.uint8),
-        reader.face_model,
         identity=identity,
         expression=expression,
         scale_px_per_mm=scale,

@@ -28,6 +28,7 @@ from pipeline.faces.errors import VideoError
 from pipeline.faces.video import open_video
 from pipeline.manifest import local_path
 from pipeline.plan import read_plan
+from training.overlay import MeshPainter
 
 MAX_VIDEOS = 40
 """Videos shown in one page; a page of more is too large to open."""
@@ -101,7 +102,7 @@ def write_report(
     if strips_per_video < 0:
         raise ValueError(f"strips_per_video={strips_per_video} is negative")
     dataset = open_dataset(dataset_dir)
-    model = _face_model(dataset)
+    painter = MeshPainter(_face_model(dataset))
     rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     tracks = dataset.table("tracks").to_pylist()
     for row in sorted(tracks, key=lambda track: (track["video_id"], track["track"])):
@@ -113,7 +114,7 @@ def write_report(
     for number, video_id in enumerate(shown, start=1):
         report(f"report: video {number} of {len(shown)}, {video_id}")
         path = sources.find(rows[video_id][0])
-        videos.append(_video(rows[video_id], arrays[video_id], model, path, strips_per_video))
+        videos.append(_video(rows[video_id], arrays[video_id], painter, path, strips_per_video))
     environment = Environment(
         loader=PackageLoader("facevid.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
     )
@@ -153,7 +154,7 @@ def _arrays(dataset: Dataset, shown: frozenset[str]) -> dict[str, list[TrackArra
 def _video(
     rows: Sequence[Mapping[str, Any]],
     arrays: Sequence[TrackArrays],
-    model: FaceModel,
+    painter: MeshPainter,
     path: Path | None,
     strips_per_video: int,
 ) -> VideoSection:
@@ -163,19 +164,19 @@ def _video(
         title=rows[0]["title"] or "",
         facts=video_facts(rows),
         tracks=tuple(rows),
-        strips=tuple(_strip(track, model, path) for track in sorted(longest, key=lambda track: track.track)),
+        strips=tuple(_strip(track, painter, path) for track in sorted(longest, key=lambda track: track.track)),
         # Our own drawings, in which no word comes from outside.
-        expression_svg=Markup(expression_svg(arrays, model) if arrays else ""),  # noqa: S704
+        expression_svg=Markup(expression_svg(arrays, painter.model) if arrays else ""),  # noqa: S704
         error_svg=Markup(error_svg(arrays) if arrays else ""),  # noqa: S704
     )
 
 
-def _strip(track: TrackArrays, model: FaceModel, path: Path | None) -> Strip:
+def _strip(track: TrackArrays, painter: MeshPainter, path: Path | None) -> Strip:
     if path is None:
         return Strip(track=track.track, tiles=(), missing="the video is no longer in the store.")
     try:
         with open_video(path) as video:
-            return Strip(track=track.track, tiles=tiles(_numbered(video), track, model), missing="no frame of it.")
+            return Strip(track=track.track, tiles=tiles(_numbered(video), track, painter), missing="no frame of it.")
     except VideoError as error:
         return Strip(track=track.track, tiles=(), missing=f"the video cannot be decoded any more: {error}")
 

@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from facevid.dataset import TrackArrays
-from fitting.face_model import FaceModel
 from fitting.rotation import matrix_from_quaternion
 from pipeline.faces.draw import draw_landmarks
 from pipeline.faces.regions import FaceRegion, look_into
-from training.overlay import draw_mesh
+from training.overlay import MeshPainter
 
 TILE_PX = 200
 _FACE_SHARE = 1.75
@@ -73,7 +72,7 @@ def moments(track: TrackArrays, *, spread: int = 6) -> tuple[Moment, ...]:
     return tuple(Moment(index=index, why=why[index]) for index in sorted(why))
 
 
-def tile(rgb: UInt8[np.ndarray, "height width 3"], track: TrackArrays, moment: Moment, model: FaceModel) -> Tile:
+def tile(rgb: UInt8[np.ndarray, "height width 3"], track: TrackArrays, moment: Moment, painter: MeshPainter) -> Tile:
     """The face of one frame, with landmarks, and with the mesh as fitted."""
     index = moment.index
     points = track.landmarks_px[index]
@@ -84,9 +83,8 @@ def tile(rgb: UInt8[np.ndarray, "height width 3"], track: TrackArrays, moment: M
     )
     square, to_frame = look_into(rgb, region, TILE_PX)
     shrink = 1.0 / float(to_frame[0, 0])
-    meshed = draw_mesh(
+    meshed = painter.draw(
         square,
-        model,
         identity=track.identity,
         expression=track.expression[index],
         scale_px_per_mm=float(track.scale_px_per_mm[index]) * shrink,
@@ -102,20 +100,20 @@ def tile(rgb: UInt8[np.ndarray, "height width 3"], track: TrackArrays, moment: M
 
 
 def tiles(
-    frames: Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]], track: TrackArrays, model: FaceModel
+    frames: Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]], track: TrackArrays, painter: MeshPainter
 ) -> tuple[Tile, ...]:
     """Tiles of a track's moments.
 
     Args:
         frames: Frames of the video with their index, in order; read only as far as needed.
         track: The track.
-        model: The face model it was fitted with.
+        painter: Draws the face model it was fitted with.
     """
     wanted = {int(track.frame[moment.index]): moment for moment in moments(track)}
     made = []
     for number, rgb in frames:
         if number in wanted:
-            made.append(tile(rgb, track, wanted.pop(number), model))
+            made.append(tile(rgb, track, wanted.pop(number), painter))
         if not wanted:
             break
     return tuple(made)
