@@ -178,8 +178,10 @@ class Build:
     """Go on without the manifest's bad rows (they are counted as failed) instead of refusing it."""
     dry_run: bool = False
     """Check the manifest, print what would be done, and do nothing."""
-    retry: Annotated[tuple[FailureCode, ...], tyro.conf.EnumChoicesFromValues] = ()
-    """Try failures with these codes again, such as `--retry network rate_limited`; without it they stand."""
+    retry: Annotated[
+        tuple[FailureCode, ...], tyro.conf.EnumChoicesFromValues, tyro.conf.arg(metavar="CODE [CODE ...]")
+    ] = ()
+    """Try failures with these codes again, such as `--retry network rate_limited`; `facevid status` shows the codes."""
     options: Annotated[BuildOptions, tyro.conf.arg(name="")] = field(default_factory=BuildOptions)
 
     def run(self, beam_options: Sequence[str]) -> int:

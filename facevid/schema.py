@@ -163,4 +163,7 @@ def column_lines(schema: pa.Schema) -> tuple[str, ...]:
 
 
 def _kind(kind: pa.DataType) -> str:
-    return f"{kind.value_type}[{kind.list_size}]" if pa.types.is_fixed_size_list(kind) else str(kind)
+    if pa.types.is_fixed_size_list(kind):
+        return f"{_kind(kind.value_type)}[{kind.list_size}]"
+    # Arrow's own names for these two leave their size open.
+    return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))

@@ -1,12 +1,17 @@
 """The command line: help is complete and light, mistakes are one line, unknown options are refused."""
 
+import errno
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from facevid import cli
+from facevid.failures import FailureCode
+from facevid.schema import dataset_schemas
 
 
 def _loaded_by(*arguments: str) -> set[str]:
@@ -62,3 +67,68 @@ def test_a_missing_manifest_is_one_line_and_no_traceback(tmp_path: Path, capsys:
     shown = capsys.readouterr().err
     assert "none.csv" in shown
     assert "Traceback" not in shown
+
+
+def test_failures_to_try_again_reach_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+
+    def run_build(*_: object, **options: object) -> None:
+        given.update(options)
+        raise ValueError("enough seen")
+
+    monkeypatch.setattr("pipeline.build.run_build", run_build)
+    assert cli.main(["build", "m.csv", "--out", str(tmp_path), "--retry", "network", "rate_limited"]) == 2
+    assert given["retry"] == (FailureCode.NETWORK, FailureCode.RATE_LIMITED)
+
+
+def test_a_code_that_does_not_exist_cannot_be_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["build", "m.csv", "--out", str(tmp_path), "--retry", "bad_luck"])
+    assert ended.value.code == 2
+    assert "bad_luck" in capsys.readouterr().err
+
+
+def test_the_schema_tells_every_column_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["schema"]) == 0
+    shown = capsys.readouterr().out
+    for name, schema in dataset_schemas(points=68, n_identity=80, n_expression=28).items():
+        assert f"\n{name}\n" in f"\n{shown}"
+        for field in schema:
+            description = field.metadata[b"description"].decode()
+            assert re.search(rf"^  {field.name} .*{re.escape(description)}$", shown, re.MULTILINE)
+    assert "float32[28]" in shown
+    assert "string?" in shown
+
+
+def test_the_schema_of_a_dataset_has_its_own_lengths(
+    write_dataset: Callable[..., Path], toy_track: type, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["schema", str(write_dataset(toy_track(video_id="a"))), "--table", "frames"]) == 0
+    shown = capsys.readouterr().out
+    assert "float32[4]" in shown
+    assert "float32[10]" in shown
+    assert "identity_norm" not in shown
+
+
+@pytest.mark.parametrize(("command", "resumes"), [("build", True), ("train deepexp3d", False)])
+def test_only_a_command_that_resumes_says_so_when_stopped(
+    command: str, resumes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.build.run_build", stopped)
+    monkeypatch.setattr("training.deepexp3d.train_deepexp3d", stopped)
+    assert cli.main([*command.split(), "x", "--out", str(tmp_path / "out")]) == 130
+    assert ("run the same command again to go on" in capsys.readouterr().err) == resumes
+
+
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pipeline.build.run_build", full)
+    assert cli.main(["build", "m.csv", "--out", str(tmp_path)]) == 2
+    assert "No space left on device" in capsys.readouterr().err
