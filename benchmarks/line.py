@@ -4,14 +4,13 @@
 
 The folder holds videos and `faces.csv` (file, first_frame, last_frame, what: in which frames a face shows, by
 eye). The dataset is built three times from nothing: with one worker, again, and with two. Ends with one line
-of JSON.
+of JSON, and with exit status 1 where a goal was missed. Without videos there is nothing to measure, and it says so.
 """
 
 import argparse
 import csv
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -43,18 +42,24 @@ class VideoScore:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, default=os.environ.get("FACEVID_VIDEOS"), help="folder with faces.csv")
-    parser.add_argument("--out", type=Path, help="keep the datasets here instead of a temporary folder")
+    parser.add_argument(
+        "--videos", type=Path, default=os.environ.get("FACEVID_VIDEOS") or None, help="folder with faces.csv"
+    )
+    parser.add_argument("--out", type=Path, help="new folder to keep the datasets in, instead of a temporary one")
     parser.add_argument("--scheme", default="mediapipe68", help="landmark scheme")
     parser.add_argument("--once", action="store_true", help="one build, no comparison of shards")
     arguments = parser.parse_args()
     if arguments.videos is None:
-        parser.error("name the folder of videos with --videos or FACEVID_VIDEOS")
+        print("nothing was measured: name a folder of videos with --videos or FACEVID_VIDEOS", file=sys.stderr)
+        return 0
+    if not (arguments.videos / "faces.csv").is_file():
+        parser.error(f"{arguments.videos} holds no faces.csv, which says in which frames a face shows")
+    if arguments.out is not None and arguments.out.exists():
+        parser.error(f"{arguments.out} exists already; nothing is measured over the results of another run")
     assets.fetch_landmark_networks()
     out = arguments.out or Path(tempfile.mkdtemp(prefix="facevid-line-"))
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    manifest = _manifest(Path(arguments.videos), out / "manifest.csv")
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = _manifest(arguments.videos, out / "manifest.csv")
     runs = {"first": 1} if arguments.once else {"first": 1, "second": 1, "two-workers": 2}
     seconds = {}
     for name, workers in runs.items():
@@ -62,24 +67,29 @@ def main() -> int:
         options = _options(arguments.scheme, workers)
         run_build(manifest, out / name, options, beam_options=(), skip_bad_rows=False, report=_say)
         seconds[name] = round(time.monotonic() - began_s, 1)
-    scores = _scores(Path(arguments.videos), out / "first")
+    scores = _scores(arguments.videos, out / "first")
     _print(scores)
     shards = [_shard_hashes(out / name) for name in runs]
     same = all(s == shards[0] for s in shards)
     if not arguments.once:
         print(f"\nshards byte-identical over {', '.join(runs)}: {same} ({len(shards[0])} files)")
     faces = [s for s in scores if s.face_frames]
+    coverage_all = sum(s.fitted for s in faces) / sum(s.face_frames for s in faces)
+    # A video of which nothing was fitted has no error: infinity, so that it cannot pass for a good one.
+    reprojection_error = max(s.reprojection_error for s in faces)
+    reached = coverage_all >= COVERAGE_GOAL and reprojection_error <= ERROR_GOAL and same
     print(f"\ndatasets: {out}")
     print(json.dumps({
+        "goals_reached": reached,
         "coverage_min": round(min(s.fitted / s.face_frames for s in faces), 4),
-        "coverage_all": round(sum(s.fitted for s in faces) / sum(s.face_frames for s in faces), 4),
-        "reprojection_error_max": round(max(s.reprojection_error for s in faces), 5),
+        "coverage_all": round(coverage_all, 4),
+        "reprojection_error_max": round(reprojection_error, 5),
         "holdout_error_max": round(max(s.holdout_error for s in faces), 5),
         "fitted_beside_faces": sum(s.beside for s in scores),
         "shards_identical": same if not arguments.once else None,
         "seconds": seconds,
     }))
-    return 0
+    return 0 if reached else 1
 
 
 def _options(scheme: str, workers: int) -> BuildOptions:
@@ -120,8 +130,8 @@ def _scores(videos: Path, dataset: Path) -> list[VideoScore]:
             fitted=len(fitted & truth),
             beside=len(fitted - truth),
             tracks=len(kept),
-            reprojection_error=float(np.median([r["reprojection_error"] for r in rows])) if rows else float("nan"),
-            holdout_error=float(np.median([t["holdout_error"] for t in kept])) if kept else float("nan"),
+            reprojection_error=float(np.median([r["reprojection_error"] for r in rows])) if rows else float("inf"),
+            holdout_error=float(np.median([t["holdout_error"] for t in kept])) if kept else float("inf"),
         ))
     return scores
 

