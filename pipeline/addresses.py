@@ -11,11 +11,19 @@ import http.client
 import ipaddress
 import socket
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 from yt_dlp import YoutubeDL
 from yt_dlp.networking import _helper, _urllib
 from yt_dlp.networking.exceptions import RequestError
+from yt_dlp.utils import DownloadCancelled
+
+_LARGEST_PAGE_BYTES = 64_000_000
+
+
+class TooLargeError(DownloadCancelled):  # type: ignore[misc]  # yt-dlp has no types
+    """A download or a page grew beyond the limit; yt-dlp lets cancellations through."""
 
 
 class UnsafeAddressError(RequestError):  # type: ignore[misc]  # yt-dlp has no types
@@ -65,6 +73,18 @@ class AnyAddressRH(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp has no typ
     _SUPPORTED_URL_SCHEMES = ("http", "https")
     RH_NAME = "facevid"
 
+    def _create_instance(self, proxies: Any, cookiejar: Any, legacy_ssl_support: Any = None) -> Any:
+        opener = super()._create_instance(proxies, cookiejar, legacy_ssl_support)
+        # The schemes above are asked of the first address only; a redirect goes to whatever the opener knows.
+        for scheme in set(opener.handle_open) - {"http", "https", "unknown"}:
+            del opener.handle_open[scheme]
+        return opener
+
+    def _send(self, request: Any) -> Any:
+        response = super()._send(request)
+        response.read = functools.partial(_read_bounded, response.read, response.headers.get("Content-Length"))
+        return response
+
 
 class PublicAddressRH(AnyAddressRH):
     """The same, which connects to nothing but the public internet."""
@@ -98,6 +118,20 @@ def _guarded_connection(kind: type[http.client.HTTPConnection], *args: Any, **kw
         _helper.create_connection, _create_socket_func=_connect_if_public
     )
     return connection
+
+
+def _read_bounded(read: Callable[[int | None], bytes], length: str | None, amt: int | None = None) -> bytes:
+    # Videos are read in pieces; what is read at once is a page or a playlist, which is held in memory.
+    if amt is not None or (length and length.isdecimal() and int(length) <= _LARGEST_PAGE_BYTES):
+        return read(amt)  # read(None) also notices a body that is cut short
+    parts: list[bytes] = []
+    left = _LARGEST_PAGE_BYTES
+    while left > 0 and (part := read(min(left, 1 << 20))):
+        parts.append(part)
+        left -= len(part)
+    if left <= 0:
+        raise TooLargeError(f"a page or playlist of more than {_LARGEST_PAGE_BYTES} bytes")
+    return b"".join(parts)
 
 
 def _connect_if_public(target: Any, timeout: Any, source_address: Any) -> Any:

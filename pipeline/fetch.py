@@ -17,14 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import yt_dlp.globals
 from yt_dlp.utils import YoutubeDLError
 
 from facevid.failures import FailureCode
-from pipeline.addresses import GuardedYoutubeDL, UnsafeAddressError, require_public_host
+from pipeline.addresses import GuardedYoutubeDL, TooLargeError, UnsafeAddressError, require_public_host
 from pipeline.config import FetchOptions
-from pipeline.fetch_errors import FetchError, TooLargeError, classify
+from pipeline.fetch_errors import FetchError, classify, machine_trouble, printable
 from pipeline.manifest import is_remote, local_path
 from pipeline.store import FetchedVideo, Store, file_sha256
 
@@ -71,6 +72,7 @@ class Fetcher:
 
         Raises:
             FetchError: It cannot be had.
+            OSError: The machine lacks what every video needs, such as room on the disk.
         """
         return self._download(url) if is_remote(url) else self._local(url)
 
@@ -87,6 +89,8 @@ class Fetcher:
         except PermissionError as error:
             raise FetchError(FailureCode.DENIED, f"{url} cannot be read: {error.strerror}") from error
         except OSError as error:
+            if machine_trouble(error):
+                raise
             raise FetchError(FailureCode.NOT_FOUND, f"there is no file {url}: {error.strerror}") from error
         return FetchedVideo(
             sha256=sha256, path=path, url=url, title=None, uploader=None, licence=None, fetched_at=None,
@@ -133,13 +137,18 @@ class Fetcher:
                 info = _one_video(downloader.extract_info(url, download=False), url)
                 downloader.process_ie_result(info, download=True)
         except UnsafeAddressError as error:
-            raise FetchError(FailureCode.UNSAFE_ADDRESS, f"{error.msg}; --allow-private permits it") from error
+            # Without the proxy's address, which may hold a password, and would be published.
+            proxy = ", or is the proxy that the environment names" if getproxies().keys() - {"no"} else ""
+            message = f"{error.msg}{proxy}; --allow-private permits it"
+            raise FetchError(FailureCode.UNSAFE_ADDRESS, message) from error
         except (YoutubeDLError, OSError, UnicodeError, http.client.HTTPException) as error:
+            if trouble := machine_trouble(error):
+                raise trouble from error
             raise classify(error) from error
         except _STUMBLES as error:
             # What some page makes one of two thousand extractors raise must not stop a build of six thousand videos.
             message = f"yt-dlp stumbled over this page: {type(error).__name__}: {error}"
-            raise FetchError(FailureCode.INTERNAL, " ".join(message.split())[:500]) from error
+            raise FetchError(FailureCode.INTERNAL, message) from error
         files = [file for file in scratch.iterdir() if file.is_file() and file.suffix != ".part"]
         if len(files) != 1:
             raise FetchError(FailureCode.NETWORK, f"{url} gave {len(files)} files where one was expected")
@@ -244,4 +253,4 @@ def _one_video(info: Any, url: str) -> dict[str, Any]:
 
 
 def _text(value: object) -> str | None:
-    return str(value) if value else None
+    return printable(str(value), 1000) if value else None

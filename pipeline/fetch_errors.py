@@ -1,20 +1,21 @@
 """Why a download failed, as one code of the closed list: a table over yt-dlp's exceptions and messages."""
 
+import errno
 import http.client
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, RequestError, SSLError, TransportError
 from yt_dlp.utils import (
     ContentTooShortError,
-    DownloadCancelled,
     GeoRestrictedError,
     UnsupportedError,
 )
 
 from facevid.failures import FailureCode
-from pipeline.addresses import UnsafeAddressError
+from pipeline.addresses import TooLargeError, UnsafeAddressError
 
 
 class FetchError(Exception):
@@ -22,20 +23,17 @@ class FetchError(Exception):
 
     Args:
         code: The failure code that the dataset records.
-        message: One sentence for a person.
+        message: One sentence for a person; it may hold what a stranger's page says.
     """
 
     def __init__(self, code: FailureCode, message: str) -> None:
+        message = printable(message, 500)
         super().__init__(code, message)
         self.code = code
         self.message = message
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
-
-
-class TooLargeError(DownloadCancelled):  # type: ignore[misc]  # yt-dlp has no types
-    """The download grew beyond the limit; yt-dlp lets cancellations through."""
 
 
 _STATUS = {
@@ -83,8 +81,17 @@ _TYPES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Failu
     # A host name that cannot be one, such as a label of more than 63 characters.
     (UnicodeError, FailureCode.NOT_FOUND),
     ((ContentTooShortError, IncompleteRead, SSLError, TransportError, ssl.SSLError, http.client.HTTPException,
-      ConnectionError), FailureCode.NETWORK),
+      ConnectionError, socket.gaierror), FailureCode.NETWORK),
 )
+_MACHINE = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+})  # fmt: skip
+
+
+def printable(text: str, longest: int) -> str:
+    """A stranger's text as one line of at most `longest` characters that any file can hold."""
+    whole = text.encode("utf-8", "replace").decode()  # half a character, as JSON may have it, becomes "?"
+    return " ".join("".join(char if char.isprintable() else " " for char in whole).split())[:longest]
 
 
 def classify(error: BaseException) -> FetchError:
@@ -120,6 +127,12 @@ def classify(error: BaseException) -> FetchError:
     return FetchError(FailureCode.INTERNAL, message)
 
 
+def machine_trouble(error: BaseException) -> OSError | None:
+    """What this machine lacks (a full disk, no more files), if that is the cause: it would fail every video."""
+    found = (cause for cause in _chain(error) if isinstance(cause, OSError) and cause.errno in _MACHINE)
+    return next(found, None)
+
+
 def _of_status(status: int, message: str) -> FailureCode:
     if status == 403:
         for pattern, code in _MESSAGES:
@@ -149,7 +162,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _one_line(text: str) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     plain = re.sub(r"^ERROR:\s*", "", plain)
-    plain = re.sub(r"^\[[\w:+-]+\] (\S+: )?|\s*\(caused by .*\)\s*$", "", plain, flags=re.DOTALL)
     # yt-dlp asks readers to report a bug to its authors; a dead link is none.
     plain = re.sub(r"; please report this issue on.*", "", plain, flags=re.DOTALL)
-    return " ".join(plain.split())[:500]
+    return re.sub(r"^\[[\w:+-]+\] (\S+: )?|\s*\(caused by .*\)\s*$", "", plain, flags=re.DOTALL)

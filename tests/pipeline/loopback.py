@@ -63,8 +63,9 @@ def loopback_server() -> Iterator[Loopback]:
         elif parts.path == "/truncated.mp4":
             send(request, "video/mp4", b"\0" * 5000, promise=100_000)
             request.close_connection = True
-        elif parts.path == "/endless.mp4":
-            send(request, "video/mp4", b"", promise=None)
+        elif parts.path in {"/endless.mp4", "/endless.html"}:
+            video = parts.path.endswith("mp4")
+            send(request, "video/mp4" if video else "text/html", b"" if video else b"<html>", promise=None)
             while not state.released.is_set():
                 request.wfile.write(b"\0" * 65536)
         else:

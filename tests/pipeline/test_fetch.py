@@ -1,5 +1,8 @@
+import errno
 import gc
 import hashlib
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,9 +112,74 @@ def test_a_playlist_cannot_read_local_files(tmp_path: Path, server: Loopback) ->
     assert not (tmp_path / "store" / "videos").exists()
 
 
-def test_a_dead_server_and_a_dead_name_are_network_failures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("allow_private", [False, True])
+def test_a_dead_server_and_a_dead_name_are_network_failures(tmp_path: Path, allow_private: bool) -> None:
     assert code_of(tmp_path, "http://127.0.0.1:1/x.mp4") is FailureCode.NETWORK
-    assert code_of(tmp_path, "http://no-such-host.invalid/x.mp4") is FailureCode.NETWORK
+    name = "http://no-such-host.invalid/x.mp4"
+    assert code_of(tmp_path, name, allow_private=allow_private) is FailureCode.NETWORK
+
+
+@pytest.mark.parametrize("allow_private", [False, True])
+def test_a_redirect_to_another_scheme_connects_to_nobody(
+    tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch, allow_private: bool
+) -> None:
+    monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1")
+    with socket.create_server(("127.0.0.2", 0)) as inside:
+        inside.setblocking(False)
+        target = f"ftp://127.0.0.2:{inside.getsockname()[1]}/clip.mp4"
+        code = code_of(tmp_path, f"{server.address}/redirect?to={target}", allow_private=allow_private)
+        assert code is not FailureCode.INTERNAL
+        with pytest.raises(BlockingIOError):
+            inside.accept()
+
+
+def test_a_page_without_end_does_not_fill_the_memory(
+    tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "_LARGEST_PAGE_BYTES", 100_000)
+
+    assert code_of(tmp_path, f"{server.address}/endless.html") is FailureCode.TOO_LARGE
+    assert len(server.requests) == 1
+
+
+def test_what_a_page_says_of_itself_fits_into_any_file(tmp_path: Path, server: Loopback) -> None:
+    server.serve("clip.mp4", DATA)
+    page = server.serve(
+        "page", b'<html><head><title>Anna \xed\xa0\xbd &#55357; &#7; talks%s</title></head>'
+        b'<body><video src="/clip.mp4"></video></body>' % (b"!" * 5000), "text/html",
+    )  # fmt: skip
+
+    title = fetcher(tmp_path).fetch(page).title
+
+    assert title is not None
+    assert title.startswith("Anna ")
+    assert title.isprintable()
+    assert len(title.encode()) <= 4000
+
+
+def test_half_a_character_in_a_message_can_be_written() -> None:
+    assert FetchError(FailureCode.NETWORK, "so \ud83d\n bad").message == "so ? bad"
+
+
+def test_a_full_disk_is_no_fault_of_a_video(
+    tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("yt_dlp.downloader.common.sanitize_open", full)
+
+    with pytest.raises(OSError, match="No space left on device"):
+        fetcher(tmp_path).fetch(server.serve("a.mp4", DATA))
+
+
+def test_a_private_proxy_of_the_environment_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://name:secret@127.0.0.1:9")
+
+    with pytest.raises(FetchError, match=r"the proxy that the environment names; --allow-private") as caught:
+        fetcher(tmp_path, allow_private=False).fetch("http://8.8.8.8/a.mp4")
+
+    assert "secret" not in caught.value.message
 
 
 @pytest.mark.parametrize("allow_private", [False, True])
