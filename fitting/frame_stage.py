@@ -126,7 +126,8 @@ def fit_frames(
     work = _FrameWork(observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout)
     for iteration in range(iterations):
         scale = robust_scale(iteration, robust=robust)
-        step, camera_step, _ = work.step(expression, camera, damping, scale)
+        # The pivots, by far the largest, are let go before the next step makes its own.
+        step, camera_step = work.step(expression, camera, damping, scale)[:2]
         trial, trial_camera = expression + step, camera.updated(camera_step)
         before = work.energy(expression, camera, scale)
         after = work.energy(trial, trial_camera, scale)

@@ -1,5 +1,6 @@
 """What a user may choose about the fit. Standard library only: the command line imports it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,10 +32,9 @@ class FitOptions:
     def __post_init__(self) -> None:
         if not 0.0 < self.landmark_noise < 1.0:
             raise ValueError(f"landmark_noise={self.landmark_noise} is no fraction between 0 and 1")
-        if not self.landmark_bias >= 0.0:
-            raise ValueError(f"landmark_bias={self.landmark_bias} is negative")
-        if not self.expression_smoothness >= 0.0:
-            raise ValueError(f"expression_smoothness={self.expression_smoothness} is negative")
+        for name in ("landmark_bias", "expression_smoothness"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} is negative or not finite")
         for name in ("keyframes", "identity_iterations", "frame_iterations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is below 1")

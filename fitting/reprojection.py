@@ -6,8 +6,6 @@ from jaxtyping import Float64
 from fitting.face_model import INNER_POINTS
 from fitting.tracks import LandmarkSequence
 
-INNER = INNER_POINTS
-"""Points over which `reprojection_error` is taken."""
 HELD_OUT = slice(INNER_POINTS.start, INNER_POINTS.stop, 2)
 """Points over which `holdout_error` is taken: the odd ones of the inner 51; the even ones are fitted."""
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 
 from fitting.camera import yaw_pitch_roll_deg
 from fitting.energy import Observations
-from fitting.face_model import FaceModel
+from fitting.face_model import INNER_POINTS, FaceModel
 from fitting.frame_stage import fit_frames, smooth_prior
 from fitting.identity_stage import fit_identities
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
@@ -20,7 +20,7 @@ from fitting.options import FitOptions
 from fitting.pixel_camera import PixelCamera, pixel_camera
 from fitting.preparation import PreparedTrack, check_sequences, first_cameras, prepare
 from fitting.ragged import TimeMajor
-from fitting.reprojection import HELD_OUT, INNER, reprojection_errors
+from fitting.reprojection import HELD_OUT, reprojection_errors
 from fitting.tracks import FittedTrack, LandmarkSequence
 
 NO_FACE_ERROR = 0.5
@@ -29,6 +29,8 @@ SEEN_FROM_BEHIND_DEG = 120.0
 """Mirrored landmarks look to this camera like a face seen from behind, which nobody's landmarks are: `diverged`."""
 FRAMES_PER_GROUP = 1 << 15
 """Tracks are fitted together until they have this many frames."""
+IDENTITY_CHUNK_ENTRIES = 1 << 25
+"""Identities are found together until their key frames have this many Jacobian entries."""
 _SMALLEST_BUCKET = 8
 
 
@@ -47,10 +49,12 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
         One fitted track per sequence, in the same order.
 
     Raises:
-        ValueError: The model lacks the scheme, schemes are mixed, or shapes do not agree.
+        ValueError: The model lacks the scheme, schemes are mixed, shapes do not agree, or there is no CUDA device.
     """
     if not sequences:
         return []
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={options.device!r}: this machine or this build of torch has no CUDA; use cpu")
     basis = landmark_basis(model, sequences[0].scheme, device=options.device)
     check_sequences(sequences, basis.mean.shape[1])
     prepared = [prepare(sequence, basis, options) for sequence in sequences]
@@ -152,7 +156,7 @@ def _identities(
         # Filled up to a power of two that depends on this track alone.
         size = max(_SMALLEST_BUCKET, 1 << (len(track.keyframes) - 1).bit_length())
         buckets.setdefault(size, []).append(number)
-    for size, members in buckets.items():
+    for size, members in _pieces(buckets, seen):
         shape = (len(members), size, tracks[0].points.shape[1])
         picture, weight = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
         for row, number in enumerate(members):
@@ -173,6 +177,14 @@ def _identities(
     return identity, outcome
 
 
+def _pieces(buckets: dict[int, list[int]], seen: LandmarkBasis) -> Iterator[tuple[int, list[int]]]:
+    entries_per_frame = 2 * seen.mean.shape[1] * (seen.identity.shape[-1] + seen.expression.shape[-1])
+    for size, members in buckets.items():
+        count = max(1, IDENTITY_CHUNK_ENTRIES // (size * entries_per_frame))
+        for start in range(0, len(members), count):
+            yield size, members[start : start + count]
+
+
 def _observations(
     points: Float32[np.ndarray, "frames points 2"], weight: Float32[np.ndarray, "frames points"], device: str
 ) -> Observations:
@@ -182,7 +194,7 @@ def _observations(
 
 def _result(sequence: LandmarkSequence, track: PreparedTrack, fit: _TrackFit, half: _TrackFit) -> FittedTrack | None:
     fitted = fit.camera.project(fit.head_mm)
-    errors = reprojection_errors(fitted, sequence, fit.camera.outer_eye_px(fit.head_mm), INNER)
+    errors = reprojection_errors(fitted, sequence, fit.camera.outer_eye_px(fit.head_mm), INNER_POINTS)
     held_out = float("inf")
     if half.valid:
         half_errors = reprojection_errors(
@@ -203,14 +215,9 @@ def _result(sequence: LandmarkSequence, track: PreparedTrack, fit: _TrackFit, ha
         holdout_error=held_out,
     )
     plain = (
-        result.identity,
-        result.expression,
-        result.expression_sigma,
-        result.scale_px_per_mm,
-        result.rotation_wxyz,
-        result.translation_px,
-        result.fitted_px,
-    )
+        result.identity, result.expression, result.expression_sigma, result.scale_px_per_mm, result.rotation_wxyz,
+        result.translation_px, result.fitted_px,
+    )  # fmt: skip
     if not all(np.isfinite(array).all() for array in plain) or np.isnan(errors).any() or np.isnan(held_out):
         return None
     if np.median(errors[track.usable]) > NO_FACE_ERROR:

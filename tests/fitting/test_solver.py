@@ -9,6 +9,7 @@ import torch
 
 from fitting import frame_stage, solver
 from fitting.face_model import FaceModel
+from fitting.identity_stage import IdentityFit
 from fitting.metrics import accuracy, mean_accuracy
 from fitting.options import FitOptions
 from fitting.solver import fit_tracks
@@ -102,11 +103,29 @@ def test_a_tracks_result_is_the_same_bit_for_bit_in_any_company(
     monkeypatch.setattr(frame_stage, "FRAME_CHUNK_ENTRIES", 40 * 2 * 68 * 8)
     monkeypatch.setattr(solver, "FRAMES_PER_GROUP", 50)
     chunked = fit_tracks(sequences, toy_model, options)
+    monkeypatch.undo()
+    pieces = _sizes_of_identity_fits(monkeypatch)
+    monkeypatch.setattr(solver, "IDENTITY_CHUNK_ENTRIES", 1)
+    piecewise = fit_tracks(sequences, toy_model, options)
+    assert pieces == [1] * (2 * len(sequences)), "memory would grow with the number of tracks"
     for number in range(len(sequences)):
         assert same(together[number], alone[number]), f"track {number} alone"
         assert same(together[number], pairs[number]), f"track {number} in a pair"
         assert same(together[number], permuted[order.index(number)]), f"track {number} permuted"
         assert same(together[number], chunked[number]), f"track {number} in other chunks and groups"
+        assert same(together[number], piecewise[number]), f"track {number} with its identity found alone"
+
+
+def _sizes_of_identity_fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    sizes: list[int] = []
+    fit_identities = solver.fit_identities
+
+    def counted(*args: object, tracks: int, **kwargs: object) -> IdentityFit:
+        sizes.append(tracks)
+        return fit_identities(*args, tracks=tracks, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(solver, "fit_identities", counted)
+    return sizes
 
 
 def good(model: FaceModel, frames: int = 30) -> LandmarkSequence:
@@ -251,9 +270,19 @@ def test_mistakes_of_the_caller_are_named(toy_model: FaceModel) -> None:
         FitOptions(landmark_noise=0.0)
     with pytest.raises(ValueError, match="landmark_bias=-1"):
         FitOptions(landmark_bias=-1.0)
+    with pytest.raises(ValueError, match="expression_smoothness=inf is negative or not finite"):
+        FitOptions(expression_smoothness=float("inf"))
     with pytest.raises(ValueError, match="keyframes=0 is below 1"):
         FitOptions(keyframes=0)
     assert fit_tracks([], toy_model, FitOptions()) == []
+
+
+def test_a_gpu_that_is_not_there_is_said_in_one_sentence(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device='cuda': this machine or this build of torch has no CUDA; use cpu"):
+        fit_tracks([good(toy_model, frames=5)], toy_model, FitOptions(device="cuda"))
 
 
 @pytest.mark.gpu
