@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from fitting.arkit import expression_of
 from fitting.face_model import FaceModel, LandmarkEmbedding
 from fitting.paint import FacePaint, paint_of
-from fitting.posing import expression_of
 from fitting.render import blend, brightness, look_from, project_head, rasterise, render_mesh
 
 SEED = 1

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
@@ -50,26 +50,45 @@ def landmark_basis(model: FaceModel, scheme: str, *, device: str) -> LandmarkBas
     Raises:
         ValueError: The model has no embedding for `scheme`.
     """
-    embedding = model.embedding(scheme)
-    weights = embedding.weights.astype(np.float64)
-
-    def at_landmarks(field: np.ndarray) -> np.ndarray:
-        # (..., vertices, 3) -> (..., points, 3): the barycentric mean of three vertices.
-        return np.asarray(
-            np.einsum("...pkc,pk->...pc", field[..., embedding.vertex_ids, :].astype(np.float64), weights)
-        )
-
-    mean = at_landmarks(model.mean_mm)
-    left, right = OUTER_EYE_POINTS
+    mean, identity, expression = landmark_fields(model, scheme)
+    first, second = OUTER_EYE_POINTS
 
     def tensor(values: np.ndarray) -> Tensor:
         return torch.tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)
 
     return LandmarkBasis(
         mean=tensor(mean.T),
-        identity=tensor(at_landmarks(model.identity_basis_mm).transpose(2, 1, 0)),
-        expression=tensor(at_landmarks(model.expression_basis_mm).transpose(2, 1, 0)),
-        outer_eye_mm=float(np.linalg.norm(mean[left] - mean[right])),
+        identity=tensor(identity.transpose(2, 1, 0)),
+        expression=tensor(expression.transpose(2, 1, 0)),
+        outer_eye_mm=float(np.linalg.norm(mean[first] - mean[second])),
+    )
+
+
+def landmark_fields(
+    model: FaceModel, scheme: str
+) -> tuple[
+    Float64[np.ndarray, "points 3"],
+    Float64[np.ndarray, "n_identity points 3"],
+    Float64[np.ndarray, "n_expression points 3"],
+]:
+    """Mean, identity basis and expression basis of a model at a scheme's landmarks, mm.
+
+    Raises:
+        ValueError: The model has no embedding for `scheme`.
+    """
+    embedding = model.embedding(scheme)
+    weights = embedding.weights.astype(np.float64)
+
+    def at_landmarks(field: Float32[np.ndarray, "*batch vertices 3"]) -> Float64[np.ndarray, "*batch points 3"]:
+        # The barycentric mean of three vertices.
+        return np.asarray(
+            np.einsum("...pkc,pk->...pc", field[..., embedding.vertex_ids, :].astype(np.float64), weights)
+        )
+
+    return (
+        at_landmarks(model.mean_mm),
+        at_landmarks(model.identity_basis_mm),
+        at_landmarks(model.expression_basis_mm),
     )
 
 

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
+from fitting.landmark_basis import landmark_fields
 from fitting.rotation import matrix_from_quaternion
-from fitting.synthetic import SyntheticTrack, landmark_fields
+from fitting.synthetic import SyntheticTrack
 from fitting.tracks import FittedTrack
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float64
 from scipy.ndimage import gaussian_filter1d
 
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
+from fitting.landmark_basis import landmark_fields
 from fitting.rotation import compose, matrix_from_quaternion, quaternion_from_rotation_vector
 from fitting.tracks import LandmarkSequence
 
@@ -98,26 +99,3 @@ def smooth_paths(
     white = rng.normal(size=(frames + 2 * margin, count))
     path = gaussian_filter1d(white, width, axis=0)[margin : margin + frames]
     return np.asarray(path * np.sqrt(2 * np.sqrt(np.pi) * width), dtype=np.float64)
-
-
-def landmark_fields(
-    model: FaceModel, scheme: str
-) -> tuple[
-    Float64[np.ndarray, "points 3"],
-    Float64[np.ndarray, "n_identity points 3"],
-    Float64[np.ndarray, "n_expression points 3"],
-]:
-    """Mean, identity basis and expression basis of a model at a scheme's landmarks."""
-    embedding = model.embedding(scheme)
-    weights = embedding.weights.astype(np.float64)
-
-    def at_landmarks(field: np.ndarray) -> np.ndarray:
-        return np.asarray(
-            np.einsum("...pkc,pk->...pc", field[..., embedding.vertex_ids, :].astype(np.float64), weights)
-        )
-
-    return (
-        at_landmarks(model.mean_mm),
-        at_landmarks(model.identity_basis_mm),
-        at_landmarks(model.expression_basis_mm),
-    )

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 from tqdm import tqdm
 
+from fitting.arkit import expression_of
 from fitting.face_model import FaceModel, LandmarkEmbedding
 from fitting.paint import FacePaint, eyeballs, paint_of, seen_from_outside
-from fitting.posing import expression_of
 from fitting.render import blend, brightness, look_from, project_head, rasterise
 
 Detect = Callable[[UInt8[np.ndarray, "height width 3"]], Mapping[str, Float32[np.ndarray, "points 2"]] | None]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fitting.arkit import expression_of
 from fitting.face_model import (
     DEFAULT_MODEL_PATH,
     ArkitMap,
@@ -18,7 +19,6 @@ from fitting.face_model import (
     load_face_model,
 )
 from fitting.paint import eyeballs
-from fitting.posing import expression_of
 
 UPPER_AND_LOWER_LID = ((37, 41), (38, 40), (43, 47), (44, 46))
 UPPER_AND_LOWER_LIP = ((61, 67), (62, 66), (63, 65))

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fitting.render
+from fitting.arkit import expression_of
 from fitting.face_model import load_face_model
 from fitting.gallery import landmark_picture, render_gallery
 from fitting.paint import eyeballs, paint_of, seen_from_outside
-from fitting.posing import expression_of
 from fitting.render import Raster, blend, look_from, project_head, rasterise, render_mesh, vertex_normals
 
 # Counter-clockwise seen from outside, so clockwise in a picture whose y runs up, and the other way where it runs down.
