@@ -11,8 +11,8 @@ from jaxtyping import Float32, Int64, UInt8
 
 from fitting.camera import ScaledOrthographic, closed_form_camera
 from fitting.face_model import INNER_POINTS, FaceModel
-from pipeline.faces.follow import FaceFollower
-from pipeline.faces.landmarks import FaceLandmarks, MediapipeDetector, face_in_image
+from pipeline.faces.follow import FaceFollower, face_in_image
+from pipeline.faces.landmarks import FaceLandmarks, MediapipeDetector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.register import register
 from training.export import load_deepexp3d

@@ -50,14 +50,3 @@ def draw_landmarks(
         for k, (x, y) in enumerate(fixed.tolist()):
             cv2.circle(out, (x, y), radius, colours.get(k, _EXTRA), cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
     return out
-
-
-def draw_box(
-    rgb: UInt8[np.ndarray, "height width 3"], box_px: Float32[np.ndarray, " 4"], *, colour: Colour = (255, 255, 0)
-) -> UInt8[np.ndarray, "height width 3"]:
-    """A copy of the frame with a box x0, y0, x1, y1."""
-    out = rgb.copy()
-    x0, y0, x1, y1 = np.round(box_px * 2**_SUBPIXEL_BITS).astype(int).tolist()
-    thickness = max(1, round((box_px[2] - box_px[0]) / 220))
-    cv2.rectangle(out, (x0, y0), (x1, y1), colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-    return out

@@ -44,6 +44,13 @@ class SearchSeconds:
     landmarks: float = 0.0
 
 
+def face_in_image(
+    rgb: UInt8[np.ndarray, "height width 3"], detector: LandmarkDetector, options: FacesOptions
+) -> FaceLandmarks | None:
+    """The largest face of a single picture, by the rules for a video's first frame; None where there is none."""
+    return FaceFollower(detector, options)(rgb)[1]
+
+
 class FaceFollower:
     """Follows one face; give it the frames of a video in order.
 

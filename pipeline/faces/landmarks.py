@@ -193,23 +193,3 @@ def open_detector(options: FacesOptions, networks: Path) -> LandmarkDetector:
     match options.detector:
         case "mediapipe":
             return MediapipeDetector(networks, scheme=options.scheme)
-
-
-def face_in_image(
-    rgb: UInt8[np.ndarray, "height width 3"], detector: LandmarkDetector, options: FacesOptions
-) -> FaceLandmarks | None:
-    """The landmarks of the largest face of a single picture, or None where there is none.
-
-    Faces smaller than `options.min_face_px` and with less than `options.min_confidence` do not count. As there is no
-    frame before, the face is looked at twice, the second time in the region that the first look gives.
-    """
-    for box in detector.find_faces(rgb):
-        if box.side_px < options.min_face_px:
-            continue
-        first = detector.landmarks(rgb, detector.region_of(box))
-        if first is None or first.confidence < options.min_confidence:
-            continue
-        second = detector.landmarks(rgb, first.region)
-        if second is not None and second.confidence >= options.min_confidence:
-            return second
-    return None

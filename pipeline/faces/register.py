@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from pipeline.faces.regions import mapped
-
 CROP_SIZE_PX = 224
 INNER_POINTS = slice(17, 68)
 """The points that register a face: brows, nose, eyes, lips. The jaw slides over the face as the head turns."""
@@ -116,13 +114,6 @@ def register(
     if samples > 1:
         crop = cv2.resize(crop, (CROP_SIZE_PX, CROP_SIZE_PX), interpolation=cv2.INTER_AREA)
     return np.asarray(crop, dtype=np.uint8), crop_from_frame
-
-
-def to_crop(
-    points_px: Float32[np.ndarray, "points 2"], crop_from_frame: Float32[np.ndarray, "2 3"]
-) -> Float32[np.ndarray, "points 2"]:
-    """Points of the picture in pixels of the crop."""
-    return mapped(points_px, crop_from_frame)
 
 
 def quality(crop: UInt8[np.ndarray, "224 224 3"]) -> CropQuality:

@@ -8,12 +8,8 @@ points that lie nearest to it on a face seen from the front. Of the mesh's two r
 one: the upper one lies on the forehead.
 """
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Int64
-
-Scheme = Literal["mediapipe68", "mediapipe_dense"]
 
 MESH_POINTS = 468
 OUTER_EYES = (33, 263)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.faces.draw import draw_box, draw_landmarks
+from pipeline.faces.draw import draw_landmarks
 from pipeline.faces.register import TEMPLATE68_PX
 
 
@@ -24,10 +24,3 @@ def test_points_beyond_the_68_and_outside_the_frame_are_fine():
 def test_too_few_points_are_refused():
     with pytest.raises(ValueError, match="landmarks_px has 5 points"):
         draw_landmarks(np.zeros((9, 9, 3), dtype=np.uint8), np.zeros((5, 2), dtype=np.float32))
-
-
-def test_a_box_is_drawn_along_its_edges():
-    drawn = draw_box(np.zeros((100, 100, 3), dtype=np.uint8), np.array([20, 30, 80, 90], dtype=np.float32))
-    assert drawn[30, 50].any()
-    assert drawn[60, 20].any()
-    assert not drawn[60, 50].any()

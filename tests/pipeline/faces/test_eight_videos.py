@@ -12,7 +12,8 @@ from facevid import assets
 from pipeline.faces.errors import NoFaceError
 from pipeline.faces.landmarks import open_detector
 from pipeline.faces.options import FacesOptions
-from pipeline.faces.register import INNER_POINTS, TEMPLATE68_PX, similarity, to_crop
+from pipeline.faces.regions import mapped
+from pipeline.faces.register import INNER_POINTS, TEMPLATE68_PX, similarity
 from pipeline.faces.tracks import track_faces
 
 FOLDER = os.environ.get("FACEVID_VIDEOS")
@@ -47,7 +48,7 @@ def shown():
 
 def jitter_within_the_face(points):
     """On the template, where neither the head nor the camera moves."""
-    still = np.stack([to_crop(p, similarity(p[INNER_POINTS], TEMPLATE68_PX[INNER_POINTS])) for p in points])
+    still = np.stack([mapped(p, similarity(p[INNER_POINTS], TEMPLATE68_PX[INNER_POINTS])) for p in points])
     return np.sqrt((np.diff(still[:, INNER_POINTS], 2, axis=0) ** 2).sum(axis=2).mean())
 
 

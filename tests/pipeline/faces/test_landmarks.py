@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from facevid import assets
-from pipeline.faces.landmarks import MediapipeDetector, face_in_image, open_detector
+from pipeline.faces.follow import face_in_image
+from pipeline.faces.landmarks import MediapipeDetector, open_detector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.schemes import mirror_of, points_of
 from pipeline.faces.video import open_video

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.faces.regions import mapped
 from pipeline.faces.register import (
     CROP_SIZE_PX,
     INNER_POINTS,
@@ -10,7 +11,6 @@ from pipeline.faces.register import (
     quality,
     register,
     similarity,
-    to_crop,
 )
 from pipeline.faces.schemes import IBUG68_MIRROR
 
@@ -56,7 +56,7 @@ def test_what_lies_at_a_landmark_lies_at_its_place_in_the_template(scale, angle)
     disc = np.clip(8 * scale - np.hypot(columns - x, rows - y) + 0.5, 0, 1)[..., None]
     picture = np.round(picture + disc * 200).astype(np.uint8)
     crop, crop_from_frame = register(picture, points)
-    assert np.allclose(to_crop(points, crop_from_frame), TEMPLATE68_PX, atol=0.02)
+    assert np.allclose(mapped(points, crop_from_frame), TEMPLATE68_PX, atol=0.02)
     weight = crop[..., 0].astype(float) - 40
     rows, columns = np.mgrid[:CROP_SIZE_PX, :CROP_SIZE_PX]
     near = np.hypot(columns - TEMPLATE68_PX[30, 0], rows - TEMPLATE68_PX[30, 1]) < 14
