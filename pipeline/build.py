@@ -17,7 +17,7 @@ from facevid.failures import FailureCode
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from pipeline.config import BuildOptions
 from pipeline.driver import Wave
-from pipeline.faces.landmarks import open_detector
+from pipeline.faces.landmarks import detector_sha256
 from pipeline.job import Job
 from pipeline.manifest import Manifest, is_remote, read_manifest
 from pipeline.processes import DRIVER_VARIABLE, end_with, leave_when_a_worker_dies
@@ -122,13 +122,12 @@ def _job(rows: Manifest, out: Path, options: BuildOptions) -> tuple[Job, FaceMod
     model = load_face_model(model_path)
     model.embedding(options.faces.scheme)
     networks = assets.fetch_landmark_networks()
-    detector = open_detector(options.faces, networks)
     job = Job(
         out=out.absolute(),
         manifest_folder=rows.folder,
         networks=networks.absolute(),
         options=options,
-        detector_sha256=detector.weights_sha256,
+        detector_sha256=detector_sha256(options.faces, networks),
         model_path=model_path,
         model_sha256=model.sha256,
     )

@@ -31,6 +31,7 @@ from pipeline.faces.schemes import (
 MESH_FILE = "face_landmark.tflite"
 EYE_FILE = "iris_landmark.tflite"
 
+_MEDIAPIPE_FILES = (SHORT_RANGE_FILE, FULL_RANGE_FILE, MESH_FILE, EYE_FILE)
 _FACE_GROWTH = 1.5
 _EYE_GROWTH = 2.3
 _EYE_POINTS = 71
@@ -101,10 +102,7 @@ class MediapipeDetector:
         self._find = FaceFinder(networks)
         self._mesh = Network(networks / MESH_FILE, low=0.0)
         self._eye = Network(networks / EYE_FILE, low=0.0)
-        digest = hashlib.sha256()
-        for name in (SHORT_RANGE_FILE, FULL_RANGE_FILE, MESH_FILE, EYE_FILE):
-            digest.update(hashlib.sha256((networks / name).read_bytes()).digest())
-        self.weights_sha256 = digest.hexdigest()
+        self.weights_sha256 = _sha256_over(networks, _MEDIAPIPE_FILES)
 
     def find_faces(self, rgb: UInt8[np.ndarray, "height width 3"]) -> list[FaceBox]:
         """All faces of a picture, the largest first."""
@@ -193,3 +191,25 @@ def open_detector(options: FacesOptions, networks: Path) -> LandmarkDetector:
     match options.detector:
         case "mediapipe":
             return MediapipeDetector(networks, scheme=options.scheme)
+
+
+def detector_sha256(options: FacesOptions, networks: Path) -> str:
+    """The `weights_sha256` of the detector that the options name, without loading its networks.
+
+    Args:
+        options: Uses `detector`.
+        networks: Folder with the network files.
+
+    Raises:
+        FileNotFoundError: A network is missing.
+    """
+    match options.detector:
+        case "mediapipe":
+            return _sha256_over(networks, _MEDIAPIPE_FILES)
+
+
+def _sha256_over(folder: Path, names: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()

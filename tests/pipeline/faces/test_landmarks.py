@@ -4,7 +4,7 @@ import pytest
 
 from facevid import assets
 from pipeline.faces.follow import face_in_image
-from pipeline.faces.landmarks import MediapipeDetector, open_detector
+from pipeline.faces.landmarks import MediapipeDetector, detector_sha256, open_detector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.schemes import mirror_of, points_of
 from pipeline.faces.video import open_video
@@ -95,6 +95,7 @@ def test_faces_below_the_smallest_size_are_left_out(picture, detector):
 def test_the_detector_names_itself_and_its_weights(networks, detector):
     assert (detector.name, detector.scheme) == ("mediapipe", "mediapipe68")
     assert len(bytes.fromhex(detector.weights_sha256)) == 32
+    assert detector_sha256(OPTIONS, networks) == detector.weights_sha256
     assert MediapipeDetector(networks, scheme="mediapipe_dense").weights_sha256 == detector.weights_sha256
 
 
