@@ -481,6 +481,9 @@ def _guarded(run: Callable[[], int], *, interrupted: str = "") -> int:
     except KeyboardInterrupt:
         print(f"facevid: stopped{interrupted}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except _mistakes() as error:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
