@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
-from fitting.camera import ScaledOrthographic, closed_form_camera, turned_points, yaw_pitch_roll_deg
+from fitting.angles import yaw_pitch_roll_deg
+from fitting.camera import ScaledOrthographic, closed_form_camera, turned_points
 from fitting.energy import Observations, residuals, robust_weight
 from fitting.keyframes import choose_keyframes
 from fitting.landmark_basis import LandmarkBasis

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from fitting.camera import yaw_pitch_roll_deg
+from fitting.angles import yaw_pitch_roll_deg
 from fitting.energy import Observations
 from fitting.face_model import INNER_POINTS, FaceModel
 from fitting.frame_stage import fit_frames, smooth_prior

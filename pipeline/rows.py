@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Shaped
 from facevid.failures import Failure
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
 from facevid.splits import split_of
+from fitting.angles import yaw_pitch_roll_deg
 from fitting.face_model import INNER_POINTS
 from fitting.tracks import FittedTrack
 from pipeline.config import PruneOptions
@@ -78,9 +79,6 @@ def kept_frames(result: TrackResult, options: PruneOptions) -> Bool[np.ndarray, 
 
 def frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
     """The rows of the frames table for one track."""
-    # Brings torch along, whose seconds of loading the build's parent and driver processes do not need.
-    from fitting.camera import yaw_pitch_roll_deg
-
     seen, fit = result.landmarks, result.fit
     count = len(seen.frame)
     angles = yaw_pitch_roll_deg(fit.rotation_wxyz)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from fitting.angles import yaw_pitch_roll_deg
 from fitting.camera import (
     ScaledOrthographic,
     camera_jacobian,
     closed_form_camera,
     project,
     turned_points,
-    yaw_pitch_roll_deg,
 )
 from fitting.rotation import canonical, compose, quaternion_from_rotation_vector
 
