@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
@@ -26,7 +26,7 @@ class LandmarkBasis:
     expression: Float[Tensor, "3 points n_expression"]
     outer_eye_mm: float
 
-    def points(self, selection: slice) -> "LandmarkBasis":
+    def points(self, selection: Int64[np.ndarray, " chosen"]) -> "LandmarkBasis":
         """The same model at some of its points."""
         return LandmarkBasis(
             mean=self.mean[:, selection].contiguous(),

@@ -1,13 +1,23 @@
 """How far the fitted face lies from the landmarks as observed."""
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from fitting.face_model import INNER_POINTS
 from fitting.tracks import LandmarkSequence
 
 HELD_OUT = slice(INNER_POINTS.start, INNER_POINTS.stop, 2)
-"""Points over which `holdout_error` is taken: the odd ones of the inner 51; the even ones are fitted."""
+"""Points over which `holdout_error` is taken: the odd ones of the inner 51; see `fitted_half`."""
+
+
+def fitted_half(points: int) -> Int64[np.ndarray, " half"]:
+    """The points of a scheme that the hold-out fit sees: the even ones of the 68, and every other two beyond.
+
+    Points beyond the 68 may come in pairs of left and right (as in `mediapipe_dense`), of which every other one would
+    be one side of the face.
+    """
+    point = np.arange(points, dtype=np.int64)
+    return np.asarray(point[np.where(point < INNER_POINTS.stop, point % 2 == 0, point // 2 % 2 == 0)])
 
 
 def reprojection_errors(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 
 from fitting.angles import yaw_pitch_roll_deg
 from fitting.energy import Observations
@@ -20,7 +20,7 @@ from fitting.options import FitOptions
 from fitting.pixel_camera import PixelCamera, pixel_camera
 from fitting.preparation import PreparedTrack, check_sequences, first_cameras, prepare
 from fitting.ragged import TimeMajor
-from fitting.reprojection import HELD_OUT, reprojection_errors
+from fitting.reprojection import HELD_OUT, fitted_half, reprojection_errors
 from fitting.tracks import FittedTrack, LandmarkSequence
 
 NO_FACE_ERROR = 0.5
@@ -59,14 +59,15 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
     check_sequences(sequences, basis.mean.shape[1])
     prepared = [prepare(sequence, basis, options) for sequence in sequences]
     results = [_diverged(sequence, basis) for sequence in sequences]
-    even = slice(0, None, 2)
+    whole = np.arange(basis.mean.shape[1], dtype=np.int64)
+    half = fitted_half(len(whole))
     for group in _groups(prepared):
         tracks = [track for _, track in group]
-        fits = _fit(tracks, basis, basis, options, slice(None))
-        halves = _fit(tracks, basis.points(even), basis, options, even)
-        for (number, track), fit, half in zip(group, fits, halves, strict=True):
+        fits = _fit(tracks, basis, basis, options, whole)
+        halves = _fit(tracks, basis.points(half), basis, options, half)
+        for (number, track), fit, half_fit in zip(group, fits, halves, strict=True):
             if fit.valid:
-                results[number] = _result(sequences[number], track, fit, half) or results[number]
+                results[number] = _result(sequences[number], track, fit, half_fit) or results[number]
     return results
 
 
@@ -104,7 +105,7 @@ def _fit(
     seen: LandmarkBasis,
     full: LandmarkBasis,
     options: FitOptions,
-    points: slice,
+    points: Int64[np.ndarray, " seen"],
 ) -> list[_TrackFit]:
     """Both stages on some of the points (`seen` is `full` at `points`); the result is about all of them."""
     device = options.device
@@ -144,7 +145,7 @@ def _fit(
 
 
 def _identities(
-    tracks: Sequence[PreparedTrack], seen: LandmarkBasis, options: FitOptions, points: slice
+    tracks: Sequence[PreparedTrack], seen: LandmarkBasis, options: FitOptions, points: Int64[np.ndarray, " seen"]
 ) -> tuple[Float[torch.Tensor, "tracks n_identity"], list[tuple[bool, int]]]:
     """First stage: identity of each track, and whether it converged after how many iterations."""
     identity = torch.zeros(len(tracks), seen.identity.shape[-1], device=options.device)

@@ -12,6 +12,7 @@ from fitting.face_model import FaceModel
 from fitting.identity_stage import IdentityFit
 from fitting.metrics import accuracy, mean_accuracy
 from fitting.options import FitOptions
+from fitting.reprojection import HELD_OUT, fitted_half
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticOptions, SyntheticTrack, synthetic_track
 from fitting.tracks import FittedTrack, LandmarkSequence
@@ -244,6 +245,15 @@ def test_the_holdout_error_does_not_see_the_points_it_is_measured_on(toy_model: 
     expected = 30 * np.sqrt(2) / 89
     assert abs(shifted.holdout_error - expected) < 0.06
     assert clean.holdout_error < 0.025
+
+
+def test_the_holdout_fit_sees_both_sides_of_the_face_in_every_scheme() -> None:
+    half = fitted_half(200)
+    assert half[half < 68].tolist() == list(range(0, 68, 2))
+    # Beyond the 68 the right point of a pair is even, the left one odd.
+    beyond = half[half >= 68]
+    assert (beyond % 2 == 0).sum() == (beyond % 2 == 1).sum() == 33
+    assert not set(half.tolist()) & set(range(200)[HELD_OUT])
 
 
 def test_errors_are_measured_against_the_observed_landmarks(toy_model: FaceModel) -> None:
