@@ -25,7 +25,7 @@ from facevid.shards import ShardInfo, shard_of, write_shard_batches
 from fitting.face_model import FaceModel
 from pipeline.config import stable_hash
 from pipeline.items import read_crops, read_faces, read_fitted, read_summaries
-from pipeline.job import Job, result_config, row_state
+from pipeline.job import ASSEMBLE_VERSION, Job, result_config, row_state
 from pipeline.manifest import BadRow, Manifest, ManifestRow
 from pipeline.rows import (
     Labels,
@@ -185,7 +185,7 @@ def write_description(
 
 def content_key(manifest: Manifest, job: Job, store: Store) -> str:
     """Hash of all that the tables are made from: while it stays, they need not be made again."""
-    parts: list[Any] = [result_config(job), job.detector_sha256, job.model_sha256, version("facevid")]
+    parts: list[Any] = [ASSEMBLE_VERSION, result_config(job), job.detector_sha256, job.model_sha256, version("facevid")]
     parts += [asdict(bad) for bad in manifest.bad_rows]
     for row in manifest.rows:
         state = row_state(row, job, store)

@@ -17,6 +17,7 @@ from typing import Literal
 
 from pipeline.job import Job
 from pipeline.processes import kill_group
+from pipeline.progress import take_marks
 from pipeline.store import write_json
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -115,7 +116,11 @@ class Driver:
             child.wait()
         if child.returncode in {1, 2}:
             tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-_LOG_LINES:])
-            raise BuildError(f"the {kind} job met an error that is not one video's fault; {log} ends with:\n{tail}")
+            held = sorted(take_marks(self._job.state))
+            hands = f" (in hand: {', '.join(held)})" if held else ""
+            raise BuildError(
+                f"the {kind} job met an error that is not one video's fault{hands}; {log} ends with:\n{tail}"
+            )
         return child.returncode
 
 

@@ -1,6 +1,7 @@
 """What all rows of a build share, and under which keys their results lie in the store.
 
-A key is the hash of everything that goes into a result: change the code of a stage, raise its version here.
+A key is the hash of everything that goes into a result. Change what a stage makes, and raise its version here, or
+builds go on with what the old code made; `tests/pipeline/test_stage_versions.py` notices.
 """
 
 import json
@@ -17,8 +18,9 @@ from pipeline.manifest import ManifestRow, is_remote, local_path
 from pipeline.store import FetchedVideo, Store
 
 FETCH_VERSION = 1
-FACES_VERSION = 1
-FIT_VERSION = 1
+FACES_VERSION = 2
+FIT_VERSION = 2
+ASSEMBLE_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from pipeline.faces.errors import VideoError
 from pipeline.faces.landmarks import LandmarkDetector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.tracks import FacesResult, LandmarkTrack
-from pipeline.fetch_errors import FetchError
+from pipeline.fetch_errors import FetchError, printable
 from pipeline.items import (
     CropWriter,
     FacesItem,
@@ -79,6 +79,7 @@ def fetch_row(row: ManifestRow, desk: Desk, fetcher: VideoFetcher) -> None:
             video = fetcher.fetch(row.url)
         except FetchError as error:
             desk.store.commit_failure(Stage.FETCH, failure_key, error.code, error.message)
+            desk.counters.add("read")
             return
         local = not is_remote(row.url)
         desk.store.commit(Stage.FETCH, success_key, lambda folder: write_fetched(folder, video, local=local))
@@ -107,7 +108,7 @@ def _read_faces_of(
                 lambda: desk.counters.add("decoded_frames"),
             )  # fmt: skip
         except VideoError as error:
-            desk.store.commit_failure(Stage.FACES, key, FailureCode(error.code), _sentence(error))
+            desk.store.commit_failure(Stage.FACES, key, FailureCode(error.code), _sentence(error, video.path))
             return
         except FileNotFoundError:
             if (after := fetch_keys(row, desk.job)) == before:
@@ -224,5 +225,6 @@ def _summary(fit: FittedTrack, track: LandmarkTrack) -> TrackSummary:
     )
 
 
-def _sentence(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
+def _sentence(error: Exception, path: Path) -> str:
+    # The result belongs to the bytes, whatever a row calls them: its message must not depend on who came first.
+    return printable(str(error).replace(path.name, "the video"), 500)

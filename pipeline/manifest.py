@@ -118,7 +118,7 @@ def read_manifest(path: Path) -> Manifest:
 
     Raises:
         ManifestError: The file cannot be read as a manifest at all: not there, no header, a required
-            column missing, a column twice, or no rows.
+            column missing, a column twice, no rows, or a broken row that swallows further lines.
     """
     try:
         data = path.read_bytes()
@@ -165,6 +165,10 @@ def _records(text: str) -> Iterator[tuple[int, list[str], str | None]]:
         except StopIteration:
             return
         except csv.Error as error:
+            if reader.line_num > line:
+                # Rows would be lost in it, counted as one.
+                message = f"lines {line} to {reader.line_num} are no CSV rows ({error}): is a quote not closed?"
+                raise ManifestError(message) from error
             yield line, [], f"not CSV: {error}"
             continue
         if fields:

@@ -20,7 +20,7 @@ _FLUSH_EVERY_S = 0.5
 class Counters:
     """Counts of one process, written to a file of its own every half second.
 
-    Names in use: `videos` (rows done with), `fetched`, `read` (videos searched for faces), `decoded_frames`,
+    Names in use: `videos` (rows done with), `fetched`, `read` (searched for faces, or not to be had), `decoded_frames`,
     `fitted_tracks`, `fitted_frames`, and `fetch_s`, `faces_s`, `fit_s` for the time spent.
 
     Args:

@@ -90,6 +90,7 @@ class Waves:
         self._driver = Driver(job, beam_options, lock=lock, on_wait=self._tell)
         self._started_s = self._told_s = time.monotonic()
         self._begun_at = utc_now()
+        self._told_frames = 0
         self._todo = 0
         self._assembling = False
         self._deaths = 0
@@ -202,7 +203,7 @@ class Waves:
             for name in storage.list_files(from_shards)
             for info in json.loads(storage.read_bytes(from_shards / name))
         ]
-        _check_rows(shards, steps)
+        _check_rows(shards, steps, failures=sum(failure_counts(self._rows, self._job, self._store).values()))
         write_description(self._job, self._model, shards, steps)
         storage.write_bytes(done, json.dumps({"content_key": key}).encode())
         storage.write_bytes(self._job.state / FINISHED_FILE, b"{}")
@@ -210,27 +211,36 @@ class Waves:
 
     def _tell(self) -> None:
         now_s = time.monotonic()
-        if now_s - self._told_s < _REPORT_EVERY_S:
+        told_s = self._told_s
+        if now_s - told_s < _REPORT_EVERY_S:
             return
         self._told_s = now_s
         counts = total_counts(self._job.state)
         if self._assembling:
             self._report(f"assemble: {now_s - self._started_s:.0f} s since the start")
             return
-        self._report(progress_line(counts, todo=self._todo, elapsed_s=now_s - self._started_s))
+        frames = int(counts["decoded_frames"])
+        rate = (frames - self._told_frames) / max(now_s - told_s, 1e-9)
+        self._told_frames = frames
+        self._report(
+            progress_line(counts, todo=self._todo, elapsed_s=now_s - self._started_s, frames_per_s=rate)
+        )
 
 
-def progress_line(counts: Mapping[str, float], *, todo: int, elapsed_s: float) -> str:
+def progress_line(counts: Mapping[str, float], *, todo: int, elapsed_s: float, frames_per_s: float) -> str:
     """One line on how far labelling is: videos, frames per second, time left.
 
     Args:
         counts: See `progress.Counters`.
         todo: Videos that this run has to do.
         elapsed_s: Seconds since it began.
+        frames_per_s: Frames decoded per second since the line before.
     """
     done, frames = int(counts.get("videos", 0)), int(counts.get("decoded_frames", 0))
     read = max(int(counts.get("read", 0)), done)
-    line = f"label: {read} of {todo} videos read, {done} done, {frames} frames, {frames / max(elapsed_s, 1e-9):.0f}/s"
+    line = f"label: {read} of {todo} videos read, {done} done, {frames} frames"
+    if frames_per_s:  # none are read while processes start, and while a wave is fitted
+        line += f", {frames_per_s:.0f}/s"
     # Reading takes most of the time; a wave is fitted when all of it is read.
     share = (9 * read + done) / (10 * todo) if todo else 1.0
     if 0 < share < 1:
@@ -249,15 +259,19 @@ def _up_to_date(out: Path, done: Path, key: str) -> bool:
         return False
 
 
-def _check_rows(shards: Sequence[ShardInfo], steps: tuple[FunnelStep, ...]) -> None:
+def _check_rows(shards: Sequence[ShardInfo], steps: tuple[FunnelStep, ...], *, failures: int) -> None:
     # The funnel is counted from the store, the shards were written by others: two witnesses.
     by_step = {step.step: step for step in steps}
+    for before, after in (("manifest", "fetch"), ("fetch", "faces"), ("tracks", "fit")):
+        if by_step[before].ok != by_step[after].entered:
+            raise BuildError(f"{by_step[before].ok} passed {before}, but {by_step[after].entered} entered {after}")
     rows: Counter[str] = Counter()
     for shard in shards:
         rows[shard.table] += shard.rows
     wanted = {
         "frames": by_step["frames"].entered,
         "tracks": by_step["fit"].ok + by_step["fit"].filtered,
+        "failures": failures,
     }
     for table, count in wanted.items():
         if rows[table] != count:

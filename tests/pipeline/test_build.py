@@ -28,7 +28,7 @@ FETCH = FetchOptions(allow_local=True, allow_private=True, pause_s=0.0, timeout_
 
 
 def options(workers: int, fit: FitOptions | None = None) -> BuildOptions:
-    return BuildOptions(fetch=FETCH, workers=workers, wave=5, shards=3, fit_batch=2, fit=fit or FitOptions(keyframes=8))
+    return BuildOptions(fetch=FETCH, workers=workers, shards=3, fit_batch=2, fit=fit or FitOptions(keyframes=8))
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +147,12 @@ def test_a_build_resumes_from_any_death_to_the_same_bytes(
 
 def test_a_bug_stops_the_build_with_its_traceback(tmp_path: Path, clips: Path) -> None:
     (tmp_path / "m.csv").write_text(f"video_id,url\na,{clips / 'face0.mp4'}\n")
-    # A stage of the label job finds a folder where it wants to write a file.
+    # A stage of the label job finds a file where it wants to make a folder.
     (tmp_path / "out" / ".build" / "in_hand").parent.mkdir(parents=True)
     (tmp_path / "out" / "store").mkdir()
     (tmp_path / "out" / "store" / "faces").write_text("in the way")
 
-    with pytest.raises(driver.BuildError, match=r"(?s)the label job met an error.*NotADirectoryError"):
+    with pytest.raises(driver.BuildError, match=r"(?s)the label job met an error.*\(in hand: a\).*NotADirectoryError"):
         run_build(tmp_path / "m.csv", tmp_path / "out", options(1), report=lambda line: None)
 
 

@@ -45,7 +45,7 @@ def faces(
 ) -> FacesResult:
     content = path.read_bytes()
     if content == b"black":
-        raise NoFaceError("no face in any of 3 frames")
+        raise NoFaceError(f"{path.name} shows no face in any of its 3 frames")
     if content == b"broken":
         raise CorruptVideoError("nothing can be decoded")
     if content == b"huge":
@@ -189,7 +189,7 @@ def test_a_bad_video_costs_only_itself(
     line = Line(tmp_path)
     bad, good = line.row("bad", content), line.row("good")
 
-    line.run(bad, good)
+    assert line.run(bad, good)["read"] == 2
 
     assert line.code(bad) == (stage, code)
     assert line.code(good) is None
@@ -246,6 +246,17 @@ def test_too_little_memory_for_a_batch_fails_only_the_video_that_needs_it(tmp_pa
 
     assert calls == [6, 2, 2, 2]
     assert [line.code(row) for row in rows] == [None, (Stage.FIT, FailureCode.OUT_OF_MEMORY), None]
+
+
+def test_a_failure_of_bytes_does_not_tell_which_row_came_first(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    rows = [line.row("a.mp4", b"black"), line.row("b.mp4", b"black")]
+
+    line.run(*rows)
+
+    states = [row_state(row, line.job, line.store) for row in rows]
+    messages = [state.failure.message for state in states if state.failure]
+    assert messages == ["the video shows no face in any of its 3 frames"] * 2
 
 
 def test_a_bug_is_no_bad_video(tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ def test_a_row_in_another_encoding_does_not_hide_its_neighbours(tmp_path: Path) 
         ("id,url\na,b\n", r"lacks the column\(s\) video_id"),
         ("video_id,url,url\na,b,c\n", r"has the column\(s\) 'url' twice"),
         ("video_id,url\n", "a header but no rows"),
+        ('video_id,url\na,"x.mp4\nb,y.mp4\n', r"lines 2 to 3 are no CSV rows \(unexpected end of data\): is a quote"),
+        ('video_id,url\na,"' + "x.mp4\nb,y.mp4\n" * 20_000, r"lines 2 to \d+ are no CSV rows \(field larger"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, text: str, message: str) -> None:

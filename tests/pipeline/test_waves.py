@@ -283,6 +283,17 @@ def test_failures_stand_until_they_are_to_be_tried_again(tmp_path: Path, monkeyp
     assert (rows["bad"]["attempt"], rows["black"]["attempt"]) == (2, 1)
 
 
+def test_a_row_that_is_lost_on_the_way_to_the_tables_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "failure_shard", lambda failure, shards: shards)  # one that nobody writes
+
+    with pytest.raises(BuildError, match="the shards of failures have 0 rows, but the funnel counts 1"):
+        build(tmp_path, monkeypatch, "black")
+
+    assert not (tmp_path / "out" / "facevid.json").exists()
+
+
 def test_tables_without_rows_have_one_empty_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build(tmp_path, monkeypatch, "black")
 
@@ -314,11 +325,12 @@ def test_status_tells_of_a_build_that_was_stopped_and_of_one_that_is_finished(
 @pytest.mark.parametrize(
     ("counts", "line"),
     [
-        ({}, "label: 0 of 8 videos read, 0 done, 0 frames, 0/s"),
+        ({}, "label: 0 of 8 videos read, 0 done, 0 frames"),
         ({"read": 4.0, "decoded_frames": 300.0},
          "label: 4 of 8 videos read, 0 done, 300 frames, 30/s, about 12 s left"),
         ({"videos": 8.0, "decoded_frames": 300.0}, "label: 8 of 8 videos read, 8 done, 300 frames, 30/s"),
     ],
 )
 def test_a_progress_line_says_how_far_and_how_long(counts: dict[str, float], line: str) -> None:
-    assert progress_line(counts, todo=8, elapsed_s=10.0) == line
+    rate = 30.0 if counts else 0.0
+    assert progress_line(counts, todo=8, elapsed_s=10.0, frames_per_s=rate) == line
