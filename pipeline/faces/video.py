@@ -45,7 +45,8 @@ class VideoFrame:
 
     Attributes:
         index: Its place in presentation order, from 0.
-        pts_s: Presentation time, seconds, strictly increasing; the video stream starts at 0.
+        pts_s: Presentation time on the file's clock, seconds, strictly increasing. The first frame is at 0, or later
+            where the sound starts before the pictures.
         rgb: The picture. A view into a buffer that the next frame overwrites: copy what must stay.
     """
 

@@ -40,6 +40,14 @@ def test_a_variable_frame_rate_keeps_its_times(make_clip, name):
     assert np.allclose([pts for _, pts, _ in frames], np.array(kept) / 30, atol=1e-3)
 
 
+def test_pictures_that_start_after_the_sound_keep_the_files_clock(make_clip, tmp_path):
+    silent, late = make_clip("s.mp4", TEST, *H264), tmp_path / "late.mp4"
+    command = [ffmpeg_program(), "-v", "error", "-f", "lavfi", "-i", "sine=d=2", "-itsoffset", "0.5", "-i", str(silent)]
+    subprocess.run([*command, "-map", "0:a", "-map", "1:v", "-c:v", "copy", str(late)], check=True)
+    _, frames = read(late)
+    assert np.allclose([pts for _, pts, _ in frames], 0.5 + np.arange(30) / 30, atol=1e-3)
+
+
 def test_frames_without_times_in_the_container_get_increasing_ones(make_clip):
     # AVI stores no presentation times; with B-frames half of the decoder's times are unknown.
     _, frames = read(make_clip("b.avi", TEST, "-c:v", "mpeg4", "-bf", "2"))
