@@ -14,7 +14,8 @@ class FacesOptions:
     detector: Detector = "mediapipe"
     """Landmark detector. There is never a silent fallback from one to another."""
     scheme: Scheme = "mediapipe68"
-    """Landmarks to keep: the 68 iBUG-like points, or these and a denser set on lids, lips, brows, cheeks, contour."""
+    """Landmarks to keep: the 68 iBUG-like points, or these and a denser set on lids, lips, brows, cheeks, contour. With
+    the denser set, fitted lids and lips move less: see `fitting/data/README.md`."""
     margin: float = 0.25
     """A face is the same one while its box overlaps the last one by at least this intersection over union. A shaken
     camera can move a face by half its width from frame to frame; two people's faces hardly overlap."""
