@@ -24,6 +24,7 @@ from pipeline.processes import DRIVER_VARIABLE, end_with, leave_when_a_worker_di
 from pipeline.store import build_lock
 from pipeline.waves import BuildSummary, Waves
 
+_NEVER_OTHERWISE = frozenset({FailureCode.BAD_ROW, FailureCode.FIT_DIVERGED})
 _OURS = ("--runner", "--direct_running_mode", "--direct_num_workers")
 
 
@@ -53,12 +54,15 @@ def run_build(
 
     Raises:
         ManifestError: The manifest is bad; all bad rows are named.
-        ValueError: Unknown or forbidden Beam options, or a face model that does not fit.
+        ValueError: Unknown or forbidden Beam options, codes that cannot be tried again, or a face model that does
+            not fit.
         AssetError: The landmark networks cannot be had.
         StoreBusyError: Another build is at work on this output.
         BuildError: Something broke that is not one video's fault.
     """
     check_beam_options(beam_options)
+    if vain := sorted(_NEVER_OTHERWISE.intersection(retry)):
+        raise ValueError(f"retry={', '.join(vain)}: only another manifest or other options change that")
     rows = read_manifest(manifest)
     if not skip_bad_rows:
         rows.require_all_good()

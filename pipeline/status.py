@@ -6,6 +6,7 @@ from pathlib import Path
 
 from facevid.dataset import open_dataset
 from facevid.description import DatasetError, FunnelStep
+from facevid.failures import FailureCode
 from pipeline.funnel import failure_counts, funnel
 from pipeline.job import row_state, state_folder
 from pipeline.plan import read_plan
@@ -77,6 +78,8 @@ def render(status: Status) -> str:
     ]
     if status.failures:
         lines += ["", "failures", *(f"  {code:<20}{count:>7}" for code, count in status.failures)]
+        if may_pass := [code for code, _ in status.failures if FailureCode(code).retryable]:
+            lines.append(f"some may pass when tried again: facevid build ... --retry {' '.join(may_pass)}")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from loopback import Loopback
 
 from facevid import assets
 from facevid.dataset import open_dataset
+from facevid.failures import FailureCode
 from fitting.options import FitOptions
 from pipeline import driver, waves
 from pipeline.build import check_beam_options, plan_build, run_build
@@ -163,6 +164,13 @@ def test_bad_rows_stop_a_build_before_any_work(tmp_path: Path) -> None:
         run_build(tmp_path / "m.csv", tmp_path / "out", options(1), report=lambda line: None)
 
     assert not (tmp_path / "out").exists()
+
+
+def test_codes_that_trying_again_cannot_change_are_refused(tmp_path: Path) -> None:
+    vain = [FailureCode.NETWORK, FailureCode.FIT_DIVERGED, FailureCode.BAD_ROW]
+
+    with pytest.raises(ValueError, match="retry=bad_row, fit_diverged: only another manifest"):
+        run_build(tmp_path / "m.csv", tmp_path / "out", options(1), retry=vain, report=lambda line: None)
 
 
 def test_a_plan_is_told_without_doing_anything(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""What the stages make of one clip. Results in the store are found by stage version: new results, new version."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from imageio_ffmpeg import get_ffmpeg_exe
+from synthetic import MODEL
+
+from facevid import assets
+from fitting.options import FitOptions
+from fitting.solver import fit_tracks
+from fitting.tracks import LandmarkSequence
+from pipeline import job
+from pipeline.faces.landmarks import open_detector
+from pipeline.faces.options import FacesOptions
+from pipeline.faces.tracks import track_faces
+
+# The stage's version, and what it made then; CPUs differ in the last digits, far below the tolerances.
+FACES = (2, [
+    292.75, 202.27, 266.07, 244.39, 294.25, 235.36, 295.1, 255.33, 292.92, 202.24, 265.94, 244.34, 294.35, 235.33,
+    295.15, 255.28, 211.85, 98.66, 365.91, 289.26,
+])  # fmt: skip
+FIT = (2, [-0.508, -0.825, -0.608, 0.926, -0.457, -0.056, 0.168, -0.975, 0.159, 0.277, 1.099, 3.426, 0.517])
+
+
+def test_a_stage_that_makes_something_else_has_a_new_version(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    source = str(assets.fetch("single_face.mp4"))
+    cut = ["-nostdin", "-v", "error", "-i", source, "-an", "-frames:v", "16", "-c", "copy", str(clip)]
+    subprocess.run([get_ffmpeg_exe(), *cut], check=True)
+    options = FacesOptions()
+
+    (track,) = track_faces(clip, open_detector(options, assets.fetch_landmark_networks()), options).tracks
+
+    nose_and_mouth = [30, 48, 51, 57]
+    faces = np.concatenate([
+        track.observed_px[8, nose_and_mouth].ravel(), track.smoothed_px[8, nose_and_mouth].ravel(), track.box_px[8],
+    ])  # fmt: skip
+    changed = "{0} makes something else than before: raise {0}_VERSION in pipeline/job.py, and put version and {1} here"
+    seen = [round(float(number), 2) for number in faces]
+    assert FACES[0] == job.FACES_VERSION, changed.format("FACES", seen)
+    np.testing.assert_allclose(faces, FACES[1], atol=0.05, err_msg=changed.format("FACES", seen))
+
+    (fit,) = fit_tracks([
+        LandmarkSequence(
+            scheme=track.scheme, observed_px=track.observed_px, smoothed_px=track.smoothed_px, pts_s=track.pts_s,
+            weight=np.repeat(track.confidence[:, None], track.observed_px.shape[1], axis=1),
+        )
+    ], MODEL, FitOptions())  # fmt: skip
+
+    fitted = np.concatenate([
+        fit.identity[:4], fit.expression[8, :4], fit.expression_sigma[8, :2], fit.scale_px_per_mm[8:9],
+        np.linalg.norm(fit.identity, keepdims=True), 100 * fit.reprojection_error[8:9],
+    ])  # fmt: skip
+    seen = [round(float(number), 3) for number in fitted]
+    assert FIT[0] == job.FIT_VERSION, changed.format("FIT", seen)
+    np.testing.assert_allclose(fitted, FIT[1], atol=0.02, err_msg=changed.format("FIT", seen))
