@@ -170,6 +170,25 @@ def load_deepexp3d(folder: Path, device: str = "cpu") -> DeepExp3D:
     return DeepExp3D(config=config, network=network.to(where).eval(), device=where)
 
 
+def learned_nothing(folder: Path) -> bool:
+    """Whether the model's own metrics say that it was no better on held-out videos than the mean expression.
+
+    False where there are no metrics, which prediction does not need, or were no held-out videos.
+
+    Raises:
+        ValueError: metrics.json is not what the training writes.
+    """
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        return False
+    try:
+        final = json.loads(path.read_text("utf-8"))["final"]
+        errors = [final[split]["relative_error"] for split in ("val", "test") if final[split]]
+        return any(error is not None and error >= 1.0 for error in errors)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {type(error).__name__} {error}") from error
+
+
 def _read_config(folder: Path) -> ModelConfig:
     path = folder / CONFIG_FILE
     try:

@@ -20,6 +20,7 @@ from pipeline.faces.probe import VideoInfo
 from pipeline.faces.register import CROP_SIZE_PX
 from pipeline.faces.shots import CutDetector
 from pipeline.faces.video import open_video
+from training.export import learned_nothing
 from training.expression_classifier import ExpressionClassifier, load_expression
 from training.face_reader import FaceReader, read_image
 from training.overlay import MeshPainter, draw_caption
@@ -29,6 +30,7 @@ from training.video_writer import VideoWriter, video_writer
 
 _REPORT_EVERY_S = 5.0
 _MOST_HELD_BYTES = 256_000_000
+_UNTRAINED = "DeepExp3D no better than the mean expression"
 _MESH_OPACITY = 0.35
 _INSET_SHARE = 3
 _INSET_MM = 300.0
@@ -114,10 +116,13 @@ def predict(
     drawn = out.with_name(f"{out.stem}-drawn{'.png' if is_image else '.mp4'}") if options.draw else None
     if path.absolute() in {out.absolute(), drawn.absolute() if drawn else None}:
         raise ValueError(f"out={str(out)!r} would overwrite the source; choose another name")
+    remark = _UNTRAINED if learned_nothing(deepexp3d) else ""
+    if remark:
+        report(f"predict: {deepexp3d}: {remark} on held-out videos")
     schema = prediction_schema(model.n_expression, classifier.config.classes if classifier else ())
     with ExitStack() as files:
         rows = files.enter_context(table_writer(out, schema))
-        run = _Run(path.name, reader, classifier, rows, options)
+        run = _Run(path.name, reader, classifier=classifier, rows=rows, options=options, remark=remark)
         damage = _image(run, path, drawn) if is_image else _video(run, path, drawn, files, report)
     report(f"predict: {run.frames} frames, a face in {run.faces}; {out}" + (f", {drawn}" if drawn else ""))
     return PredictionResult(table=out, drawn=drawn, frames=run.frames, faces=run.faces, damage=damage)
@@ -130,15 +135,17 @@ class _Run:
         self,
         source: str,
         reader: FaceReader,
+        *,
         classifier: ExpressionClassifier | None,
         rows: RowWriter,
         options: PredictOptions,
+        remark: str,
     ) -> None:
         self.reader = reader
         self.painter = MeshPainter(reader.face_model)
         self.options = options
         self.frames = self.faces = 0
-        self._source, self._classifier, self._rows = source, classifier, rows
+        self._source, self._classifier, self._rows, self._remark = source, classifier, rows, remark
 
     def read(self, batch: list[_Seen]) -> Iterator[tuple[_Seen, UInt8[np.ndarray, "height width 3"] | None]]:
         """Predict a batch and write its rows; yields each frame with what was drawn into it."""
@@ -159,6 +166,7 @@ class _Run:
                 }
                 row |= {f"e{index}": float(value) for index, value in enumerate(expression)}
                 lines = [] if probabilities is None else self._classify(probabilities[place], row)
+                lines += [self._remark] if self._remark else []
                 place += 1
                 self.faces += 1
             self.frames += 1

@@ -210,6 +210,25 @@ def test_a_picture_gives_one_row_as_parquet(setting: Setting, tmp_path: Path, na
     assert read_image(result.drawn).shape == (HEIGHT, WIDTH, 3)
 
 
+def test_a_network_that_learned_nothing_is_called_so_in_words_and_in_the_picture(
+    setting: Setting, tmp_path: Path
+) -> None:
+    pictures, said = [], []
+    for relative_error in (0.6, 1.02):
+        folder = tmp_path / f"model-{relative_error}"
+        shutil.copytree(setting.deepexp3d, folder)
+        final = {"train": None, "val": {"relative_error": relative_error}, "test": None}
+        (folder / "metrics.json").write_text(json.dumps({"final": final}))
+        lines: list[str] = []
+        result = run(setting, setting.picture, tmp_path / f"{relative_error}.csv", deepexp3d=folder,
+                     report=lines.append)
+        assert result.drawn is not None
+        pictures.append(read_image(result.drawn))
+        said.append(any("no better than the mean expression on held-out videos" in line for line in lines))
+    assert said == [False, True]
+    assert (pictures[0] != pictures[1]).any()
+
+
 def test_without_a_classifier_there_are_coefficients_alone(setting: Setting, tmp_path: Path) -> None:
     result = run(setting, setting.picture, tmp_path / "table.csv", expression=None)
     (row,) = rows_of(result.table)
