@@ -1,0 +1,175 @@
+"""Carries landmarks from one face model to another mesh, by way of a few named points."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int
+from scipy.spatial import KDTree
+
+from fitting.face_model import OUTER_EYE_POINTS, FaceModel, LandmarkEmbedding
+
+POINTS: Mapping[str, int] = {
+    "right_eye_outer": 36,
+    "right_eye_inner": 39,
+    "left_eye_inner": 42,
+    "left_eye_outer": 45,
+    "nose_tip": 30,
+    "mouth_right": 48,
+    "mouth_left": 54,
+    "chin": 8,
+}
+"""Named points and their numbers in the iBUG mark-up; left and right are the subject's."""
+FEWEST_POINTS = 5
+WORST_FIT = 0.2
+"""Largest distance of a named point after alignment, as a share of the outer-eye distance: faces differ by a tenth."""
+_NEAREST = 160
+_FACING = 0.0
+
+
+def transfer_landmarks(
+    source: FaceModel,
+    target_vertices_mm: Float[np.ndarray, "vertices 3"],
+    target_triangles: Int[np.ndarray, "triangles 3"],
+    points: Mapping[str, int],
+    *,
+    scheme: str = "ibug68",
+) -> LandmarkEmbedding:
+    """The source's landmarks on another mesh.
+
+    The source's mean face is laid over the target by the similarity that fits the named points best (Umeyama 1991),
+    and each landmark moves to the nearest point of the target's surface that faces the same way. Nothing is bent, so
+    what two mean faces differ by beyond a similarity remains: a few millimetres, most along the jaw.
+
+    Args:
+        source: A model with landmarks of `scheme`.
+        target_vertices_mm: The target's mean face. Any unit and frame will do, if right-handed.
+        target_triangles: Counter-clockwise seen from outside.
+        points: At least five of `POINTS`, as vertices of the target.
+        scheme: The landmarks to carry over; the first 68 follow the iBUG mark-up.
+
+    Returns:
+        Triangle and barycentric weights per landmark.
+
+    Raises:
+        ValueError: A name is unknown, a vertex does not exist, points are too few, or they do not fit a face.
+    """
+    _check(points, len(target_vertices_mm))
+    landmarks = positions(source.mean_mm, source.embedding(scheme))
+    numbers = [POINTS[name] for name in points]
+    target = np.asarray(target_vertices_mm, dtype=np.float64)
+    named = target[list(points.values())]
+    scale, rotation, shift = similarity(landmarks[numbers], named)
+    laid = scale * landmarks @ rotation.T + shift
+    width = float(np.linalg.norm(laid[OUTER_EYE_POINTS[0]] - laid[OUTER_EYE_POINTS[1]]))
+    off = np.linalg.norm(laid[numbers] - named, axis=1)
+    if off.max() > WORST_FIT * width:
+        raise ValueError(
+            f"points do not fit a face: {list(points)[int(off.argmax())]} is off by {off.max() / width:.0%} of the"
+            " outer-eye distance; is a vertex wrong, left and right swapped, or the mesh mirrored?"
+        )
+    normals = _normals_at(source, scheme) @ rotation.T
+    return closest_on_surface(laid, normals, target, np.asarray(target_triangles, dtype=np.int64))
+
+
+def positions(
+    vertices: Float[np.ndarray, "vertices 3"], embedding: LandmarkEmbedding
+) -> Float64[np.ndarray, "points 3"]:
+    """Where an embedding's landmarks lie."""
+    corners = vertices[embedding.vertex_ids].astype(np.float64)
+    return np.asarray((corners * embedding.weights[:, :, None]).sum(axis=1))
+
+
+def similarity(
+    source: Float64[np.ndarray, "points 3"], target: Float64[np.ndarray, "points 3"]
+) -> tuple[float, Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3"]]:
+    """Scale, rotation and shift with target ~ scale R source + shift, in least squares (Umeyama, PAMI 1991)."""
+    centre, goal = source.mean(axis=0), target.mean(axis=0)
+    u, strength, vt = np.linalg.svd((target - goal).T @ (source - centre))
+    # A reflection would fit a mirrored face perfectly; a face cannot be reflected.
+    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    rotation = (u * sign) @ vt
+    scale = float((strength * sign).sum() / ((source - centre) ** 2).sum())
+    return scale, rotation, goal - scale * rotation @ centre
+
+
+def closest_on_surface(
+    points: Float64[np.ndarray, "points 3"],
+    normals: Float64[np.ndarray, "points 3"],
+    vertices: Float64[np.ndarray, "vertices 3"],
+    triangles: Int[np.ndarray, "triangles 3"],
+) -> LandmarkEmbedding:
+    """The nearest point of a surface for each point, among the triangles that face the same way.
+
+    Facing the same way keeps a landmark of a lid off the back of the lid, and one of a lip out of the mouth.
+
+    Args:
+        points: Any frame, the same for all.
+        normals: Outward direction at each point.
+        vertices: The surface.
+        triangles: Counter-clockwise seen from outside.
+    """
+    centroids = vertices[triangles].mean(axis=1)
+    _, candidates = KDTree(centroids).query(points, k=min(_NEAREST, len(triangles)))
+    candidates = candidates.reshape(len(points), -1)
+    a, b, c = (vertices[triangles[candidates, k]] for k in range(3))
+    weights = _nearest_in_triangle(points[:, None], a, b, c)
+    at = weights[..., :1] * a + weights[..., 1:2] * b + weights[..., 2:] * c
+    distance = np.linalg.norm(at - points[:, None], axis=2)
+    facing = np.einsum("pkc,pc->pk", np.cross(b - a, c - a), normals) > _FACING
+    # Where nothing faces the same way, the nearest triangle is better than none.
+    distance = np.where(facing | ~facing.any(axis=1, keepdims=True), distance, np.inf)
+    best = distance.argmin(axis=1)
+    rows = np.arange(len(points))
+    return LandmarkEmbedding(
+        vertex_ids=triangles[candidates[rows, best]].astype(np.int32), weights=weights[rows, best].astype(np.float32)
+    )
+
+
+def _nearest_in_triangle(
+    point: Float64[np.ndarray, "points 1 3"],
+    a: Float64[np.ndarray, "points triangles 3"],
+    b: Float64[np.ndarray, "points triangles 3"],
+    c: Float64[np.ndarray, "points triangles 3"],
+) -> Float64[np.ndarray, "points triangles 3"]:
+    """Barycentric weights of the nearest point: the foot of the perpendicular, or the best point of an edge."""
+    ab, ac, ap = b - a, c - a, point - a
+    d00, d01, d11 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
+    d20, d21 = (ap * ab).sum(-1), (ap * ac).sum(-1)
+    area = d00 * d11 - d01 * d01
+    flat = area <= 1e-12 * np.maximum(d00 * d11, 1e-300)
+    v = np.where(flat, -1.0, (d11 * d20 - d01 * d21) / np.where(flat, 1.0, area))
+    w = np.where(flat, -1.0, (d00 * d21 - d01 * d20) / np.where(flat, 1.0, area))
+    inside = (v >= 0) & (w >= 0) & (v + w <= 1)
+    options = [np.stack([1 - v - w, v, w], axis=-1)]
+    for start, end, first, second in ((a, b, 0, 1), (b, c, 1, 2), (c, a, 2, 0)):
+        along = end - start
+        length = np.maximum((along * along).sum(-1), 1e-300)
+        step = np.clip(((point - start) * along).sum(-1) / length, 0, 1)
+        edge = np.zeros((*step.shape, 3))
+        edge[..., first], edge[..., second] = 1 - step, step
+        options.append(edge)
+    weights = np.stack(options)
+    at = weights[..., :1] * a + weights[..., 1:2] * b + weights[..., 2:] * c
+    distance = ((at - point) ** 2).sum(-1)
+    distance[0] = np.where(inside, distance[0], np.inf)
+    best: Float64[np.ndarray, "points triangles 3"] = np.take_along_axis(weights, distance.argmin(0)[None, ..., None], 0)[0]
+    return best
+
+
+def _normals_at(source: FaceModel, scheme: str) -> Float64[np.ndarray, "points 3"]:
+    vertices, triangles = source.mean_mm.astype(np.float64), source.triangles
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    across = np.cross(b - a, c - a)
+    normals = np.zeros_like(vertices)
+    for k in range(3):
+        np.add.at(normals, triangles[:, k], across)
+    return positions(normals, source.embedding(scheme))
+
+
+def _check(points: Mapping[str, int], vertices: int) -> None:
+    if unknown := sorted(set(points) - set(POINTS)):
+        raise ValueError(f"points names {unknown[0]!r}; known names are {', '.join(POINTS)}")
+    if len(points) < FEWEST_POINTS:
+        raise ValueError(f"points has {len(points)} names, but at least {FEWEST_POINTS} of {', '.join(POINTS)} are needed")
+    if missing := [f"{name}={vertex}" for name, vertex in points.items() if not 0 <= vertex < vertices]:
+        raise ValueError(f"points: {missing[0]} is no vertex of a mesh of {vertices} vertices")
