@@ -239,7 +239,7 @@ def progress_line(counts: Mapping[str, float], *, todo: int, elapsed_s: float, f
     done, frames = int(counts.get("videos", 0)), int(counts.get("decoded_frames", 0))
     read = max(int(counts.get("read", 0)), done)
     line = f"label: {read} of {todo} videos read, {done} done, {frames} frames"
-    if frames_per_s:  # none are read while processes start, and while a wave is fitted
+    if frames_per_s >= 0.5:  # none are read while processes start, and while a wave is fitted
         line += f", {frames_per_s:.0f}/s"
     # Reading takes most of the time; a wave is fitted when all of it is read.
     share = (9 * read + done) / (10 * todo) if todo else 1.0
