@@ -99,7 +99,8 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
 
     report("demo 3/6: DeepExp3D, fast preset, a short training on few videos")
     shutil.rmtree(models, ignore_errors=True)
-    brief = TrainOptions(preset="fast", max_steps=120, batch_size=16)
+    # A rate for few steps: at the default one the loss hardly falls before they are over.
+    brief = TrainOptions(preset="fast", max_steps=120, batch_size=16, learning_rate=4e-3)
     train_deepexp3d(dataset, models / "deepexp3d", brief, report=report)
 
     report("demo 4/6: classifier of expressions on synthetic coefficients")
