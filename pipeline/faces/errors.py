@@ -5,6 +5,7 @@
     ├── UnsupportedFormatError  unsupported_format
     ├── NoVideoStreamError      no_video_stream
     └── NoFaceError             no_face
+        └── TrackTooShortError  track_too_short
 
 Exceptions take one positional message, so that they survive pickling between worker processes.
 """
@@ -37,6 +38,12 @@ class NoVideoStreamError(VideoError):
 
 
 class NoFaceError(VideoError):
-    """No face was found in any frame, or none for long enough."""
+    """No face was found in any frame, or (the class below) none for long enough."""
 
     code = "no_face"
+
+
+class TrackTooShortError(NoFaceError):
+    """Faces were found, but none for as long as `FacesOptions.min_track_s`."""
+
+    code = "track_too_short"

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 
 from pipeline.faces.crops import CropSink, HeldCrops
-from pipeline.faces.errors import NoFaceError
+from pipeline.faces.errors import NoFaceError, TrackTooShortError
 from pipeline.faces.follow import FaceFollower, Step
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
 from pipeline.faces.motion import smoothed_face
@@ -115,7 +115,8 @@ def track_faces(
     Raises:
         ValueError: The detector gives other landmarks than the options ask for.
         FileNotFoundError: There is no such file.
-        NoFaceError: No face in any frame, or none for long enough.
+        NoFaceError: No face in any frame.
+        TrackTooShortError: None for long enough.
         VideoError: The file is damaged, no video, or has no video stream.
     """
     if detector.scheme != options.scheme:
@@ -151,7 +152,8 @@ def track_faces(
                 on_frame()
     recorder.finish()
     if not recorder.tracks:
-        raise NoFaceError(_why_none(path, frames_read, recorder, options))
+        error = TrackTooShortError if recorder.short_tracks else NoFaceError
+        raise error(_why_none(path, frames_read, recorder, options))
     return FacesResult(
         video=video.info,
         frames_read=frames_read,

@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from pipeline.faces.errors import NoFaceError
+from pipeline.faces.errors import NoFaceError, TrackTooShortError
 from pipeline.faces.follow import FaceFollower, Step
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.options import FacesOptions
@@ -177,7 +177,7 @@ def test_a_video_without_a_face_says_so(track):
 
 
 def test_a_face_that_shows_too_briefly_says_so(track):
-    with pytest.raises(NoFaceError, match=r"the longest of 1 tracks lasts 0\.13 s, but min_track_s is 0\.3"):
+    with pytest.raises(TrackTooShortError, match=r"the longest of 1 tracks lasts 0\.13 s, but min_track_s is 0\.3"):
         track([[FACE]] * 5 + [[]] * 5)
 
 
