@@ -1,0 +1,151 @@
+"""Landmarks that others have found: `.npz` and `.csv` files of one face over time.
+
+- `.npz`: `landmarks` (frames x points x 2, pixels); optional `confidence` (frames x points), `pts_s` (frames) or `fps`,
+  `frame` (frames, whole numbers), `scheme` (text).
+- wide `.csv`: `frame`, optional `pts_s`, then `x0,y0,x1,y1,...`; one row per frame.
+- tidy `.csv`: `frame,point,x,y`, optional `confidence` and `pts_s`; one row per frame and point.
+
+Missing points are NaN or empty cells (in a tidy file, also rows that are not there).
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from fitting.landmark_csv import LandmarkTable, read_csv
+from fitting.npz import read_npz
+from fitting.tracks import LandmarkSequence
+
+_NPZ_ARRAYS = ("landmarks", "confidence", "pts_s", "fps", "frame", "scheme")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarkFile:
+    """What a landmarks file holds.
+
+    Attributes:
+        sequence: The landmarks; missing points are NaN with weight 0.
+        frame: Number of each frame in the caller's counting, increasing.
+        has_times: Whether the file gave times or a rate; otherwise they were made from the caller's rate.
+    """
+
+    sequence: LandmarkSequence
+    frame: Int64[np.ndarray, " frames"]
+    has_times: bool
+
+
+def read_landmarks(path: Path, *, scheme: str | None = None, fps: float | None = None) -> LandmarkFile:
+    """Read a landmarks file; the formats are described at the head of this module.
+
+    Args:
+        path: A `.npz` or `.csv` file.
+        scheme: Landmark scheme; None takes the one that the file names.
+        fps: Frames per second, where the file has neither times nor a rate; None is 30.
+
+    Raises:
+        ValueError: A mistake in the file (the message names file, line and field) or in an argument.
+        OSError: The file cannot be read.
+    """
+    if fps is not None and not 0 < fps < math.inf:
+        raise ValueError(f"fps={fps} must be positive and finite")
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        table = _read_npz(path)
+    elif suffix == ".csv":
+        table = read_csv(path)
+    else:
+        raise ValueError(f"{path}: landmarks are read from .npz and .csv files, this is {suffix or 'without ending'!r}")
+    if fps is not None and (table.pts_s is not None or table.fps is not None):
+        raise ValueError(f"fps={fps}, but {path} has its own {'fps' if table.pts_s is None else 'pts_s'}; give one")
+    rate = table.fps or fps or 30.0
+    return LandmarkFile(
+        sequence=_sequence(path, table, _scheme(path, table.scheme, scheme), rate),
+        frame=table.frame,
+        has_times=table.pts_s is not None or table.fps is not None,
+    )
+
+
+def _scheme(path: Path, named: str | None, wanted: str | None) -> str:
+    if named is None and wanted is None:
+        raise ValueError(f"{path} names no landmark scheme: give scheme=, such as 'ibug68'")
+    if named is not None and wanted is not None and named != wanted:
+        raise ValueError(f"scheme={wanted!r}, but {path} says scheme {named!r}")
+    return str(wanted or named)
+
+
+def _sequence(path: Path, table: LandmarkTable, scheme: str, fps: float) -> LandmarkSequence:
+    points = table.landmarks
+    if not len(points):
+        raise ValueError(f"{path} holds no frames")
+    with np.errstate(over="ignore"):
+        observed = points.astype(np.float32)
+    if len(bad := np.argwhere(np.isinf(observed))):
+        row, point, axis = (int(value) for value in bad[0])
+        raise ValueError(f"{path}, {table.place(row)}: {'xy'[axis]} of point {point} is not a finite float32; "
+                         "missing points are NaN or empty")  # fmt: skip
+    missing = np.isnan(observed).any(axis=-1)
+    observed[missing] = np.nan
+    weight = np.ones(missing.shape) if table.confidence is None else table.confidence
+    if len(bad := np.argwhere(~((weight >= 0) & (weight <= 1)) & ~missing)):
+        row, point = (int(value) for value in bad[0])
+        raise ValueError(
+            f"{path}, {table.place(row)}: confidence of point {point} is {weight[row, point]}, expected 0 to 1"
+        )
+    if (steps := np.diff(table.frame) <= 0).any():
+        row = int(np.argmax(steps)) + 1
+        raise ValueError(f"{path}, {table.place(row)}: frame {table.frame[row]} comes after {table.frame[row - 1]}; "
+                         "frames must increase")  # fmt: skip
+    pts_s = (table.frame - table.frame[0]) / fps if table.pts_s is None else table.pts_s
+    if (lost := np.flatnonzero(~np.isfinite(pts_s))).size:
+        raise ValueError(f"{path}, {table.place(int(lost[0]))}: pts_s is {pts_s[lost[0]]}, expected seconds")
+    if (steps := np.diff(pts_s) <= 0).any():
+        row = int(np.argmax(steps)) + 1
+        raise ValueError(f"{path}, {table.place(row)}: pts_s {pts_s[row]} comes after {pts_s[row - 1]}; "
+                         "times must increase")  # fmt: skip
+    return LandmarkSequence(
+        scheme=scheme,
+        observed_px=observed,
+        smoothed_px=observed,
+        weight=np.where(missing, 0.0, weight).astype(np.float32),
+        pts_s=pts_s.astype(np.float64),
+    )
+
+
+def _read_npz(path: Path) -> LandmarkTable:
+    arrays = read_npz(path)
+    if unknown := sorted(set(arrays) - set(_NPZ_ARRAYS)):
+        raise ValueError(f"{path} holds an array {unknown[0]!r}; known are: {', '.join(_NPZ_ARRAYS)}")
+    if "landmarks" not in arrays:
+        raise ValueError(f"{path} lacks the array 'landmarks' (frames x points x 2)")
+    if "pts_s" in arrays and "fps" in arrays:
+        raise ValueError(f"{path} holds both 'pts_s' and 'fps'; one of them says the times")
+    landmarks = arrays["landmarks"]
+    if landmarks.ndim != 3 or landmarks.shape[-1] != 2:
+        raise ValueError(f"{path}: landmarks has shape {landmarks.shape}, expected frames x points x 2")
+    frames, points = landmarks.shape[:2]
+    wanted = {"landmarks": landmarks.shape, "confidence": (frames, points), "pts_s": (frames,), "fps": ()}
+    for name, shape in {**wanted, "frame": (frames,)}.items():
+        if name not in arrays:
+            continue
+        if arrays[name].shape != shape:
+            raise ValueError(f"{path}: {name} has shape {arrays[name].shape}, expected {shape} as landmarks say")
+        kinds, say = ("iu", "whole numbers") if name == "frame" else ("iuf", "numbers")
+        if arrays[name].dtype.kind not in kinds:
+            raise ValueError(f"{path}: {name} has type {arrays[name].dtype}, expected {say}")
+    fps = float(arrays["fps"]) if "fps" in arrays else None
+    if fps is not None and not 0 < fps < math.inf:
+        raise ValueError(f"{path}: fps is {fps}, expected a positive number")
+    scheme = arrays.get("scheme")
+    if scheme is not None and (scheme.shape != () or scheme.dtype.kind != "U"):
+        raise ValueError(f"{path}: scheme is {scheme.dtype} of shape {scheme.shape}, expected one text")
+    return LandmarkTable(
+        landmarks=landmarks.astype(np.float64),
+        confidence=arrays["confidence"].astype(np.float64) if "confidence" in arrays else None,
+        frame=arrays["frame"].astype(np.int64) if "frame" in arrays else np.arange(frames, dtype=np.int64),
+        pts_s=arrays["pts_s"].astype(np.float64) if "pts_s" in arrays else None,
+        fps=fps,
+        scheme=None if scheme is None else str(scheme),
+    )

@@ -1,0 +1,170 @@
+"""A fitted track in a file of its own: `.npz`, the same fit gives the same bytes, read back without unpickling."""
+
+import os
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from fitting.face_model import FaceModel
+from fitting.npz import header_of, npz_bytes, read_npz
+from fitting.tracks import FitStatus, FittedTrack
+
+FORMAT_VERSION = 1
+_UNITS = {
+    "identity": "standard deviations",
+    "expression": "standard deviations",
+    "expression_sigma": "standard deviations",
+    "scale_px_per_mm": "pixels per millimetre",
+    "rotation_wxyz": "unit quaternions, head frame (x to the subject's left, y up, z out of the face) to camera frame "
+    "(x right, y down, z forward)",
+    "translation_px": "pixels, (0, 0) is the centre of the top-left pixel",
+    "fitted_px": "pixels",
+    "reprojection_error": "fractions of the outer-eye distance",
+    "holdout_error": "fraction of the outer-eye distance",
+    "pts_s": "seconds",
+    "frame": "frame numbers as in the landmarks file",
+}
+_MAY_BE_INFINITE = {"reprojection_error", "holdout_error"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedFit:
+    """A fitted track, and what it takes to understand it.
+
+    Attributes:
+        track: The fit.
+        scheme: Landmark scheme that was fitted.
+        frame: Number of each frame in the landmarks file.
+        pts_s: Presentation times, increasing.
+        face_model: Name of the face model.
+        face_model_sha256: Hash of the face model's file: the coefficients mean nothing on another one.
+        face_model_licence: Licence of the face model, under which meshes made from the fit stand.
+    """
+
+    track: FittedTrack
+    scheme: str
+    frame: Int64[np.ndarray, " frames"]
+    pts_s: Float64[np.ndarray, " frames"]
+    face_model: str
+    face_model_sha256: str
+    face_model_licence: str
+
+    def check_model(self, model: FaceModel) -> None:
+        """Check that `model` is the one that was fitted, and that the fit is to be used.
+
+        Raises:
+            ValueError: It is another one, or the track diverged.
+        """
+        if model.sha256 != self.face_model_sha256:
+            raise ValueError(
+                f"the fit is of face model {self.face_model!r} (sha256 {self.face_model_sha256[:12]}...), "
+                f"not of model={model.name!r} (sha256 {model.sha256[:12]}...)"
+            )
+        if self.track.status == "diverged":
+            raise ValueError("the fit diverged: it holds no face")
+
+
+def write_fit(path: Path, fit: SavedFit) -> None:
+    """Write a fit; a file that is there is replaced, whole or not at all."""
+    arrays = {name: getattr(fit.track, name) for name in _track_arrays()}
+    header = {
+        "format_version": FORMAT_VERSION,
+        "kind": "facevid fit",
+        "status": fit.track.status,
+        "iterations": fit.track.iterations,
+        "scheme": fit.scheme,
+        "face_model": fit.face_model,
+        "face_model_sha256": fit.face_model_sha256,
+        "face_model_licence": fit.face_model_licence,
+        "units": _UNITS,
+    }
+    holdout = np.array(fit.track.holdout_error, dtype=np.float64)
+    write_whole(path, npz_bytes(header, {**arrays, "holdout_error": holdout, "frame": fit.frame, "pts_s": fit.pts_s}))
+
+
+def read_fit(path: Path) -> SavedFit:
+    """Read a fit that `write_fit` wrote.
+
+    Raises:
+        ValueError: The file is no fit, of a newer format, or inconsistent in itself.
+        OSError: The file cannot be read.
+    """
+    arrays = read_npz(path)
+    header = header_of(arrays, where=path)
+    if header.get("kind") != "facevid fit":
+        raise ValueError(f"{path} is no fit: its header says kind {header.get('kind')!r}")
+    if header.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format_version {header.get('format_version')!r}; this program reads {FORMAT_VERSION}"
+        )
+    try:
+        _check_arrays(path, arrays)
+        status, iterations = header["status"], header["iterations"]
+        if status not in get_args(FitStatus) or not isinstance(iterations, int):
+            raise ValueError(f"{path}: the header says status {status!r}, iterations {iterations!r}")
+        texts = {
+            name: str(header[name]) for name in ("scheme", "face_model", "face_model_sha256", "face_model_licence")
+        }
+        track: dict[str, Any] = {name: arrays[name] for name in _track_arrays()}
+        return SavedFit(
+            track=FittedTrack(
+                status=status, iterations=iterations, holdout_error=float(arrays["holdout_error"]), **track
+            ),
+            frame=arrays["frame"],
+            pts_s=arrays["pts_s"],
+            **texts,
+        )
+    except KeyError as error:
+        raise ValueError(f"{path} lacks {error}") from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name beside it, then rename: readers see the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        # mkstemp lets nobody else read; the result gets the rights that a plain `open` would give.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _track_arrays() -> list[str]:
+    return [item.name for item in fields(FittedTrack) if item.name not in {"status", "iterations", "holdout_error"}]
+
+
+def _check_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    frames, points = len(arrays["frame"]), arrays["fitted_px"].shape[1:2]
+    n_expression = arrays["expression"].shape[1:2]
+    wanted: dict[str, tuple[tuple[int, ...], str]] = {
+        "identity": ((arrays["identity"].size,), "float32"),
+        "expression": ((frames, *n_expression), "float32"),
+        "expression_sigma": ((frames, *n_expression), "float32"),
+        "scale_px_per_mm": ((frames,), "float32"),
+        "rotation_wxyz": ((frames, 4), "float32"),
+        "translation_px": ((frames, 2), "float32"),
+        "fitted_px": ((frames, *points, 2), "float32"),
+        "reprojection_error": ((frames,), "float32"),
+        "holdout_error": ((), "float64"),
+        "frame": ((frames,), "int64"),
+        "pts_s": ((frames,), "float64"),
+    }
+    for name, (shape, kind) in wanted.items():
+        seen = arrays[name]
+        if seen.shape != shape or str(seen.dtype) != kind:
+            raise ValueError(f"{path}: {name} is {seen.dtype} of shape {seen.shape}, expected {kind} of shape {shape}")
+        if np.isnan(seen).any() or (name not in _MAY_BE_INFINITE and not np.isfinite(seen).all()):
+            raise ValueError(f"{path}: {name} holds values that are not finite")
