@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from training import export
-from training.export import ModelConfig, load_deepexp3d, resolve_device, write_model
+from training.export import ModelConfig, learned_nothing, load_deepexp3d, resolve_device, write_model
 from training.networks import build_network
 
 CONFIG = {
@@ -65,3 +65,24 @@ def test_an_export_that_computes_something_else_leaves_no_model(
 
 def export_differs(*_: object) -> float:
     raise RuntimeError("ONNX export differs from the network by 1.00e+00, more than 1e-04")
+
+
+@pytest.mark.parametrize(
+    ("final", "nothing"),
+    [
+        ({"val": {"relative_error": 1.0}, "test": None}, True),
+        ({"val": {"relative_error": 0.9}, "test": {"relative_error": None}}, False),
+        ({"val": None, "test": None}, False),
+    ],
+)
+def test_what_a_model_learned_is_taken_from_its_metrics(tmp_path: Path, final: dict[str, object], nothing: bool) -> None:
+    assert not learned_nothing(tmp_path)
+    (tmp_path / "metrics.json").write_text(json.dumps({"final": final}), "utf-8")
+    assert learned_nothing(tmp_path) == nothing
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", '{"final": {"val": 3}}'])
+def test_damaged_metrics_are_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.json").write_text(text, "utf-8")
+    with pytest.raises(ValueError, match=r"metrics\.json is damaged"):
+        learned_nothing(tmp_path)
