@@ -75,7 +75,9 @@ def export_differs(*_: object) -> float:
         ({"val": None, "test": None}, False),
     ],
 )
-def test_what_a_model_learned_is_taken_from_its_metrics(tmp_path: Path, final: dict[str, object], nothing: bool) -> None:
+def test_what_a_model_learned_is_taken_from_its_metrics(
+    tmp_path: Path, final: dict[str, object], nothing: bool
+) -> None:
     assert not learned_nothing(tmp_path)
     (tmp_path / "metrics.json").write_text(json.dumps({"final": final}), "utf-8")
     assert learned_nothing(tmp_path) == nothing
