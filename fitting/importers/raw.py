@@ -85,7 +85,9 @@ def scaled_columns(
         ValueError: They are no unit vectors (perhaps scaled already), or `sd` is negative or not finite.
     """
     if len(columns) % 3 or sd.shape != (columns.shape[1],):
-        raise ValueError(f"{what} has shape {columns.shape}, with {len(sd)} standard deviations; wanted (3 x vertices, components)")
+        raise ValueError(
+            f"{what} has shape {columns.shape}, with {len(sd)} standard deviations; wanted (3 x vertices, components)"
+        )
     norms = np.linalg.norm(columns, axis=0)
     if not (np.abs(norms - 1) < _UNIT_NORM).all():
         at = int(np.abs(norms - 1).argmax())
