@@ -16,6 +16,15 @@ from pipeline.faces.landmarks import open_detector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.tracks import track_faces
 
+# Written out, as a new default is a new key by itself.
+FACES_OPTIONS = FacesOptions(
+    detector="mediapipe", scheme="mediapipe68", margin=0.25, max_misses=5, min_track_s=0.5, min_face_px=28.0,
+    min_confidence=0.5,
+)  # fmt: skip
+FIT_OPTIONS = FitOptions(
+    landmark_noise=0.02, landmark_bias=0.02, expression_smoothness=16.0, keyframes=64, identity_iterations=8,
+    frame_iterations=6, robust=True,
+)  # fmt: skip
 # The stage's version, and what it made then; CPUs differ in the last digits, far below the tolerances.
 FACES = (3, [
     292.75, 202.27, 266.07, 244.39, 294.25, 235.36, 295.1, 255.33, 292.92, 202.24, 265.94, 244.34, 294.35, 235.33,
@@ -29,9 +38,9 @@ def test_a_stage_that_makes_something_else_has_a_new_version(tmp_path: Path) -> 
     source = str(assets.fetch("single_face.mp4"))
     cut = ["-nostdin", "-v", "error", "-i", source, "-an", "-frames:v", "16", "-c", "copy", str(clip)]
     subprocess.run([get_ffmpeg_exe(), *cut], check=True)
-    options = FacesOptions()
+    detector = open_detector(FACES_OPTIONS, assets.fetch_landmark_networks())
 
-    (track,) = track_faces(clip, open_detector(options, assets.fetch_landmark_networks()), options).tracks
+    (track,) = track_faces(clip, detector, FACES_OPTIONS).tracks
 
     nose_and_mouth = [30, 48, 51, 57]
     faces = np.concatenate([
@@ -47,7 +56,7 @@ def test_a_stage_that_makes_something_else_has_a_new_version(tmp_path: Path) -> 
             scheme=track.scheme, observed_px=track.observed_px, smoothed_px=track.smoothed_px, pts_s=track.pts_s,
             weight=np.repeat(track.confidence[:, None], track.observed_px.shape[1], axis=1),
         )
-    ], MODEL, FitOptions())  # fmt: skip
+    ], MODEL, FIT_OPTIONS)  # fmt: skip
 
     fitted = np.concatenate([
         fit.identity[:4], fit.expression[8, :4], fit.expression_sigma[8, :2], fit.scale_px_per_mm[8:9],
