@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from fitting.npz import npz_bytes
+
 FORMAT_VERSION = 1
 INNER_POINTS = slice(17, 68)
 """The 51 inner points (brows, nose, eyes, lips). In every scheme, points 0-67 follow the iBUG 68 mark-up."""
@@ -221,7 +223,6 @@ def _to_bytes(model: FaceModel) -> bytes:
         "source": model.source,
     }
     arrays: dict[str, Any] = {
-        "header": np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8),
         "mean_mm": model.mean_mm,
         # Half precision keeps the shipped file small; 1 sd moves a vertex by millimetres, so the rounding
         # (2^-11 of the value) stays below 10 micrometres.
@@ -238,17 +239,4 @@ def _to_bytes(model: FaceModel) -> bytes:
     for scheme, embedding in model.landmarks.items():
         arrays[f"landmarks/{scheme}/vertex_ids"] = embedding.vertex_ids
         arrays[f"landmarks/{scheme}/weights"] = embedding.weights
-    return _deterministic_npz(arrays)
-
-
-def _deterministic_npz(arrays: dict[str, Any]) -> bytes:
-    # numpy.savez stamps the time of day into the archive; the same model must give the same bytes.
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name in sorted(arrays):
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(arrays[name]), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, member.getvalue())
-    return out.getvalue()
+    return npz_bytes(header, arrays)

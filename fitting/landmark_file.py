@@ -19,6 +19,7 @@ from fitting.landmark_csv import LandmarkTable, read_csv
 from fitting.npz import read_npz
 from fitting.tracks import LandmarkSequence
 
+DEFAULT_FPS = 30.0
 _NPZ_ARRAYS = ("landmarks", "confidence", "pts_s", "fps", "frame", "scheme")
 
 
@@ -29,12 +30,12 @@ class LandmarkFile:
     Attributes:
         sequence: The landmarks; missing points are NaN with weight 0.
         frame: Number of each frame in the caller's counting, increasing.
-        has_times: Whether the file gave times or a rate; otherwise they were made from the caller's rate.
+        assumed_fps: The rate that times were made from where the file gave neither times nor a rate, else None.
     """
 
     sequence: LandmarkSequence
     frame: Int64[np.ndarray, " frames"]
-    has_times: bool
+    assumed_fps: float | None
 
 
 def read_landmarks(path: Path, *, scheme: str | None = None, fps: float | None = None) -> LandmarkFile:
@@ -43,7 +44,7 @@ def read_landmarks(path: Path, *, scheme: str | None = None, fps: float | None =
     Args:
         path: A `.npz` or `.csv` file.
         scheme: Landmark scheme; None takes the one that the file names.
-        fps: Frames per second, where the file has neither times nor a rate; None is 30.
+        fps: Frames per second, where the file has neither times nor a rate; None is `DEFAULT_FPS`.
 
     Raises:
         ValueError: A mistake in the file (the message names file, line and field) or in an argument.
@@ -60,11 +61,11 @@ def read_landmarks(path: Path, *, scheme: str | None = None, fps: float | None =
         raise ValueError(f"{path}: landmarks are read from .npz and .csv files, this is {suffix or 'without ending'!r}")
     if fps is not None and (table.pts_s is not None or table.fps is not None):
         raise ValueError(f"fps={fps}, but {path} has its own {'fps' if table.pts_s is None else 'pts_s'}; give one")
-    rate = table.fps or fps or 30.0
+    rate = table.fps or fps or DEFAULT_FPS
     return LandmarkFile(
         sequence=_sequence(path, table, _scheme(path, table.scheme, scheme), rate),
         frame=table.frame,
-        has_times=table.pts_s is not None or table.fps is not None,
+        assumed_fps=rate if table.pts_s is None and table.fps is None else None,
     )
 
 

@@ -21,7 +21,7 @@ def npz_bytes(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> by
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name in sorted(members):
             member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(members[name]), allow_pickle=False)
+            np.lib.format.write_array(member, np.asarray(members[name], order="C"), allow_pickle=False)
             info = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, member.getvalue())

@@ -1,0 +1,90 @@
+"""From a landmarks file to a saved fit: what `facevid fit` does."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
+from fitting.landmark_file import LandmarkFile, read_landmarks
+from fitting.options import FitOptions
+from fitting.saved_fit import SavedFit, write_fit
+from fitting.solver import fit_tracks
+
+
+def fit_file(
+    landmarks: Path,
+    out: Path,
+    *,
+    model_path: Path = DEFAULT_MODEL_PATH,
+    scheme: str | None = None,
+    fps: float | None = None,
+    options: FitOptions | None = None,
+    report: Callable[[str], None] | None = None,
+) -> SavedFit:
+    """Fit the face of a landmarks file (formats: `fitting.landmark_file`) and write the fit.
+
+    Args:
+        landmarks: A `.npz` or `.csv` file.
+        out: The `.npz` file of the fit; replaced if it is there.
+        model_path: Face model file.
+        scheme: Landmark scheme; None takes the one that the file names.
+        fps: Frames per second, where the file has neither times nor a rate; None is 30.
+        options: Choices of the fit; None is `FitOptions()`.
+        report: Takes lines that tell what was read and how it went.
+
+    Returns:
+        The fit that was written.
+
+    Raises:
+        ValueError: A mistake in the file or an argument, or landmarks that fit no face; nothing is written then.
+        OSError: A file cannot be read or written.
+    """
+    if out.suffix.lower() != ".npz":
+        raise ValueError(f"out={str(out)!r} must end in .npz")
+    if out.resolve() == landmarks.resolve():
+        raise ValueError(f"out={str(out)!r} is the landmarks file itself")
+    tell = report or (lambda _line: None)
+    model = load_face_model(model_path)
+    read = read_landmarks(landmarks, scheme=scheme, fps=fps)
+    _check_points(landmarks, read, model)
+    tell(_what_was_read(read))
+    track = fit_tracks([read.sequence], model, options or FitOptions())[0]
+    if track.status == "diverged":
+        raise ValueError(
+            f"{landmarks}: no face fits these landmarks. Are they {read.sequence.scheme}, in its order, in pixels with "
+            "x to the right and y down, not mirrored, and are there 6 or more of them in a frame?"
+        )
+    fit = SavedFit(
+        track=track,
+        scheme=read.sequence.scheme,
+        frame=read.frame,
+        pts_s=read.sequence.pts_s,
+        face_model=model.name,
+        face_model_sha256=model.sha256,
+        face_model_licence=model.licence,
+    )
+    write_fit(out, fit)
+    error = float(np.median(track.reprojection_error[np.isfinite(track.reprojection_error)]))
+    tell(
+        f"{out}: {track.status} after {track.iterations} iterations; median re-projection error {error:.2%} of the "
+        f"outer-eye distance, {track.holdout_error:.2%} on points held out; face model {model.name}, {model.licence}"
+    )
+    return fit
+
+
+def _check_points(landmarks: Path, read: LandmarkFile, model: FaceModel) -> None:
+    scheme, seen = read.sequence.scheme, read.sequence.weight.shape[1]
+    wanted = len(model.embedding(scheme).weights)
+    if seen != wanted:
+        raise ValueError(f"{landmarks} has {seen} points a frame; scheme {scheme!r} of face model {model.name!r} has "
+                         f"{wanted} (give points that are always missing as NaN)")  # fmt: skip
+
+
+def _what_was_read(read: LandmarkFile) -> str:
+    frames, points = read.sequence.weight.shape
+    missing = float((read.sequence.weight == 0).mean())
+    line = f"{frames} frames of {points} {read.sequence.scheme} landmarks, {missing:.1%} missing"
+    if read.assumed_fps is not None:
+        line += f"; no times in the file, taken as {read.assumed_fps:g} frames per second"
+    return line
