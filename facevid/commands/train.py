@@ -1,0 +1,115 @@
+"""Commands that train and use the networks."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from facevid.commands.console import say, use_one_opencv_thread
+from training.config import TrainOptions
+from training.expression_options import ExpressionOptions
+from training.predict_options import PredictOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainDeepExp3D:
+    """Train DeepExp3D, one registered face crop in and expression coefficients out, from a dataset's shards.
+
+    Example: facevid train deepexp3d out --out models/deepexp3d --preset fast
+    """
+
+    dataset: tyro.conf.Positional[str]
+    """Folder of the dataset, or its address in a bucket (s3:// or gs://)."""
+    out: Path
+    """Folder of the model."""
+    options: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
+
+    def run(self) -> int:
+        """Train, print the metrics."""
+        from training.deepexp3d import train_deepexp3d
+
+        use_one_opencv_thread()
+        train_deepexp3d(self.dataset, self.out, self.options, report=say)
+        print(self.out)
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainExpression:
+    """Train the classifier of expressions on the coefficients: one-vs-all SVMs, 7 classes.
+
+    Either --prototypes (synthetic coefficients around FACS prototypes; no labelled person involved) or
+    --labels CSV (columns image,label or e0..eN,label).
+
+    Example: facevid train expression --prototypes --out models/expression
+    """
+
+    out: Path
+    """Folder of the model."""
+    prototypes: bool = False
+    """Train on synthetic coefficients sampled around FACS prototypes."""
+    labels: Path | None = None
+    """CSV of labelled images or coefficients."""
+    deepexp3d: Path | None = None
+    """DeepExp3D model folder; needed for labelled images."""
+    model: Path | None = None
+    """Face model file; without it, FaceVid-CC0."""
+    options: Annotated[ExpressionOptions, tyro.conf.arg(name="")] = field(default_factory=ExpressionOptions)
+
+    def run(self) -> int:
+        """Train, print the metrics."""
+        from training.expression import train_expression
+
+        train_expression(
+            self.out,
+            model_path=self.model,
+            prototypes=self.prototypes,
+            labels=self.labels,
+            deepexp3d=self.deepexp3d,
+            options=self.options,
+            report=say,
+        )
+        print(self.out)
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predict:
+    """Predict expression coefficients, and with --expression a class, for an image or a video.
+
+    Writes a tidy table, and a picture or video with landmarks, mesh and class drawn in. The class says which
+    expression a face shows; it does not say what a person feels.
+
+    Example: facevid predict clip.mp4 --deepexp3d models/deepexp3d --expression models/expression --out clip.csv
+    """
+
+    source: tyro.conf.Positional[Path]
+    """Image or video."""
+    deepexp3d: Path
+    """DeepExp3D model folder."""
+    out: Path
+    """Table to write: .csv or .parquet."""
+    expression: Path | None = None
+    """Expression model folder."""
+    model: Path | None = None
+    """Face model file; without it, FaceVid-CC0."""
+    options: Annotated[PredictOptions, tyro.conf.arg(name="")] = field(default_factory=PredictOptions)
+
+    def run(self) -> int:
+        """Predict, print what was written."""
+        from facevid import assets
+        from training.prediction import predict
+
+        use_one_opencv_thread()
+        predict(
+            self.source,
+            deepexp3d=self.deepexp3d,
+            expression=self.expression,
+            networks=assets.fetch_landmark_networks(),
+            face_model=self.model,
+            out=self.out,
+            options=self.options,
+            report=say,
+        )
+        return 0
