@@ -140,9 +140,10 @@ def _print(scores: list[VideoScore]) -> None:
     print(f"\n{'video':30} {'frames with face':>16} {'fitted':>8} {'share':>7} {'beside':>7} {'tracks':>7} "
           f"{'reprojection':>13} {'hold-out':>9}")
     for s in scores:
-        share = s.fitted / s.face_frames if s.face_frames else float("nan")
-        print(f"{s.file:30} {s.face_frames:16d} {s.fitted:8d} {share:7.1%} {s.beside:7d} {s.tracks:7d} "
-              f"{s.reprojection_error:13.2%} {s.holdout_error:9.2%}")
+        share = f"{s.fitted / s.face_frames:.1%}" if s.face_frames else "-"
+        errors = [f"{e:.2%}" if s.face_frames else "-" for e in (s.reprojection_error, s.holdout_error)]
+        print(f"{s.file:30} {s.face_frames:16d} {s.fitted:8d} {share:>7} {s.beside:7d} {s.tracks:7d} "
+              f"{errors[0]:>13} {errors[1]:>9}")
     print(f"goals: share >= {COVERAGE_GOAL:.0%}, reprojection <= {ERROR_GOAL:.1%} of the outer-eye distance")
 
 
