@@ -104,7 +104,7 @@ def _wide(path: Path, columns: Mapping[str, Float64[np.ndarray, " rows"]], lines
         raise ValueError(f"{path}, line 1: {wrong!r} where x0,y0,x1,y1,... go on; or use the columns frame,point,x,y")
     values = np.column_stack([columns[name] for name in names])
     return LandmarkTable(
-        landmarks=values.reshape(len(lines), -1, 2),
+        landmarks=values.reshape(len(lines), len(names) // 2, 2),
         confidence=None,
         frame=columns["frame"].astype(np.int64),
         pts_s=columns.get("pts_s"),

@@ -1,0 +1,206 @@
+"""From a landmarks file to a fit and on to ARKit, OBJ and glTF, on a face whose truth is known."""
+
+import csv
+import dataclasses
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pygltflib
+import pytest
+
+from fitting.arkit import arkit_weights
+from fitting.face_model import FaceModel, load_face_model
+from fitting.fit_file import fit_file
+from fitting.gltf import write_gltf
+from fitting.mesh_export import write_arkit_csv, write_obj
+from fitting.metrics import accuracy
+from fitting.saved_fit import SavedFit, read_fit
+from fitting.synthetic import SyntheticOptions, SyntheticTrack, synthetic_track
+
+ROOT = Path(__file__).parents[2]
+FRAMES = 40
+ARKIT_PX = 4.0
+"""How far a landmark of the face with weights in [0, 1] may lie from the fitted one, at 89 px between the eyes."""
+
+
+@pytest.fixture(scope="module")
+def model() -> FaceModel:
+    return load_face_model()
+
+
+@pytest.fixture(scope="module")
+def truth(model: FaceModel) -> SyntheticTrack:
+    return synthetic_track(model, "ibug68", SyntheticOptions(frames=FRAMES, missing_share=0.05), seed=4)
+
+
+@pytest.fixture(scope="module")
+def landmarks(truth: SyntheticTrack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV whose frames count from 100."""
+    path = tmp_path_factory.mktemp("landmarks") / "face.csv"
+    names = ",".join(f"x{p},y{p}" for p in range(68))
+    rows = [
+        f"{100 + frame}," + ",".join("" if math.isnan(v) else repr(v) for v in row.ravel().tolist())
+        for frame, row in enumerate(truth.sequence.observed_px)
+    ]
+    path.write_text("\n".join([f"frame,{names}", *rows]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def fit(landmarks: Path) -> SavedFit:
+    return fit_file(landmarks, landmarks.with_name("fit.npz"), scheme="ibug68")
+
+
+def test_a_file_of_landmarks_becomes_the_face_behind_them(
+    model: FaceModel, truth: SyntheticTrack, fit: SavedFit, landmarks: Path
+) -> None:
+    seen = accuracy(model, truth, fit.track)
+    nobody = dataclasses.replace(
+        fit.track, identity=np.zeros_like(fit.track.identity), expression=np.zeros_like(fit.track.expression)
+    )
+    mean_face = accuracy(model, truth, nobody)
+    assert seen.identity_similarity_mm < 0.7 * mean_face.identity_similarity_mm
+    assert seen.expression_mm < 0.6 * mean_face.expression_mm
+    assert seen.nme_percent < 0.8
+    saved = read_fit(landmarks.with_name("fit.npz"))
+    np.testing.assert_array_equal(saved.track.expression, fit.track.expression)
+    assert (saved.scheme, saved.face_model, saved.face_model_sha256) == ("ibug68", model.name, model.sha256)
+    np.testing.assert_array_equal(saved.frame, np.arange(100, 100 + FRAMES))
+
+
+def test_the_report_tells_what_was_read_and_how_it_went(landmarks: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    fit_file(landmarks, tmp_path / "fit.npz", scheme="ibug68", report=lines.append)
+    assert lines[0].startswith("40 frames of 68 ibug68 landmarks, ")
+    assert lines[0].endswith("% missing; no times in the file, taken as 30 frames per second")
+    assert "re-projection error" in lines[1]
+    assert lines[1].endswith("face model facevid-cc0, CC0-1.0")
+
+
+def test_mistakes_write_nothing(landmarks: Path, tmp_path: Path, truth: SyntheticTrack) -> None:
+    out = tmp_path / "fit.npz"
+    with pytest.raises(ValueError, match=r"out='.*fit\.json' must end in \.npz"):
+        fit_file(landmarks, tmp_path / "fit.json", scheme="ibug68")
+    with pytest.raises(ValueError, match=r"'facevid-cc0' has no landmarks for scheme='dlib5'; it has: "):
+        fit_file(landmarks, out, scheme="dlib5")
+    with pytest.raises(ValueError, match=r"has 68 points a frame; scheme 'mediapipe_dense' of face model .* has 200"):
+        fit_file(landmarks, out, scheme="mediapipe_dense")
+    np.savez(tmp_path / "in.npz", landmarks=truth.sequence.observed_px)
+    with pytest.raises(ValueError, match=r"is the landmarks file itself"):
+        fit_file(tmp_path / "in.npz", tmp_path / "." / "in.npz", scheme="ibug68")
+    np.savez(tmp_path / "mirrored.npz", landmarks=truth.sequence.observed_px * np.array([-1, 1], np.float32))
+    with pytest.raises(ValueError, match=r"mirrored\.npz: no face fits these landmarks\. Are they ibug68"):
+        fit_file(tmp_path / "mirrored.npz", out, scheme="ibug68")
+    assert not out.exists()
+
+
+def test_arkit_weights_come_as_a_table(model: FaceModel, fit: SavedFit, tmp_path: Path) -> None:
+    write_arkit_csv(tmp_path / "arkit.csv", fit, model)
+    with (tmp_path / "arkit.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert model.arkit is not None
+    assert tuple(rows[0]) == ("frame", "pts_s", *model.arkit.names)
+    assert [int(row["frame"]) for row in rows] == list(range(100, 100 + FRAMES))
+    np.testing.assert_array_equal([float(row["pts_s"]) for row in rows], fit.pts_s)
+    values = np.array([[float(row[name]) for name in model.arkit.names] for row in rows])
+    assert values.min() >= 0
+    assert values.max() <= 1
+    np.testing.assert_allclose(values, arkit_weights(model, fit.track.expression), atol=1e-5)
+
+
+def test_an_obj_is_the_mesh_of_that_frame(model: FaceModel, fit: SavedFit, tmp_path: Path) -> None:
+    write_obj(tmp_path / "face.obj", fit, model, frame=107)
+    lines = [line.split() for line in (tmp_path / "face.obj").read_text().splitlines()]
+    vertices = np.array([[float(v) for v in line[1:]] for line in lines if line[0] == "v"])
+    faces = np.array([[int(v) for v in line[1:]] for line in lines if line[0] == "f"])
+    wanted = model.vertices_mm(fit.track.identity, fit.track.expression[7])
+    np.testing.assert_allclose(vertices, wanted, atol=1e-5)
+    np.testing.assert_array_equal(faces, model.triangles + 1)
+
+
+def test_a_frame_that_is_not_there_is_named(model: FaceModel, fit: SavedFit, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="frame=7 is not in the fit, whose 40 frames lie between 100 and 139"):
+        write_obj(tmp_path / "face.obj", fit, model, frame=7)
+    assert not (tmp_path / "face.obj").exists()
+
+
+def array_of(document: pygltflib.GLTF2, number: int) -> np.ndarray:
+    """An accessor's values; counts, bounds and alignment are checked on the way."""
+    accessor = document.accessors[number]
+    view = document.bufferViews[accessor.bufferView]
+    assert view.byteOffset % 4 == 0
+    width = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}[accessor.type]
+    kind = {pygltflib.FLOAT: "<f4", pygltflib.UNSIGNED_INT: "<u4"}[accessor.componentType]
+    data = document.binary_blob()[view.byteOffset : view.byteOffset + view.byteLength]
+    values = np.frombuffer(data, kind).reshape(-1, width)
+    assert len(values) == accessor.count
+    assert np.isfinite(values).all()
+    if accessor.min:  # pygltflib reads absent ones as empty
+        np.testing.assert_array_equal(values.min(0), np.array(accessor.min, np.float32))
+        np.testing.assert_array_equal(values.max(0), np.array(accessor.max, np.float32))
+    return values
+
+
+@pytest.mark.parametrize("targets", ["components", "arkit"])
+def test_a_gltf_played_back_draws_the_fitted_landmarks(
+    model: FaceModel, fit: SavedFit, tmp_path: Path, targets: str
+) -> None:
+    count, worst_px = (43, ARKIT_PX) if targets == "arkit" else (28, 0.001)
+    write_gltf(tmp_path / "face.glb", fit, model, targets=targets)  # type: ignore[arg-type]
+    document = pygltflib.GLTF2().load(str(tmp_path / "face.glb"))
+    mesh = document.meshes[0]
+    part = mesh.primitives[0]
+    base, normals = array_of(document, part.attributes.POSITION), array_of(document, part.attributes.NORMAL)
+    assert document.accessors[part.attributes.POSITION].min
+    assert 0.15 < np.ptp(base[:, 1]) < 0.35, "a head is a quarter of a metre high"
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
+    # The nose looks out of the face.
+    assert normals[base[:, 2].argmax(), 2] > 0.5
+    np.testing.assert_array_equal(array_of(document, part.indices).reshape(-1, 3), model.triangles)
+    moved = np.stack([array_of(document, target["POSITION"]) for target in part.targets])
+    assert moved.shape == (count, *base.shape)
+    assert all(document.accessors[target["POSITION"]].min for target in part.targets)
+    assert all(array_of(document, target["NORMAL"]).shape == base.shape for target in part.targets)
+    assert len(mesh.extras["targetNames"]) == len(mesh.weights) == count
+
+    animation = document.animations[0]
+    tracks = {
+        channel.target.path: array_of(document, animation.samplers[channel.sampler].output)
+        for channel in animation.channels
+    }
+    times = array_of(document, animation.samplers[0].input)[:, 0]
+    np.testing.assert_allclose(times, fit.pts_s - fit.pts_s[0], atol=1e-6)
+    weights = tracks["weights"].reshape(FRAMES, count)
+    if targets == "arkit":
+        assert weights.min() >= 0
+        assert weights.max() <= 1
+    assert (np.einsum("fk,fk->f", tracks["rotation"][1:], tracks["rotation"][:-1]) > 0).all()
+
+    middle = np.median(fit.track.translation_px, axis=0)
+    embedding = model.embedding("ibug68")
+    for frame in (0, 17, 39):
+        head = base + np.tensordot(weights[frame], moved, axes=1)
+        points = np.einsum("pkc,pk->pc", head[embedding.vertex_ids], embedding.weights)
+        world_mm = 1000 * (turned(tracks["rotation"][frame], points) + tracks["translation"][frame])
+        drawn = world_mm[:, :2] * [1, -1] * fit.track.scale_px_per_mm[frame] + middle
+        assert np.abs(drawn - fit.track.fitted_px[frame]).max() < worst_px
+
+
+def turned(quaternion_xyzw: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """v + 2 u x (u x v + w v), the rotation of the glTF specification."""
+    u, w = quaternion_xyzw[:3], quaternion_xyzw[3]
+    return points + 2 * np.cross(u, np.cross(u, points) + w * points)
+
+
+def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "fit_landmarks.py"], cwd=tmp_path, capture_output=True, text=True,
+        check=False, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("identity (80,) expression (90, 28)\n")
+    assert {"fit.npz", "arkit.csv", "face.glb", "landmarks.npz"} == {path.name for path in tmp_path.iterdir()}
