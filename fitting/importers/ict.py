@@ -44,13 +44,15 @@ def read_ict_facekit(folder: Path) -> RawModel:
     files = {path.stem: path for path in sorted(folder.glob("*.obj"))}
     identities = sorted(name for name in files if re.fullmatch(r"identity\d+", name))
     if identities != [f"identity{k:03d}" for k in range(len(identities))] or not identities:
-        raise ValueError(f"{folder}: identity000.obj to identity{max(len(identities) - 1, 0):03d}.obj are not all there")
+        raise ValueError(
+            f"{folder}: identity000.obj to identity{max(len(identities) - 1, 0):03d}.obj are not all there"
+        )
 
     def moved(name: str) -> Float64[np.ndarray, "vertices 3"]:
         vertices, _ = _read_obj(files[name])
         if vertices.shape != neutral.shape:
             raise ValueError(f"{files[name]} has {len(vertices)} vertices, but {NEUTRAL}.obj has {len(neutral)}")
-        return (vertices - neutral)[:kept]
+        return np.asarray((vertices - neutral)[:kept])
 
     shapes: dict[str, Float64[np.ndarray, "vertices 3"]] = {}
     for name in sorted(set(files) - set(identities) - {NEUTRAL}):

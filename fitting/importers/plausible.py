@@ -73,7 +73,9 @@ def _check_arrays(raw: RawModel) -> None:
             raise ValueError(f"{name} holds values that are not finite")
         if not len(array):
             raise ValueError(f"{name} is empty")
-    named = [int(v) for v in raw.points.values()] if raw.landmarks is None else raw.landmarks.vertex_ids.ravel().tolist()
+    named = (
+        [int(v) for v in raw.points.values()] if raw.landmarks is None else raw.landmarks.vertex_ids.ravel().tolist()
+    )
     for what, ids in (("triangles", raw.triangles.ravel()), ("landmarks", np.asarray(named, dtype=np.int64))):
         if ids.size and (ids.min() < 0 or ids.max() >= vertices):
             raise ValueError(f"{what} name vertices {ids.min()} to {ids.max()}, but there are {vertices}")
@@ -139,7 +141,9 @@ def _check_spread(
     inner = basis[:, landmarks.vertex_ids[INNER_POINTS, 0]].astype(np.float64) * unit_mm
     seen = float(np.sqrt((inner**2).sum(axis=(0, 2)).mean()))
     if not limits_mm[0] <= seen <= limits_mm[1]:
-        cause = "variances taken for standard deviations" if seen > limits_mm[1] else "standard deviations for variances"
+        cause = (
+            "variances taken for standard deviations" if seen > limits_mm[1] else "standard deviations for variances"
+        )
         raise ValueError(
             f"{what} basis: faces differ by {seen:.3g} mm (root mean square over the inner landmarks), but"
             f" {limits_mm[0]:g} to {limits_mm[1]:g} are plausible: {cause}, another unit, or an unscaled basis"

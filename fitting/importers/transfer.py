@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 from scipy.spatial import KDTree
 
-from fitting.face_model import OUTER_EYE_POINTS, FaceModel, LandmarkEmbedding
+from fitting.face_model import FaceModel, LandmarkEmbedding
 
 POINTS: Mapping[str, int] = {
     "right_eye_outer": 36,
@@ -21,7 +21,7 @@ POINTS: Mapping[str, int] = {
 """Named points and their numbers in the iBUG mark-up; left and right are the subject's."""
 FEWEST_POINTS = 5
 WORST_FIT = 0.2
-"""Largest distance of a named point after alignment, as a share of the outer-eye distance: faces differ by a tenth."""
+"""Largest distance of a named point after alignment, as a share of the points' extent: faces differ by a tenth."""
 NAMED_POINT_MM = 1.0
 """How exactly the named points are believed to lie."""
 _ROUNDS = 4
@@ -63,16 +63,10 @@ def transfer_landmarks(
     numbers = [POINTS[name] for name in points]
     target = np.asarray(target_vertices_mm, dtype=np.float64)
     named = target[list(points.values())]
+    _check_fit(landmarks[numbers], named, list(points))
     landmarks = _identity_like(source, source.embedding(scheme), landmarks, numbers, named)
     scale, rotation, shift = similarity(landmarks[numbers], named)
     laid = scale * landmarks @ rotation.T + shift
-    width = float(np.linalg.norm(laid[OUTER_EYE_POINTS[0]] - laid[OUTER_EYE_POINTS[1]]))
-    off = np.linalg.norm(laid[numbers] - named, axis=1)
-    if off.max() > WORST_FIT * width:
-        raise ValueError(
-            f"points do not fit a face: {list(points)[int(off.argmax())]} is off by {off.max() / width:.0%} of the"
-            " outer-eye distance; is a vertex wrong, left and right swapped, or the mesh mirrored?"
-        )
     normals = _normals_at(source, scheme) @ rotation.T
     return closest_on_surface(laid, normals, target, np.asarray(target_triangles, dtype=np.int64))
 
@@ -192,6 +186,24 @@ def _normals_at(source: FaceModel, scheme: str) -> Float64[np.ndarray, "points 3
     for k in range(3):
         np.add.at(normals, triangles[:, k], across)
     return positions(normals, source.embedding(scheme))
+
+
+def _check_fit(
+    source: Float64[np.ndarray, "points 3"], named: Float64[np.ndarray, "points 3"], names: list[str]
+) -> None:
+    scale, rotation, shift = similarity(source, named)
+    off = np.linalg.norm(scale * source @ rotation.T + shift - named, axis=1)
+    # A mirror image has the other sign of x; which of the two fits better cannot be mistaken, for noses stick out.
+    flipped = source * [-1.0, 1.0, 1.0]
+    scale, rotation, shift = similarity(flipped, named)
+    off_flipped = np.linalg.norm(scale * flipped @ rotation.T + shift - named, axis=1)
+    if (off_flipped**2).sum() < (off**2).sum():
+        raise ValueError("points fit a mirrored face better than a face: left and right are swapped, or the mesh is")
+    width = float(np.ptp(named, axis=0).max())
+    if off.max() > WORST_FIT * width:
+        raise ValueError(
+            f"points do not fit a face: {names[int(off.argmax())]} is off by {off.max() / width:.0%} of their extent"
+        )
 
 
 def _check(points: Mapping[str, int], vertices: int) -> None:
