@@ -14,6 +14,7 @@ from fitting.importers.raw import RawModel, from_zero, scaled_columns
 TRIM_FILE = "model_info.mat"
 BASEL_VERTICES = 53490
 SHARED_VERTICES = 53215
+EXPLAINED = "cumulative_explained_variance"
 _MICROMETRES = 1e-3
 _LSFM_UNIT_MM = 100.0
 
@@ -69,11 +70,12 @@ def read_lsfm(path: Path, expression: Path) -> RawModel:
     Raises:
         ValueError: A file is not what it should be, or they do not belong together.
     """
-    arrays = _load(path, ("mean", "components", "eigenvalues", "trilist"), also=("map_cropped_to_full",))
+    arrays = _load(path, ("mean", "components", "eigenvalues", "trilist"), also=("map_cropped_to_full", EXPLAINED))
     mean = arrays["mean"].astype(np.float64).reshape(-1, 3)
     variances = arrays["eigenvalues"].astype(np.float64).ravel()
     if (variances < 0).any():
         raise ValueError(f"{path}: eigenvalues has negative values")
+    _check_variances(path, variances, arrays.get(EXPLAINED))
     offset, motion = read_3ddfa_expression(expression)
     landmarks = at_vertices(BASEL_53215) if len(mean) == SHARED_VERTICES else None
     if len(offset) != len(mean):
@@ -123,6 +125,18 @@ def read_3ddfa_expression(
     if (sd < 0).any():
         raise ValueError(f"{path}: sigma_exp has negative values")
     return offset.reshape(-1, 3), (columns * sd).T.reshape(len(sd), -1, 3)
+
+
+def _check_variances(path: Path, variances: Float64[np.ndarray, " components"], explained: np.ndarray | None) -> None:
+    """In units of 100 mm variances and standard deviations are of one size, but not in the shares that they explain."""
+    if explained is None:
+        return
+    shares = explained.astype(np.float64).ravel()
+    seen = np.cumsum(variances) / variances.sum()
+    if shares.shape != seen.shape or np.abs(seen - shares / shares[-1]).max() > 1e-2:
+        raise ValueError(
+            f"{path}: eigenvalues do not add up to {EXPLAINED}: they are no variances (standard deviations, perhaps)"
+        )
 
 
 def _trim(path: Path, *, vertices: int, wanted: int) -> Int64[np.ndarray, " kept"]:

@@ -159,8 +159,9 @@ def _nearest_in_triangle(
     flat = area <= 1e-12 * np.maximum(d00 * d11, 1e-300)
     v = np.where(flat, -1.0, (d11 * d20 - d01 * d21) / np.where(flat, 1.0, area))
     w = np.where(flat, -1.0, (d00 * d21 - d01 * d20) / np.where(flat, 1.0, area))
-    inside = (v >= 0) & (w >= 0) & (v + w <= 1)
-    options = [np.stack([1 - v - w, v, w], axis=-1)]
+    u = 1 - v - w
+    inside = (u >= 0) & (v >= 0) & (w >= 0)
+    options = [np.stack([u, v, w], axis=-1)]
     for start, end, first, second in ((a, b, 0, 1), (b, c, 1, 2), (c, a, 2, 0)):
         along = end - start
         length = np.maximum((along * along).sum(-1), 1e-300)
