@@ -9,15 +9,16 @@ import tyro
 
 from facevid.commands.assets import AssetsFetch, AssetsList, AssetsVerify
 from facevid.commands.dataset import Build, Demo, Report, Schema, Status
-from facevid.commands.model import ModelBuild, ModelInfo, ModelRender
+from facevid.commands.fit import Fit
+from facevid.commands.model import ModelBuild, ModelImport, ModelInfo, ModelRender
 from facevid.commands.train import Predict, TrainDeepExp3D, TrainExpression
 
 TRACEBACK_VARIABLE = "FACEVID_TRACEBACK"
 """Environment variable: set, an error keeps its traceback."""
 
 _Command = type[
-    AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | Build | Status | Schema | Report
-    | TrainDeepExp3D | TrainExpression | Predict | Demo
+    AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | ModelImport | Fit | Build | Status
+    | Schema | Report | TrainDeepExp3D | TrainExpression | Predict | Demo
 ]
 COMMANDS: dict[str, _Command] = {
     "assets list": AssetsList,
@@ -26,6 +27,8 @@ COMMANDS: dict[str, _Command] = {
     "model info": ModelInfo,
     "model build": ModelBuild,
     "model render": ModelRender,
+    "model import": ModelImport,
+    "fit": Fit,
     "build": Build,
     "status": Status,
     "schema": Schema,

@@ -40,7 +40,7 @@ def test_every_make_target_and_every_folder_of_the_tree_exists() -> None:
     folders = re.findall(r"^([a-z][a-z0-9/]*/) {2,}", README, re.MULTILINE)
     assert {"demo", "test", "check", "help"} <= set(targets)
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
-    assert len(folders) == 9
+    assert len(folders) == 11
     assert all((ROOT / folder).is_dir() for folder in folders)
 
 

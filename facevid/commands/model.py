@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -90,4 +91,44 @@ class ModelRender:
 
         render_gallery(load_face_model(self.model or DEFAULT_MODEL_PATH), self.out)
         print(self.out)
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelImport:
+    """Turn a face model that you have into a face model file of ours.
+
+    Nothing inside a pickle is executed. The licence of the model stays its own; it is written into the file.
+
+    Example: facevid model import generic_model.pkl --kind flame --n-identity 100 --n-expression 50 --out flame.npz
+    """
+
+    source: tyro.conf.Positional[Path]
+    """The model's file, or the folder of OBJ files for ict-facekit."""
+    kind: Literal["ict-facekit", "gnm-head", "flame", "bfm2009", "bfm2017", "bfm2019", "lsfm"]
+    """What it is."""
+    out: Path
+    """The face model file to write."""
+    expression: Path | None = None
+    """3DDFA's Model_Exp.mat, for bfm2009 and lsfm, which have no expressions of their own."""
+    n_identity: int | None = None
+    """Keep the first so many identity components; without it, all."""
+    n_expression: int | None = None
+    """Keep the first so many expression components; without it, all."""
+    unit_mm: float | None = None
+    """Millimetres per unit of the file, if it is not the format's own."""
+
+    def run(self) -> int:
+        """Import, write, print the path and its hash."""
+        from fitting.importers.read import import_face_model
+
+        model = import_face_model(
+            self.source,
+            kind=self.kind,
+            expression=self.expression,
+            n_identity=self.n_identity,
+            n_expression=self.n_expression,
+            unit_mm=self.unit_mm,
+        )
+        print(f"{self.out} sha256 {model.save(self.out)}")
         return 0

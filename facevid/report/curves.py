@@ -16,6 +16,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from facevid.dataset import TrackArrays
+from fitting.arkit import arkit_weights
 from fitting.face_model import FaceModel
 
 SHOWN_UNITS: Mapping[str, tuple[str, ...]] = {
@@ -100,7 +101,7 @@ def _style() -> AbstractContextManager[None]:
 def _curves(track: TrackArrays, model: FaceModel) -> dict[str, Float[np.ndarray, " frames"]]:
     if model.arkit is None:
         return {f"e{index}": track.expression[:, index] for index in range(min(len(_COLOURS), model.n_expression))}
-    weights = np.clip(model.arkit.offset + track.expression @ model.arkit.matrix.T, 0.0, 1.0)
+    weights = arkit_weights(model, track.expression)
     column = {name: index for index, name in enumerate(model.arkit.names)}
     return {
         label: weights[:, [column[name] for name in names]].mean(axis=1)

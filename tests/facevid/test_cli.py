@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from facevid import cli
 from facevid.failures import FailureCode
 from facevid.schema import dataset_schemas
+from fitting.face_model import load_face_model
+from fitting.synthetic import SyntheticOptions, synthetic_track
 
 
 def _loaded_by(*arguments: str) -> set[str]:
@@ -147,3 +150,24 @@ def test_a_reader_who_has_seen_enough_is_no_error() -> None:
     command = f"set -o pipefail; {sys.executable} -m facevid schema | true"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_landmarks_of_ones_own_are_fitted_and_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = load_face_model()
+    truth = synthetic_track(model, "ibug68", SyntheticOptions(frames=5), seed=3)
+    np.savez(tmp_path / "landmarks.npz", landmarks=truth.sequence.observed_px, fps=30.0, scheme="ibug68")
+    written = [tmp_path / name for name in ("fit.npz", "arkit.csv", "face.glb", "face.obj")]
+    pairs = zip(("--out", "--arkit", "--gltf", "--obj"), written, strict=True)
+    options = [str(word) for pair in pairs for word in pair]
+    assert cli.main(["fit", str(tmp_path / "landmarks.npz"), *options]) == 0
+    assert capsys.readouterr().out.split() == [str(path) for path in written]
+    assert all(path.stat().st_size > 0 for path in written)
+
+
+def test_importing_a_face_model_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "model.pkl"
+    other.write_bytes(b"no pickle")
+    words = ["model", "import", str(other), "--kind", "flame", "--out", str(tmp_path / "model.npz")]
+    assert cli.main(words) == 2
+    assert str(other) in capsys.readouterr().err
+    assert not (tmp_path / "model.npz").exists()

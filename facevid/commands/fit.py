@@ -1,0 +1,77 @@
+"""The command that fits landmarks which somebody else has found."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from facevid.commands.console import say
+from fitting.options import FitOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """Fit one face over time to a file of landmarks: no video needed.
+
+    LANDMARKS is .npz (landmarks: frames x points x 2, pixels; optional confidence, pts_s or fps, scheme) or .csv
+    (frame,x0,y0,... or frame,point,x,y). Missing points are NaN or empty.
+
+    Example: facevid fit landmarks.npz --out fit.npz --arkit arkit.csv --gltf face.glb
+    """
+
+    landmarks: tyro.conf.Positional[Path]
+    """File of landmarks."""
+    out: Path
+    """The fit to write, .npz: identity, expression, cameras, errors."""
+    model: Path | None = None
+    """Face model file; without it, FaceVid-CC0."""
+    scheme: str | None = None
+    """Landmark scheme, where the file does not say: ibug68, mediapipe68 or mediapipe_dense."""
+    fps: float | None = None
+    """Frames per second, where the file has no times; without it, 30."""
+    arkit: Path | None = None
+    """Write ARKit weights in [0, 1] as CSV."""
+    gltf: Path | None = None
+    """Write the animated face as .glb with morph targets."""
+    targets: Literal["components", "arkit"] = "arkit"
+    """Morph targets of the .glb: named ARKit shapes, or the model's components, which give the fit exactly."""
+    obj: Path | None = None
+    """Write one frame's mesh as .obj."""
+    frame: int | None = None
+    """The frame of the .obj, by the file's own number; without it, the first."""
+    options: Annotated[FitOptions, tyro.conf.arg(name="")] = field(default_factory=FitOptions)
+
+    def run(self) -> int:
+        """Fit, export, print what was written."""
+        from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
+        from fitting.fit_file import fit_file
+
+        model_path = self.model or DEFAULT_MODEL_PATH
+        fit = fit_file(
+            self.landmarks,
+            self.out,
+            model_path=model_path,
+            scheme=self.scheme,
+            fps=self.fps,
+            options=self.options,
+            report=say,
+        )
+        print(self.out)
+        model = load_face_model(model_path)
+        if self.arkit:
+            from fitting.mesh_export import write_arkit_csv
+
+            write_arkit_csv(self.arkit, fit, model)
+            print(self.arkit)
+        if self.gltf:
+            from fitting.gltf import write_gltf
+
+            write_gltf(self.gltf, fit, model, targets=self.targets)
+            print(self.gltf)
+        if self.obj:
+            from fitting.mesh_export import write_obj
+
+            write_obj(self.obj, fit, model, frame=int(fit.frame[0]) if self.frame is None else self.frame)
+            print(self.obj)
+        return 0
