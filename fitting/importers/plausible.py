@@ -29,6 +29,8 @@ _UNITS_MM = {"micrometres": 1e-3, "millimetres": 1.0, "centimetres": 10.0, "deci
 def checked_model(raw: RawModel) -> FaceModel:
     """The face model, in millimetres and the head frame, its origin at the middle of the inner face.
 
+    It has the landmark schemes of FaceVid-CC0: "ibug68" from the format, the detectors' carried over.
+
     Args:
         raw: What the file holds.
 
@@ -38,16 +40,24 @@ def checked_model(raw: RawModel) -> FaceModel:
     _check_arrays(raw)
     mean = raw.mean.astype(np.float64) * raw.unit_mm
     triangles = _wound_outwards(raw, mean)
+    reference = load_face_model()
     landmarks = raw.landmarks
     if landmarks is None:
         _check_axes(mean[[raw.points[name] for name in sorted(raw.points)]], sorted(raw.points))
-        landmarks = transfer_landmarks(load_face_model(), mean, triangles, raw.points, scheme=SCHEME)
+        landmarks = transfer_landmarks(reference, mean, triangles, raw.points, scheme=SCHEME)
     points = positions(mean, landmarks)
     _check_size(points, raw.unit_mm)
     _check_axes(points[list(POINTS.values())], list(POINTS))
-    _check_shape(points)
+    _check_shape(points, positions(reference.mean_mm, reference.embedding(SCHEME)))
     _check_spread("identity", raw.identity, raw.unit_mm, landmarks, IDENTITY_SPREAD_MM)
     _check_spread("expression", raw.expression, raw.unit_mm, landmarks, EXPRESSION_SPREAD_MM)
+    named = {name: _nearest_vertex(landmarks, number) for name, number in POINTS.items()}
+    # What a detector marks was measured on FaceVid-CC0; from there it is carried over.
+    carried = {
+        scheme: transfer_landmarks(reference, mean, triangles, named, scheme=scheme)
+        for scheme in sorted(reference.landmarks)
+        if scheme != SCHEME
+    }
     neutral = np.zeros(len(raw.expression)) if raw.neutral is None else raw.neutral
     return FaceModel(
         name=raw.name,
@@ -55,13 +65,17 @@ def checked_model(raw: RawModel) -> FaceModel:
         identity_basis_mm=np.asarray(raw.identity * np.float32(raw.unit_mm), dtype=np.float32),
         expression_basis_mm=np.asarray(raw.expression * np.float32(raw.unit_mm), dtype=np.float32),
         triangles=triangles.astype(np.int32),
-        landmarks={SCHEME: landmarks},
+        landmarks={SCHEME: landmarks, **carried},
         mirror_vertex=None,
         neutral_expression=neutral.astype(np.float32),
         arkit=raw.arkit,
         licence=raw.licence,
         source=raw.source,
     )
+
+
+def _nearest_vertex(landmarks: LandmarkEmbedding, number: int) -> int:
+    return int(landmarks.vertex_ids[number, landmarks.weights[number].argmax()])
 
 
 def _check_arrays(raw: RawModel) -> None:
@@ -117,10 +131,8 @@ def _check_axes(at: Float64[np.ndarray, "points 3"], names: list[str]) -> None:
             )
 
 
-def _check_shape(points: Float64[np.ndarray, "68 3"]) -> None:
-    reference = load_face_model()
-    known = positions(reference.mean_mm, reference.embedding(SCHEME))[INNER_POINTS]
-    seen = points[INNER_POINTS]
+def _check_shape(points: Float64[np.ndarray, "68 3"], reference: Float64[np.ndarray, "68 3"]) -> None:
+    known, seen = reference[INNER_POINTS], points[INNER_POINTS]
     scale, rotation, shift = similarity(known, seen)
     off = np.sqrt(((scale * known @ rotation.T + shift - seen) ** 2).sum(axis=1).mean())
     share = off / np.linalg.norm(points[OUTER_EYE_POINTS[0]] - points[OUTER_EYE_POINTS[1]])

@@ -45,7 +45,9 @@ def import_face_model(
         unit_mm: Millimetres per unit of the file, if it is not the format's own.
 
     Returns:
-        The model in millimetres and the head frame, with landmarks of the scheme "ibug68".
+        The model in millimetres and the head frame, with the landmark schemes of FaceVid-CC0: "ibug68" where the
+        format has it (else carried over by `points`), and those of the detectors, carried over from FaceVid-CC0
+        (`fitting.importers.transfer`), which is good to a few millimetres.
 
     Raises:
         ValueError: The file is not of that kind, an argument does not fit it, or what it holds is no plausible face:

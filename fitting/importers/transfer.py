@@ -19,6 +19,7 @@ POINTS: Mapping[str, int] = {
     "chin": 8,
 }
 """Named points and their numbers in the iBUG mark-up; left and right are the subject's."""
+ALIGNED_BY = "ibug68"
 FEWEST_POINTS = 5
 WORST_FIT = 0.2
 """Largest distance of a named point after alignment, as a share of the points' extent: faces differ by a tenth."""
@@ -50,7 +51,8 @@ def transfer_landmarks(
         target_vertices_mm: The target's mean face. Any unit and frame will do, if right-handed.
         target_triangles: Counter-clockwise seen from outside.
         points: At least five of `POINTS`, as vertices of the target.
-        scheme: The landmarks to carry over; the first 68 follow the iBUG mark-up.
+        scheme: The landmarks to carry over. The meshes are aligned by the source's ibug68 points where it has them,
+            else by the first 68 of `scheme`.
 
     Returns:
         Triangle and barycentric weights per landmark.
@@ -59,36 +61,32 @@ def transfer_landmarks(
         ValueError: A name is unknown, a vertex does not exist, points are too few, or they do not fit a face.
     """
     _check(points, len(target_vertices_mm))
-    landmarks = positions(source.mean_mm, source.embedding(scheme))
+    anchor = source.embedding(ALIGNED_BY if ALIGNED_BY in source.landmarks else scheme)
     numbers = [POINTS[name] for name in points]
     target = np.asarray(target_vertices_mm, dtype=np.float64)
     named = target[list(points.values())]
-    _check_fit(landmarks[numbers], named, list(points))
-    landmarks = _identity_like(source, source.embedding(scheme), landmarks, numbers, named)
-    scale, rotation, shift = similarity(landmarks[numbers], named)
-    laid = scale * landmarks @ rotation.T + shift
+    _check_fit(positions(source.mean_mm, anchor)[numbers], named, list(points))
+    vertices = _identity_like(source, anchor, numbers, named)
+    scale, rotation, shift = similarity(positions(vertices, anchor)[numbers], named)
+    laid = scale * positions(vertices, source.embedding(scheme)) @ rotation.T + shift
     normals = _normals_at(source, scheme) @ rotation.T
     return closest_on_surface(laid, normals, target, np.asarray(target_triangles, dtype=np.int64))
 
 
 def _identity_like(
-    source: FaceModel,
-    embedding: LandmarkEmbedding,
-    landmarks: Float64[np.ndarray, "points 3"],
-    numbers: list[int],
-    named: Float64[np.ndarray, "named 3"],
-) -> Float64[np.ndarray, "points 3"]:
-    """The landmarks of the source's identity whose named points come nearest to the target's (ridge regression)."""
-    basis = np.stack([positions(component, embedding) for component in source.identity_basis_mm])
-    columns = basis[:, numbers].reshape(len(basis), -1).T / NAMED_POINT_MM
+    source: FaceModel, anchor: LandmarkEmbedding, numbers: list[int], named: Float64[np.ndarray, "named 3"]
+) -> Float64[np.ndarray, "vertices 3"]:
+    """The source's identity whose named points come nearest to the target's (ridge regression)."""
+    start = positions(source.mean_mm, anchor)[numbers]
+    basis = np.stack([positions(component, anchor)[numbers] for component in source.identity_basis_mm])
+    columns = basis.reshape(len(basis), -1).T / NAMED_POINT_MM
     normal = columns.T @ columns + np.eye(len(basis))
-    bent = landmarks
+    identity = np.zeros(len(basis))
     for _ in range(_ROUNDS):
-        scale, rotation, shift = similarity(bent[numbers], named)
+        scale, rotation, shift = similarity(start + np.tensordot(identity, basis, axes=1), named)
         wanted = (named - shift) @ rotation / scale
-        identity = np.linalg.solve(normal, columns.T @ (wanted - landmarks[numbers]).ravel() / NAMED_POINT_MM)
-        bent = landmarks + np.tensordot(identity, basis, axes=1)
-    return bent
+        identity = np.linalg.solve(normal, columns.T @ (wanted - start).ravel() / NAMED_POINT_MM)
+    return np.asarray(source.mean_mm + np.tensordot(identity, source.identity_basis_mm, axes=1), dtype=np.float64)
 
 
 def positions(

@@ -5,6 +5,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,19 @@ class Head:
     named: dict[str, int]
 
 
+@cache
+def _shipped() -> FaceModel:
+    return load_face_model()
+
+
 @pytest.fixture(scope="module")
 def cc0() -> FaceModel:
-    return load_face_model()
+    return _shipped()
+
+
+@pytest.fixture(autouse=True)
+def shipped_model_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fitting.importers.plausible.load_face_model", _shipped)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +88,12 @@ def _check(model: FaceModel, head: Head, *, n_identity: int = N_IDENTITY, tolera
     assert off.mean() < 1.0
     assert model.triangles.shape == head.triangles.shape
     assert model.mirror_vertex is None
+    known = _shipped()
+    assert set(model.landmarks) == set(known.landmarks)
+    for scheme in model.landmarks:
+        wanted = positions(known.mean_mm, known.embedding(scheme))
+        off = np.linalg.norm(positions(model.mean_mm, model.embedding(scheme)) - shift - wanted, axis=1)
+        assert off.mean() < 1.5, scheme
 
 
 def _columns(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
