@@ -18,7 +18,7 @@ from pipeline.manifest import ManifestRow, is_remote, local_path
 from pipeline.store import FetchedVideo, Store
 
 FETCH_VERSION = 1
-FACES_VERSION = 3
+FACES_VERSION = 4
 FIT_VERSION = 2
 ASSEMBLE_VERSION = 1
 

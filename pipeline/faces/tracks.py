@@ -23,6 +23,9 @@ from pipeline.faces.shots import CutDetector
 from pipeline.faces.sightings import Sightings
 from pipeline.faces.video import VideoFrame, open_video
 
+FALSE_ALARM_FRAMES = 2
+"""What is seen for no longer is taken for the detector's mistake where a video shows nothing else, as a shadow."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandmarkTrack:
@@ -115,7 +118,7 @@ def track_faces(
     Raises:
         ValueError: The detector gives other landmarks than the options ask for.
         FileNotFoundError: There is no such file.
-        NoFaceError: No face in any frame.
+        NoFaceError: No face in any frame, or never for more than `FALSE_ALARM_FRAMES`.
         TrackTooShortError: None for long enough.
         VideoError: The file is damaged, no video, or has no video stream.
     """
@@ -152,7 +155,7 @@ def track_faces(
                 on_frame()
     recorder.finish()
     if not recorder.tracks:
-        error = TrackTooShortError if recorder.short_tracks else NoFaceError
+        error = TrackTooShortError if recorder.longest_short_frames > FALSE_ALARM_FRAMES else NoFaceError
         raise error(_why_none(path, frames_read, recorder, options))
     return FacesResult(
         video=video.info,
@@ -175,6 +178,11 @@ def track_faces(
 def _why_none(path: Path, frames: int, recorder: "_Recorder", options: FacesOptions) -> str:
     if not recorder.short_tracks:
         return f"{path.name} shows no face in any of its {frames} frames"
+    if recorder.longest_short_frames <= FALSE_ALARM_FRAMES:
+        return (
+            f"{path.name} shows no face in its {frames} frames: something was taken for one in at most "
+            f"{recorder.longest_short_frames} frames at a time"
+        )
     return (
         f"{path.name} shows no face for long enough: the longest of {recorder.short_tracks} tracks lasts "
         f"{recorder.longest_short_s:.2f} s, but min_track_s is {options.min_track_s:g}"
@@ -190,6 +198,7 @@ class _Recorder:
     tracks: list[LandmarkTrack] = field(default_factory=list)
     short_tracks: int = 0
     longest_short_s: float = 0.0
+    longest_short_frames: int = 0
     crops_s: float = 0.0
     smooth_s: float = 0.0
     _sightings: Sightings = field(default_factory=Sightings)
@@ -221,6 +230,7 @@ class _Recorder:
         if sightings.duration_s < self.options.min_track_s:
             self.short_tracks += 1
             self.longest_short_s = max(self.longest_short_s, sightings.duration_s)
+            self.longest_short_frames = max(self.longest_short_frames, len(sightings))
             return
         start = time.perf_counter()
         self.tracks.append(_track_of(sightings, self.options.scheme, self._picture))

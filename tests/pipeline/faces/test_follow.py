@@ -181,6 +181,12 @@ def test_a_face_that_shows_too_briefly_says_so(track):
         track([[FACE]] * 5 + [[]] * 5)
 
 
+def test_what_looks_like_a_face_for_a_frame_or_two_is_none(track):
+    with pytest.raises(NoFaceError, match=r"no face in its 10 frames: .* at most 2 frames at a time") as caught:
+        track([[FACE]] * 2 + [[]] * 8)
+    assert not isinstance(caught.value, TrackTooShortError)
+
+
 def test_faces_partly_outside_the_picture_are_measured(track):
     result, _ = track([[(-20.0, 30.0, 40.0, 0.9)]] * 12)
     assert 0.3 < result.tracks[0].in_frame[0] < 0.7

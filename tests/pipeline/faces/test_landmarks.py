@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 
 from facevid import assets
+from pipeline.faces.errors import NoFaceError
 from pipeline.faces.follow import face_in_image
 from pipeline.faces.landmarks import MediapipeDetector, detector_sha256, open_detector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.schemes import mirror_of, points_of
+from pipeline.faces.tracks import track_faces
 from pipeline.faces.video import open_video
 
 OPTIONS = FacesOptions()
@@ -109,3 +111,9 @@ def test_a_file_that_is_no_network_is_named(tmp_path, networks):
         (tmp_path / path.name).write_bytes(b"no network" * 10)
     with pytest.raises(ValueError, match=r"face_detection_short_range\.tflite is no network that LiteRT can run"):
         open_detector(OPTIONS, tmp_path)
+
+
+def test_a_real_video_without_a_face_fails_as_no_face(detector):
+    with pytest.raises(NoFaceError) as caught:
+        track_faces(assets.fetch("no_face.mp4"), detector, OPTIONS)
+    assert caught.value.code == "no_face"
