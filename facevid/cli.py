@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name = next((n for n in (" ".join(words[:2]), " ".join(words[:1])) if n in COMMANDS), None)
     if name is None:
-        return _overview(words)
+        return _guarded(lambda: _overview(words))
     rest = words[len(name.split()) :]
     beam_options: list[str] = []
     if name == "build" and "--" in rest:
@@ -91,7 +91,9 @@ def _overview(words: list[str]) -> int:
 
 def _guarded(run: Callable[[], int], *, interrupted: str = "") -> int:
     try:
-        return run()
+        status = run()
+        sys.stdout.flush()  # a closed pipe shows here, not when the interpreter ends
+        return status
     except KeyboardInterrupt:
         print(f"facevid: stopped{interrupted}", file=sys.stderr)
         return 130

@@ -1,6 +1,7 @@
 """The command line: help is complete and light, mistakes are one line, unknown options are refused."""
 
 import errno
+import os
 import re
 import subprocess
 import sys
@@ -146,9 +147,12 @@ def test_the_demo_does_not_replace_what_is_not_its_own(tmp_path: Path, capsys: p
     assert model.read_bytes() == b"weeks of work"
 
 
-def test_a_reader_who_has_seen_enough_is_no_error() -> None:
-    command = f"set -o pipefail; {sys.executable} -m facevid schema | true"
-    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("words", ["schema", "--help"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_who_has_seen_enough_is_no_error(words: str, unbuffered: str) -> None:
+    command = f"set -o pipefail; {sys.executable} -m facevid {words} | true"
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
