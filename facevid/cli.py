@@ -50,12 +50,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 done but the answer is no, 2 the user's mistake.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return _run(words)
+        finally:
+            sys.stdout.flush()  # so that a closed pipe shows here, not when the interpreter ends
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(words: list[str]) -> int:
     if words[:1] == ["--version"]:
         print(version("facevid"))
         return 0
     name = next((n for n in (" ".join(words[:2]), " ".join(words[:1])) if n in COMMANDS), None)
     if name is None:
-        return _guarded(lambda: _overview(words))
+        return _overview(words)
     rest = words[len(name.split()) :]
     beam_options: list[str] = []
     if name == "build" and "--" in rest:
@@ -91,15 +102,12 @@ def _overview(words: list[str]) -> int:
 
 def _guarded(run: Callable[[], int], *, interrupted: str = "") -> int:
     try:
-        status = run()
-        sys.stdout.flush()  # a closed pipe shows here, not when the interpreter ends
-        return status
+        return run()
     except KeyboardInterrupt:
         print(f"facevid: stopped{interrupted}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        raise
     except _mistakes() as error:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise

@@ -147,7 +147,7 @@ def test_the_demo_does_not_replace_what_is_not_its_own(tmp_path: Path, capsys: p
     assert model.read_bytes() == b"weeks of work"
 
 
-@pytest.mark.parametrize("words", ["schema", "--help"])
+@pytest.mark.parametrize("words", ["schema", "--help", "build --help"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_who_has_seen_enough_is_no_error(words: str, unbuffered: str) -> None:
     command = f"set -o pipefail; {sys.executable} -m facevid {words} | true"
