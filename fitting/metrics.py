@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from fitting.alignment import similarity
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
 from fitting.landmark_basis import landmark_fields
 from fitting.rotation import matrix_from_quaternion
@@ -79,13 +80,8 @@ def aligned_distance(
     points: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"], *, scaled: bool
 ) -> Float[np.ndarray, " n"]:
     """Distances to corresponding points after the best rigid or similarity alignment (Umeyama, PAMI 1991)."""
-    source = points - points.mean(0)
-    goal = target - target.mean(0)
-    u, singular, vt = np.linalg.svd(source.T @ goal)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    rotation = (u * signs) @ vt
-    size = float((singular * signs).sum() / (source**2).sum()) if scaled else 1.0
-    return np.asarray(np.linalg.norm(size * source @ rotation - goal, axis=1))
+    size, rotation, shift = similarity(points, target, scaled=scaled)
+    return np.asarray(np.linalg.norm(size * points @ rotation.T + shift - target, axis=1))
 
 
 def rotation_angle_deg(

@@ -8,9 +8,10 @@ of the skin is outside, and by how much faces differ.
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
+from fitting.alignment import similarity
 from fitting.face_model import INNER_POINTS, OUTER_EYE_POINTS, FaceModel, LandmarkEmbedding, load_face_model
 from fitting.importers.raw import RawModel
-from fitting.importers.transfer import POINTS, positions, similarity, transfer_landmarks
+from fitting.importers.transfer import POINTS, positions, transfer_landmarks
 
 SCHEME = "ibug68"
 OUTER_EYE_MM = (70.0, 115.0)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 from scipy.spatial import KDTree
 
+from fitting.alignment import similarity
 from fitting.face_model import FaceModel, LandmarkEmbedding
 
 POINTS: Mapping[str, int] = {
@@ -95,19 +96,6 @@ def positions(
     """Where an embedding's landmarks lie."""
     corners = vertices[embedding.vertex_ids].astype(np.float64)
     return np.asarray((corners * embedding.weights[:, :, None]).sum(axis=1))
-
-
-def similarity(
-    source: Float64[np.ndarray, "points 3"], target: Float64[np.ndarray, "points 3"]
-) -> tuple[float, Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3"]]:
-    """Scale, rotation and shift with target ~ scale R source + shift, in least squares (Umeyama, PAMI 1991)."""
-    centre, goal = source.mean(axis=0), target.mean(axis=0)
-    u, strength, vt = np.linalg.svd((target - goal).T @ (source - centre))
-    # A reflection would fit a mirrored face perfectly; a face cannot be reflected.
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    rotation = (u * sign) @ vt
-    scale = float((strength * sign).sum() / ((source - centre) ** 2).sum())
-    return scale, rotation, goal - scale * rotation @ centre
 
 
 def closest_on_surface(
