@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 TABLES = ("frames", "tracks", "crops", "failures")
 
@@ -104,6 +104,8 @@ def tracks_schema(*, n_identity: int) -> pa.Schema:
         _field("uploader", pa.string(), "the source's uploader, where it told", nullable=True),
         _field("licence", pa.string(), "the manifest's or the source's licence statement", nullable=True),
         _field("attribution", pa.string(), "whom to credit, from the manifest", nullable=True),
+        _field("upload_date", pa.string(), "day of publication as the source told, YYYY-MM-DD", nullable=True),
+        _field("format_id", pa.string(), "the source's name of the format that was taken", nullable=True),
         _field("fetched_at", pa.string(), "UTC time of the download, ISO 8601; null for local files", nullable=True),
         _field("source_sha256", pa.string(), "sha256 of the video file"),
         _field("width_px", pa.int32(), "displayed picture width, pixels"),

@@ -118,6 +118,13 @@ class Fetcher:
             licence=_text(info.get("license")),
             fetched_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             bytes=size,
+            upload_date=_day(info.get("upload_date")),
+            format_id=_text(info.get("format_id")),
+            extension=_text(info.get("ext")),
+            width_px=_whole(info.get("width")),
+            height_px=_whole(info.get("height")),
+            fps=_number(info.get("fps")),
+            duration_s=_number(info.get("duration")),
         )
 
     def _wait_for(self, host: str) -> None:
@@ -254,3 +261,22 @@ def _one_video(info: Any, url: str) -> dict[str, Any]:
 
 def _text(value: object) -> str | None:
     return printable(str(value), 1000) if value else None
+
+
+def _day(value: object) -> str | None:
+    try:
+        return datetime.strptime(str(value), "%Y%m%d").replace(tzinfo=UTC).strftime("%Y-%m-%d")
+    except ValueError:
+        return None
+
+
+def _number(value: object) -> float | None:
+    # Whatever a page says: a number that is none, or none that anything has, was not told.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value < 1e9 else None
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else round(number)

@@ -83,11 +83,8 @@ class FittedItem:
 
 def write_fetched(folder: Path, video: FetchedVideo, *, local: bool) -> None:
     """Write a fetch's record. A local file is named, a downloaded one is found by its hash."""
-    record: dict[str, Any] = {
-        "sha256": video.sha256, "bytes": video.bytes, "title": video.title, "uploader": video.uploader,
-        "licence": video.licence, "fetched_at": video.fetched_at, "local_path": str(video.path) if local else None,
-    }  # fmt: skip
-    write_json(folder / "video.json", record)
+    record = {own.name: getattr(video, own.name) for own in fields(video) if own.name not in {"path", "url"}}
+    write_json(folder / "video.json", record | {"local_path": str(video.path) if local else None})
 
 
 def read_fetched(store: Store, key: str, *, url: str) -> FetchedVideo:

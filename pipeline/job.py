@@ -17,7 +17,7 @@ from pipeline.items import read_fetched
 from pipeline.manifest import ManifestRow, is_remote, local_path
 from pipeline.store import FetchedVideo, Store
 
-FETCH_VERSION = 1
+FETCH_VERSION = 2
 FACES_VERSION = 4
 FIT_VERSION = 2
 ASSEMBLE_VERSION = 1

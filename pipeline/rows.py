@@ -138,6 +138,8 @@ def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> 
         "uploader": source.uploader,
         "licence": row.licence or source.licence,
         "attribution": row.attribution,
+        "upload_date": source.upload_date,
+        "format_id": source.format_id,
         "fetched_at": source.fetched_at,
         "source_sha256": source.sha256,
         "width_px": result.video.width_px,

@@ -48,6 +48,13 @@ class FetchedVideo:
         licence: The source's licence statement, where it told.
         fetched_at: UTC time of the download, ISO 8601; None for local files.
         bytes: File size.
+        upload_date: Day of publication, YYYY-MM-DD, where the source told.
+        format_id: The source's name of the format that was taken, where it told.
+        extension: The file name's ending that the source told, without its dot.
+        width_px: Picture width as the source told, before any rotation.
+        height_px: Picture height as the source told.
+        fps: Frame rate as the source told.
+        duration_s: Duration as the source told.
     """
 
     sha256: str
@@ -58,6 +65,13 @@ class FetchedVideo:
     licence: str | None
     fetched_at: str | None
     bytes: int
+    upload_date: str | None = None
+    format_id: str | None = None
+    extension: str | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    fps: float | None = None
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

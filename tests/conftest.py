@@ -98,7 +98,8 @@ def _rows(track: ToyTrack) -> tuple[dict, list[dict], list[dict]]:
         "identity_norm": 0.87, "fit_status": "converged", "fit_iterations": 5, "reprojection_error": 0.01,
         "holdout_error": 0.02, "jitter": 0.001, "kept": track.kept,
         "filtered_reason": None if track.kept else "identity_norm", "url": "x.mp4", "title": None, "uploader": None,
-        "licence": None, "attribution": None, "fetched_at": None, "source_sha256": "0" * 64, "width_px": 640,
+        "licence": None, "attribution": None, "upload_date": None, "format_id": None,
+        "fetched_at": None, "source_sha256": "0" * 64, "width_px": 640,
         "height_px": 360, "fps": 25.0, "codec": "h264", "landmark_scheme": "toy5", "detector": "toy",
         "detector_sha256": "0" * 64, "face_model": "toy", "face_model_sha256": "0" * 64,
     }

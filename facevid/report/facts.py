@@ -112,6 +112,7 @@ def video_facts(tracks: Sequence[Mapping[str, Any]]) -> tuple[Fact, ...]:
             ("licence", "licence"),
             ("uploader", "uploader"),
             ("attribution", "attribution"),
+            ("published", "upload_date"),
             ("fetched", "fetched_at"),
             ("subject", "subject_id"),
         )

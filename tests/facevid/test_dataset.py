@@ -111,7 +111,7 @@ def test_a_folder_that_is_no_dataset_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"schema_version": 2}, "has schema version 2, this program reads up to 1; install a newer facevid"),
+        ({"schema_version": 9}, "has schema version 9, this program reads up to 2; install a newer facevid"),
         ({"format": "coco"}, "does not describe a FaceVid dataset"),
         ({"points": None, "surprise": 1}, "is incomplete or altered"),
         ({"funnel": [{"step": "fit", "unit": "tracks", "entered": 3, "ok": 1, "failed": 1, "filtered": 0}]},

@@ -1,6 +1,7 @@
 import errno
 import gc
 import hashlib
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -65,6 +66,19 @@ def test_a_page_with_one_video_and_a_redirect_are_followed(tmp_path: Path, serve
 
     assert fetcher(tmp_path).fetch(page).bytes == len(DATA)
     assert fetcher(tmp_path).fetch(f"{server.address}/redirect?to=/clip.mp4").bytes == len(DATA)
+
+
+def test_what_a_page_tells_of_its_video_is_kept(tmp_path: Path, server: Loopback) -> None:
+    told = {
+        "@context": "https://schema.org", "@type": "VideoObject", "name": "Anna talks", "uploadDate": "2024-02-29",
+        "contentUrl": server.serve("clip.mp4", DATA), "duration": "PT1M4S", "width": 640, "height": 360,
+    }  # fmt: skip
+    page = f'<html><head><script type="application/ld+json">{json.dumps(told)}</script></head></html>'
+
+    video = fetcher(tmp_path).fetch(server.serve("page", page.encode(), "text/html"))
+
+    assert (video.title, video.upload_date, video.duration_s) == ("Anna talks", "2024-02-29", 64.0)
+    assert (video.width_px, video.height_px, video.extension, video.fps) == (640, 360, "mp4", None)
 
 
 @pytest.mark.parametrize(

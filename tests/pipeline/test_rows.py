@@ -38,7 +38,7 @@ def result(*, norm: float = 1.0) -> TrackResult:
     confidence = np.array([0.9, 0.0, 0.8, 0.7], np.float32)
     source = FetchedVideo(
         sha256="s" * 64, path=Path("/x"), url="u", title="T", uploader=None, licence="from the site",
-        fetched_at=None, bytes=9,
+        fetched_at=None, bytes=9, upload_date="2024-02-29", format_id="18",
     )
     return TrackResult(
         row=ManifestRow(video_id="v", url="clips/v.mp4", subject_id="anna", attribution="A", split="test"),
@@ -76,6 +76,7 @@ def test_a_track_row_carries_provenance_and_split() -> None:
     assert (row["video_id"], row["track"], row["split"], row["subject_id"]) == ("v", 3, "test", "anna")
     assert (row["frames"], row["first_frame"], row["last_frame"]) == (4, 10, 13)
     assert (row["licence"], row["title"], row["fetched_at"]) == ("from the site", "T", None)
+    assert (row["upload_date"], row["format_id"]) == ("2024-02-29", "18")
     assert (row["kept"], row["filtered_reason"]) == (True, None)
 
 

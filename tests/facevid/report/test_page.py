@@ -105,7 +105,8 @@ def make_dataset(root: Path, model: FaceModel, video: Path, **track: Any) -> Dat
         "last_frame": FRAMES - 1, "start_s": 0.0, "end_s": 1.1, "identity": [0.0] * N_IDENTITY, "identity_norm": 0.0,
         "fit_status": "converged", "fit_iterations": 9, "reprojection_error": 0.012, "holdout_error": 0.02,
         "jitter": 0.001, "kept": True, "filtered_reason": None, "url": str(video), "title": None, "uploader": None,
-        "licence": "CC0-1.0", "attribution": None, "fetched_at": None, "source_sha256": storage.sha256(video),
+        "licence": "CC0-1.0", "attribution": None, "upload_date": None, "format_id": None,
+        "fetched_at": None, "source_sha256": storage.sha256(video),
         "width_px": 160, "height_px": 120, "fps": 10.0, "codec": "h264", "landmark_scheme": "mediapipe68",
         "detector": "mediapipe", "detector_sha256": "d" * 64, "face_model": "disc", "face_model_sha256": "f" * 64,
     } | track
