@@ -1,7 +1,8 @@
 """The landmark term: residuals, robust weights, and the blocks of its Gauss-Newton normal equations per frame.
 
 Everything is in units of one landmark standard deviation: pixels are divided by it before they come here, so the
-energy is `1/2 sum_l w_l rho(|r_l|^2)` and the priors are `1/2 |coefficients|^2`. All products are batched over
+energy is `1/2 sum_l w_l rho(p_l |r_l|^2)`, where `p_l` says how precise a landmark is beside that unit, and the priors
+are `1/2 |coefficients|^2`. All products are batched over
 frames with shapes that do not depend on the batch, and no batched operand is a vector: see `times_shared`.
 """
 
@@ -33,14 +34,17 @@ class Observations:
     Attributes:
         points: Picture coordinates, centred per frame.
         weight: Confidence in [0, 1]; 0 for missing points.
+        precision: One over the squared noise of each landmark, in that unit. Robust weights are of residuals in
+            each landmark's own noise.
     """
 
     points: Float[Tensor, "frames 2 points"]
     weight: Float[Tensor, "frames points"]
+    precision: Float[Tensor, " points"]
 
     def at(self, index: Tensor | slice) -> "Observations":
         """The observations at an index or slice of the frame axis."""
-        return Observations(points=self.points[index], weight=self.weight[index])
+        return Observations(points=self.points[index], weight=self.weight[index], precision=self.precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ class FrameBlocks:
         expression_expression: Block of the expression.
         camera_gradient: Downhill gradient for the camera.
         expression_gradient: Downhill gradient for the expression.
-        weight: Confidence times robust weight of each landmark.
+        weight: Confidence times robust weight times precision of each landmark.
         scaled_rotation: First two rows of the rotation, times the scale.
         weighted_residual: Residuals times the root of the weight, x of all points, then y.
         weighted_camera: Camera Jacobian times the root of the weight, same rows.
@@ -83,9 +87,8 @@ def robust_weight(squared: Float[Tensor, "*batch"], scale: float) -> Float[Tenso
 def landmark_energy(
     observed: Observations, camera: ScaledOrthographic, head: Float[Tensor, "frames 3 points"], scale: float
 ) -> Float[Tensor, " frames"]:
-    """`1/2 sum_l w_l c^2 r_l^2 / (c^2 + r_l^2)` per frame; plain squares where the scale is infinite."""
-    x, y = residuals(observed, turned_points(camera, head), camera).unbind(1)
-    squared = x * x + y * y
+    """`1/2 sum_l w_l c^2 s_l / (c^2 + s_l)`, `s_l = p_l r_l^2`, per frame; plain squares at an infinite scale."""
+    squared = whitened_squares(observed, residuals(observed, turned_points(camera, head), camera))
     if scale != float("inf"):
         squared = scale**2 * squared / (scale**2 + squared)
     return 0.5 * (observed.weight * squared).sum(-1)
@@ -96,6 +99,14 @@ def residuals(
 ) -> Float[Tensor, "frames 2 points"]:
     """Observed minus projected landmarks, from `turned_points`."""
     return observed.points - scaled[:, :2] - camera.translation[:, :, None]
+
+
+def whitened_squares(
+    observed: Observations, residual: Float[Tensor, "frames 2 points"]
+) -> Float[Tensor, "frames points"]:
+    """Squared residuals, each in units of its landmark's own noise."""
+    x, y = residual.unbind(1)
+    return (x * x + y * y) * observed.precision
 
 
 def model_jacobian(
@@ -116,8 +127,7 @@ def frame_blocks(
     """Linearise the landmark term at the given cameras and head points, with robust weights frozen there."""
     scaled = turned_points(camera, head)
     residual = residuals(observed, scaled, camera)
-    x, y = residual.unbind(1)
-    weight = observed.weight * robust_weight(x * x + y * y, scale)
+    weight = observed.weight * observed.precision * robust_weight(whitened_squares(observed, residual), scale)
     root = weight.sqrt()[:, None, :, None]
     scaled_rotation = camera.scale[:, None, None] * camera.rotation()[:, :2]
     # Residual and camera share one product each with themselves and with the expression: gradients come for free.

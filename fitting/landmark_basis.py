@@ -9,6 +9,9 @@ from torch import Tensor
 
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
 
+_INDEPENDENT_POINTS = 68
+"""More landmarks than this say no more about a face than this many independent ones: neighbours err together."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandmarkBasis:
@@ -19,12 +22,16 @@ class LandmarkBasis:
         identity: Displacement per standard deviation of each identity component.
         expression: Displacement per standard deviation of each expression component.
         outer_eye_mm: Distance of the outer eye corners of the mean face.
+        noise_ratio: Noise of each landmark, as a multiple of `FitOptions.landmark_noise`.
+        bias_ratio: Error of each landmark that lasts through a track, as a multiple of `FitOptions.landmark_bias`.
     """
 
     mean: Float[Tensor, "3 points"]
     identity: Float[Tensor, "3 points n_identity"]
     expression: Float[Tensor, "3 points n_expression"]
     outer_eye_mm: float
+    noise_ratio: Float[Tensor, " points"]
+    bias_ratio: Float[Tensor, " points"]
 
     def points(self, selection: Int64[np.ndarray, " chosen"]) -> "LandmarkBasis":
         """The same model at some of its points."""
@@ -33,6 +40,8 @@ class LandmarkBasis:
             identity=self.identity[:, selection].contiguous(),
             expression=self.expression[:, selection].contiguous(),
             outer_eye_mm=self.outer_eye_mm,
+            noise_ratio=self.noise_ratio[selection].contiguous(),
+            bias_ratio=self.bias_ratio[selection].contiguous(),
         )
 
     def identities(self, identity: Float[Tensor, "tracks n_identity"]) -> Float[Tensor, "tracks 3 points"]:
@@ -52,6 +61,7 @@ def landmark_basis(model: FaceModel, scheme: str, *, device: str) -> LandmarkBas
     """
     mean, identity, expression = landmark_fields(model, scheme)
     first, second = OUTER_EYE_POINTS
+    ratio = np.full(len(mean), max(1.0, len(mean) / _INDEPENDENT_POINTS) ** 0.5)
 
     def tensor(values: np.ndarray) -> Tensor:
         return torch.tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)
@@ -61,6 +71,8 @@ def landmark_basis(model: FaceModel, scheme: str, *, device: str) -> LandmarkBas
         identity=tensor(identity.transpose(2, 1, 0)),
         expression=tensor(expression.transpose(2, 1, 0)),
         outer_eye_mm=float(np.linalg.norm(mean[first] - mean[second])),
+        noise_ratio=tensor(ratio),
+        bias_ratio=tensor(ratio),
     )
 
 

@@ -18,8 +18,6 @@ from fitting.tracks import LandmarkSequence
 
 MIN_POINTS = 6
 """A frame with fewer landmarks says too little about a camera with 6 parameters; the prior carries it."""
-_INDEPENDENT_POINTS = 68
-"""More landmarks than this say no more about a face than this many independent ones: neighbours err together."""
 _CAMERA_NOISE = 0.1
 """Width of the robust weights of the first cameras, as a fraction of the outer-eye distance: the fit is still rough."""
 
@@ -93,7 +91,7 @@ def prepare(sequence: LandmarkSequence, basis: LandmarkBasis, options: FitOption
     if not usable.any():
         return None
     outer_eye_px = float(np.median(camera.scale.cpu().numpy()[usable])) * basis.outer_eye_mm
-    sigma_px = options.landmark_noise * outer_eye_px * max(1.0, points.shape[1] / _INDEPENDENT_POINTS) ** 0.5
+    sigma_px = options.landmark_noise * outer_eye_px
     scaled = points / sigma_px
     if not (sigma_px > 0 and np.isfinite(scaled).all() and np.abs(scaled).max() < 1e18):
         return None
@@ -117,17 +115,19 @@ def _observations(
 ) -> Observations:
     device = basis.mean.device
     picture = torch.tensor(np.ascontiguousarray(points.transpose(0, 2, 1)), device=device)
-    return Observations(points=picture, weight=torch.tensor(weight, device=device))
+    precision = basis.noise_ratio.double() ** -2
+    return Observations(points=picture, weight=torch.tensor(weight, device=device), precision=precision)
 
 
 def first_cameras(
     observed: Observations, head: Float[Tensor, "frames 3 points"], basis: LandmarkBasis
 ) -> tuple[ScaledOrthographic, Bool[Tensor, " frames"]]:
     """Cameras of known heads (mm), robust to single bad landmarks; and where there are any. Units as observed."""
-    camera, found = closed_form_camera(observed.points, observed.weight, head)
+    weight = observed.weight * observed.precision
+    camera, found = closed_form_camera(observed.points, weight, head)
     x, y = residuals(observed, turned_points(camera, head), camera).unbind(1)
     unit = (camera.scale * basis.outer_eye_mm)[:, None]
-    robust = observed.weight * robust_weight((x * x + y * y) / (unit * unit), _CAMERA_NOISE)
+    robust = weight * robust_weight((x * x + y * y) / (unit * unit), _CAMERA_NOISE)
     better, still = closed_form_camera(observed.points, robust, head)
     return better.where(still, camera), found
 

@@ -4,7 +4,7 @@ Two stages (see `identity_stage` and `frame_stage`), run a second time on half t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -114,11 +114,11 @@ def _fit(
     observed = _observations(
         layout.pack([track.points for track in tracks])[:, points],
         layout.pack([track.weight for track in tracks])[:, points],
-        device,
+        seen.noise_ratio,
     )
     identity_points = seen.identities(identity)
     camera, found = first_cameras(observed, identity_points[layout.track], seen)
-    observed = Observations(points=observed.points, weight=observed.weight * found[:, None])
+    observed = replace(observed, weight=observed.weight * found[:, None])
     spacing = torch.tensor(layout.pack([track.spacing_s for track in tracks]), device=device)
     prior = smooth_prior(spacing, layout, expression_smoothness=options.expression_smoothness)
     fit = fit_frames(
@@ -152,7 +152,9 @@ def _identities(
     outcome = [(False, 0)] * len(tracks)
     buckets: dict[int, list[int]] = {}
     # One standard deviation is larger here, by the errors that do not average out over key frames.
-    unit = (1.0 + (options.landmark_bias / options.landmark_noise) ** 2) ** -0.5
+    lasting = options.landmark_bias / options.landmark_noise
+    unit = (1.0 + lasting**2) ** -0.5
+    noise_ratio = unit * (seen.noise_ratio**2 + (lasting * seen.bias_ratio) ** 2).sqrt()
     for number, track in enumerate(tracks):
         # Filled up to a power of two that depends on this track alone.
         size = max(_SMALLEST_BUCKET, 1 << (len(track.keyframes) - 1).bit_length())
@@ -165,11 +167,11 @@ def _identities(
             picture[row, : len(track.keyframes)] = track.points[track.keyframes] * np.float32(unit)
             weight[row, : len(track.keyframes)] = track.weight[track.keyframes]
         observed = _observations(
-            picture.reshape(-1, *shape[2:], 2)[:, points], weight.reshape(-1, shape[2])[:, points], options.device
+            picture.reshape(-1, *shape[2:], 2)[:, points], weight.reshape(-1, shape[2])[:, points], noise_ratio
         )
         camera, found = first_cameras(observed, seen.mean.expand(len(observed.points), -1, -1), seen)
         fit = fit_identities(
-            Observations(points=observed.points, weight=observed.weight * found[:, None]), camera, seen,
+            replace(observed, weight=observed.weight * found[:, None]), camera, seen,
             tracks=len(members), iterations=options.identity_iterations, robust=options.robust,
         )  # fmt: skip
         identity[members] = fit.identity
@@ -187,10 +189,14 @@ def _pieces(buckets: dict[int, list[int]], seen: LandmarkBasis) -> Iterator[tupl
 
 
 def _observations(
-    points: Float32[np.ndarray, "frames points 2"], weight: Float32[np.ndarray, "frames points"], device: str
+    points: Float32[np.ndarray, "frames points 2"],
+    weight: Float32[np.ndarray, "frames points"],
+    noise_ratio: Float[torch.Tensor, " points"],
 ) -> Observations:
+    device = noise_ratio.device
     picture = torch.tensor(np.ascontiguousarray(points.transpose(0, 2, 1)), device=device)
-    return Observations(points=picture, weight=torch.tensor(np.ascontiguousarray(weight), device=device))
+    confidence = torch.tensor(np.ascontiguousarray(weight), device=device)
+    return Observations(points=picture, weight=confidence, precision=noise_ratio**-2)
 
 
 def _result(sequence: LandmarkSequence, track: PreparedTrack, fit: _TrackFit, half: _TrackFit) -> FittedTrack | None:

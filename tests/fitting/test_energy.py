@@ -1,5 +1,7 @@
 """The landmark term: analytic derivatives against autograd, robust weights against the energy's slope."""
 
+from dataclasses import replace
+
 import torch
 
 from fitting.camera import ScaledOrthographic
@@ -11,11 +13,8 @@ from fitting.rotation import canonical
 
 def wide_basis(model: FaceModel) -> LandmarkBasis:
     basis = landmark_basis(model, "toy68", device="cpu")
-    return LandmarkBasis(
-        mean=basis.mean.double(),
-        identity=basis.identity.double(),
-        expression=basis.expression.double(),
-        outer_eye_mm=basis.outer_eye_mm,
+    return replace(
+        basis, mean=basis.mean.double(), identity=basis.identity.double(), expression=basis.expression.double()
     )
 
 
@@ -30,7 +29,9 @@ def scene(basis: LandmarkBasis, frames: int = 3) -> tuple[Observations, ScaledOr
         scale=1.0 + 0.1 * normal(frames), quaternion=canonical(normal(frames, 4)), translation=normal(frames, 2)
     )
     observed = Observations(
-        points=50 * normal(frames, 2, 68), weight=torch.rand(frames, 68, generator=generator, dtype=torch.float64)
+        points=50 * normal(frames, 2, 68),
+        weight=torch.rand(frames, 68, generator=generator, dtype=torch.float64),
+        precision=0.2 + torch.rand(68, generator=generator, dtype=torch.float64),
     )
     identity_points = basis.identities(normal(1, basis.identity.shape[-1]))
     return observed, camera, expression, identity_points
@@ -61,12 +62,29 @@ def test_the_gauss_newton_blocks_are_products_of_autograds_jacobian(toy_model: F
 
     step = torch.zeros(1, 6 + expression.shape[1], dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(projected, step)[0, :, :, 0]
-    hessian = torch.einsum("cld,l,cle->de", jacobian, observed.weight[0], jacobian)
+    hessian = torch.einsum("cld,l,cle->de", jacobian, observed.weight[0] * observed.precision, jacobian)
     torch.testing.assert_close(blocks.camera_camera[0], hessian[:6, :6], rtol=1e-9, atol=1e-7)
     torch.testing.assert_close(blocks.camera_expression[0], hessian[:6, 6:], rtol=1e-9, atol=1e-7)
     torch.testing.assert_close(blocks.expression_expression[0], hessian[6:, 6:], rtol=1e-9, atol=1e-7)
     by_model = model_jacobian(blocks.scaled_rotation, basis.expression)[0]
     torch.testing.assert_close(by_model, jacobian[..., 6:], rtol=1e-9, atol=1e-9)
+
+
+def test_a_residual_is_robust_in_units_of_its_own_noise(toy_model: FaceModel) -> None:
+    basis = wide_basis(toy_model)
+    observed, camera, expression, identity_points = scene(basis)
+    head = identity_points + basis.expressions(expression)
+    # Noise three times larger all over is the same as everything measured in a unit three times larger.
+    third = ScaledOrthographic(
+        scale=camera.scale / 3, quaternion=camera.quaternion, translation=camera.translation / 3
+    )
+    noisy = replace(observed, precision=torch.full((68,), 1 / 9, dtype=torch.float64))
+    smaller = replace(observed, points=observed.points / 3, precision=torch.ones(68, dtype=torch.float64))
+    torch.testing.assert_close(
+        landmark_energy(noisy, camera, head, 5.0), landmark_energy(smaller, third, head, 5.0), rtol=1e-12, atol=0
+    )
+    weight = frame_blocks(noisy, camera, head, basis, 5.0).weight
+    torch.testing.assert_close(weight, frame_blocks(smaller, third, head, basis, 5.0).weight / 9, rtol=1e-12, atol=0)
 
 
 def test_robust_weights_fall_from_one_to_nothing() -> None:

@@ -20,7 +20,11 @@ def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel) -> None:
     basis = landmark_basis(toy_model, "toy68", device="cpu")
     layout = TimeMajor([frames], device="cpu")
     points = truth.sequence.observed_px - truth.sequence.observed_px.mean(axis=1, keepdims=True)
-    observed = Observations(points=torch.tensor(points.transpose(0, 2, 1)).contiguous(), weight=torch.ones(frames, 68))
+    observed = Observations(
+        points=torch.tensor(points.transpose(0, 2, 1)).contiguous(),
+        weight=torch.ones(frames, 68),
+        precision=torch.ones(68),
+    )
     prior = smooth_prior(torch.full((frames,), 1 / 30, dtype=torch.float64), layout, expression_smoothness=16.0)
     identity_points = basis.identities(torch.tensor(truth.identity[None], dtype=torch.float32))
     start, _ = first_cameras(observed, identity_points[layout.track], basis)

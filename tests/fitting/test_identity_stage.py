@@ -1,5 +1,7 @@
 """The identity stage: its step against one dense system, its gradient against autograd."""
 
+from dataclasses import replace
+
 import torch
 
 from fitting import identity_stage as stage
@@ -14,11 +16,8 @@ TRACKS, FRAMES = 2, 4
 
 def scene(model: FaceModel) -> tuple[LandmarkBasis, Observations, stage._State]:
     narrow = landmark_basis(model, "toy68", device="cpu")
-    basis = LandmarkBasis(
-        mean=narrow.mean.double(),
-        identity=narrow.identity.double(),
-        expression=narrow.expression.double(),
-        outer_eye_mm=narrow.outer_eye_mm,
+    basis = replace(
+        narrow, mean=narrow.mean.double(), identity=narrow.identity.double(), expression=narrow.expression.double()
     )
     generator = torch.Generator().manual_seed(0)
 
@@ -34,7 +33,8 @@ def scene(model: FaceModel) -> tuple[LandmarkBasis, Observations, stage._State]:
         ),
     )
     weight = torch.rand(count, 68, generator=generator, dtype=torch.float64)
-    return basis, Observations(points=40 * normal(count, 2, 68), weight=weight), state
+    precision = 0.2 + torch.rand(68, generator=generator, dtype=torch.float64)
+    return basis, Observations(points=40 * normal(count, 2, 68), weight=weight, precision=precision), state
 
 
 def test_the_frames_gradient_with_the_expressions_covariance_is_autograds(toy_model: FaceModel) -> None:
