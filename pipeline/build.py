@@ -91,7 +91,7 @@ def plan_build(manifest: Path, out: Path, options: BuildOptions, *, skip_bad_row
         f"{options.workers} workers, {options.shards} shards per table, into {out}",
     ]
     if hosts:
-        longest_s = max(hosts.values()) * options.fetch.pause_s / options.workers
+        longest_s = max(hosts.values()) * options.fetch.courtesy.mean_pause_s / options.workers
         lines.append(f"pauses between downloads alone take at least {longest_s:.0f} s, if nothing is in the store yet")
     return "\n".join(lines)
 

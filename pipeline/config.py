@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from fitting.options import FitOptions
+from pipeline.egress.politeness import PROFILES, Politeness, PolitenessName
 from pipeline.faces.options import FacesOptions
 
 
@@ -23,12 +24,26 @@ class FetchOptions:
     """Larger files are not fetched."""
     timeout_s: float = 30.0
     """Longest silence of a server."""
-    pause_s: float = 5.0
-    """Pause between two downloads from one host."""
+    politeness: PolitenessName = "polite"
+    """How hosts are treated; `fast` is for servers of your own. Always one video at a time per host."""
+    pause_s: float | None = None
+    """Exact pause between two videos from one host, instead of the 5 to 10 s of the polite profile."""
+    attempts: int | None = None
+    """Tries per video, instead of the profile's; only what may pass is tried again."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        _at_least(self, min_height_px=1, max_bytes=1, timeout_s=0.1, pause_s=0.0)
+        _at_least(self, min_height_px=1, max_bytes=1, timeout_s=0.1, pause_s=0.0, attempts=1)
+        if self.politeness not in PROFILES:
+            raise ValueError(f"politeness={self.politeness!r} is none of {', '.join(PROFILES)}")
+
+    @property
+    def courtesy(self) -> Politeness:
+        """The profile with the changes that the user made to it."""
+        profile = PROFILES[self.politeness]
+        if self.pause_s is not None:
+            profile = replace(profile, pause_s=self.pause_s, pause_spread_s=0.0)
+        return profile if self.attempts is None else replace(profile, attempts=self.attempts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +90,7 @@ class BuildOptions:
 def _at_least(options: object, **lowest: int | float) -> None:  # noqa: PYI041  # beartype tells them apart
     for name, low in lowest.items():
         value = getattr(options, name)
-        if not value >= low:  # also refuses NaN
+        if value is not None and not value >= low:  # also refuses NaN
             raise ValueError(f"{name}={value!r} must be at least {low}")
 
 

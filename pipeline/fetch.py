@@ -129,7 +129,7 @@ class Fetcher:
 
     def _wait_for(self, host: str) -> None:
         if host in self._last_s:
-            rest_s = self._last_s[host] + self._options.pause_s - self._clock()
+            rest_s = self._last_s[host] + self._options.courtesy.pause_s - self._clock()
             if rest_s > 0:
                 self._sleep(rest_s)
 
