@@ -8,7 +8,7 @@ from importlib.metadata import version
 import tyro
 
 from facevid.commands.assets import AssetsFetch, AssetsList, AssetsVerify
-from facevid.commands.dataset import Build, Demo, Report, Schema, Status
+from facevid.commands.dataset import Build, Demo, ManifestSchema, Report, Schema, Status
 from facevid.commands.fit import Fit
 from facevid.commands.model import ModelBuild, ModelImport, ModelInfo, ModelRender
 from facevid.commands.train import Predict, TrainDeepExp3D, TrainExpression
@@ -18,7 +18,7 @@ TRACEBACK_VARIABLE = "FACEVID_TRACEBACK"
 
 _Command = type[
     AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | ModelImport | Fit | Build | Status
-    | Schema | Report | TrainDeepExp3D | TrainExpression | Predict | Demo
+    | Schema | ManifestSchema | Report | TrainDeepExp3D | TrainExpression | Predict | Demo
 ]
 COMMANDS: dict[str, _Command] = {
     "assets list": AssetsList,
@@ -32,6 +32,7 @@ COMMANDS: dict[str, _Command] = {
     "build": Build,
     "status": Status,
     "schema": Schema,
+    "schema manifest": ManifestSchema,
     "report": Report,
     "train deepexp3d": TrainDeepExp3D,
     "train expression": TrainExpression,

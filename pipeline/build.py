@@ -19,12 +19,14 @@ from pipeline.config import BuildOptions
 from pipeline.driver import Wave
 from pipeline.faces.landmarks import detector_sha256
 from pipeline.job import Job
-from pipeline.manifest import Manifest, is_remote, read_manifest
+from pipeline.manifest import Manifest, is_remote
+from pipeline.manifest_files import read_manifest
 from pipeline.processes import DRIVER_VARIABLE, end_with, leave_when_a_worker_dies
 from pipeline.store import build_lock
 from pipeline.waves import BuildSummary, Waves
 
 _NEVER_OTHERWISE = frozenset({FailureCode.BAD_ROW, FailureCode.FIT_DIVERGED})
+_REMARKS_SHOWN = 20
 _OURS = ("--runner", "--direct_running_mode", "--direct_num_workers")
 
 
@@ -44,7 +46,7 @@ def run_build(
     results too, and stand until they are named in `retry`.
 
     Args:
-        manifest: CSV file, see `manifests/README.md`.
+        manifest: A CSV, JSON lines or Parquet file, see `manifests/README.md`.
         out: The dataset folder.
         options: All options.
         beam_options: Further options of Beam.
@@ -67,6 +69,10 @@ def run_build(
     if not skip_bad_rows:
         rows.require_all_good()
     job, model = _job(rows, out, options)
+    for remark in rows.remarks[:_REMARKS_SHOWN]:
+        report(f"manifest: {remark}")
+    if (more := len(rows.remarks) - _REMARKS_SHOWN) > 0:
+        report(f"manifest: {more} more of the kind")
     with build_lock(job.state) as lock:
         return Waves(
             job, rows, model, beam_options=beam_options, retry=frozenset(retry), report=report, lock=lock

@@ -23,7 +23,7 @@ class Build:
     """
 
     manifest: tyro.conf.Positional[Path]
-    """CSV with one row per video."""
+    """CSV, JSON lines (.jsonl) or Parquet file with one row per video."""
     out: Path
     """Folder of the dataset."""
     skip_bad_rows: bool = False
@@ -102,6 +102,23 @@ class Schema:
         for name, schema in schemas.items():
             if self.table in (None, name):
                 print("\n".join([name, *(f"  {line}" for line in column_lines(schema)), ""]))
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestSchema:
+    """Print the JSON Schema of a manifest's rows, for editors and validators.
+
+    Example: facevid schema manifest > manifest.schema.json
+    """
+
+    def run(self) -> int:
+        """Print it."""
+        import json
+
+        from pipeline.manifest_columns import manifest_schema
+
+        print(json.dumps(manifest_schema(), indent=2, ensure_ascii=False))
         return 0
 
 
