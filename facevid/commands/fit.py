@@ -17,7 +17,7 @@ class Fit:
     LANDMARKS is .npz (landmarks: frames x points x 2, pixels; optional confidence, pts_s or fps, scheme) or .csv
     (frame,x0,y0,... or frame,point,x,y). Missing points are NaN or empty.
 
-    Example: facevid fit landmarks.npz --out fit.npz --arkit arkit.csv --gltf face.glb
+    Example: facevid fit landmarks.npz --out fit.npz --gltf face.glb --video face.mp4 --overlay drawn.mp4
     """
 
     landmarks: tyro.conf.Positional[Path]
@@ -40,6 +40,10 @@ class Fit:
     """Write one frame's mesh as .obj."""
     frame: int | None = None
     """The frame of the .obj, by the file's own number; without it, the first."""
+    video: Path | None = None
+    """The video that the landmarks were found in, for --overlay; frames count from 0."""
+    overlay: Path | None = None
+    """Write an .mp4 of that video with the fitted landmarks and, beside it, the fitted mesh."""
     options: Annotated[FitOptions, tyro.conf.arg(name="")] = field(default_factory=FitOptions)
 
     def run(self) -> int:
@@ -47,6 +51,8 @@ class Fit:
         from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
         from fitting.fit_file import fit_file
 
+        if (self.video is None) != (self.overlay is None):
+            raise ValueError(f"video={self.video} and overlay={self.overlay}: one needs the other")
         model_path = self.model or DEFAULT_MODEL_PATH
         fit = fit_file(
             self.landmarks,
@@ -74,4 +80,9 @@ class Fit:
 
             write_obj(self.obj, fit, model, frame=int(fit.frame[0]) if self.frame is None else self.frame)
             print(self.obj)
+        if self.video and self.overlay:
+            from facevid.report.fit_video import write_fit_video
+
+            write_fit_video(self.video, fit, model, self.overlay, report=say)
+            print(self.overlay)
         return 0

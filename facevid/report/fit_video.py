@@ -1,0 +1,79 @@
+"""A fit beside the video that its landmarks came from: left the fitted landmarks, right the fitted mesh."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fitting.face_model import FaceModel
+from fitting.rotation import matrix_from_quaternion
+from fitting.saved_fit import SavedFit
+from pipeline.faces.draw import draw_landmarks
+from pipeline.faces.video import open_video
+from training.overlay import MeshPainter
+from training.video_writer import video_writer
+
+_REPORT_EVERY_S = 5.0
+
+
+def write_fit_video(
+    video: Path, fit: SavedFit, model: FaceModel, out: Path, *, report: Callable[[str], None]
+) -> None:
+    """Draw a fit over its video.
+
+    Frames of the video that the fit does not know show the picture alone. The numbers in `SavedFit.frame` are taken
+    for frames of the video, in presentation order from 0.
+
+    Args:
+        video: The video that the landmarks were found in.
+        fit: The fit.
+        model: The face model that was fitted.
+        out: MP4 file to write, twice as wide as the video.
+        report: Receives progress lines.
+
+    Raises:
+        ValueError: The model is not the fit's, the fit diverged, the file would overwrite the video, or no frame of
+            the fit is in the video.
+        FileNotFoundError: There is no such video.
+        VideoError: The video cannot be read.
+        VideoWriteError: The drawing cannot be written.
+    """
+    fit.check_model(model)
+    if out.absolute() == video.absolute():
+        raise ValueError(f"out={str(out)!r} would overwrite the video; choose another name")
+    place = {int(frame): index for index, frame in enumerate(fit.frame)}
+    rotation = matrix_from_quaternion(torch.tensor(fit.track.rotation_wxyz)).numpy()
+    painter = MeshPainter(model)
+    begun_s = told_s = time.monotonic()
+    drawn = 0
+    with open_video(video) as opened:
+        info = opened.info
+        with video_writer(out, width=2 * info.width_px, height=info.height_px, fps=info.fps) as writer:
+            for frame in opened:
+                left = right = frame.rgb
+                if frame.index in place:
+                    index = place[frame.index]
+                    left = draw_landmarks(left, fit.track.fitted_px[index])
+                    right = painter.draw(
+                        right,
+                        identity=fit.track.identity,
+                        expression=fit.track.expression[index],
+                        scale_px_per_mm=float(fit.track.scale_px_per_mm[index]),
+                        rotation=rotation[index],
+                        translation_px=fit.track.translation_px[index],
+                    )
+                    drawn += 1
+                writer.add(np.concatenate([left, right], axis=1), frame.pts_s)
+                now_s = time.monotonic()
+                if now_s - told_s > _REPORT_EVERY_S:
+                    told_s = now_s
+                    rate = drawn / (now_s - begun_s)
+                    left_s = (len(place) - drawn) / rate if rate else 0.0
+                    report(f"drawing: {drawn} of {len(place)} frames, {rate:.0f}/s, about {left_s:.0f} s left")
+            if not drawn:
+                first, last = int(fit.frame.min()), int(fit.frame.max())
+                raise ValueError(
+                    f"video={video.name!r} has none of the fit's frames {first} to {last}: frames count from 0"
+                )
