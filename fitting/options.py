@@ -4,11 +4,16 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+FitMethod = Literal["two_stage", "koujan2020", "joint_map", "single_frame"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
     """Options of the landmark fit. They are hashed into the configuration of a dataset."""
 
+    method: FitMethod = "two_stage"
+    """two_stage is the fit to use. The rest is there to compare with: koujan2020 (the paper's energy and order),
+    joint_map (the textbook's one optimisation over everything), single_frame (every frame alone)."""
     landmark_noise: float = 0.02
     """Standard deviation of one landmark coordinate in one frame, as a fraction of the outer-eye distance, for a
     scheme of 68 points. Neighbours in denser schemes err together; there it grows with the root of their number."""
@@ -31,6 +36,8 @@ class FitOptions:
     """Where the tensors live. The code is the same."""
 
     def __post_init__(self) -> None:
+        if self.method != "two_stage" and self.device != "cpu":
+            raise ValueError(f"method={self.method!r} is a baseline and runs on the CPU; device={self.device!r}")
         if not 0.0 < self.landmark_noise < 1.0:
             raise ValueError(f"landmark_noise={self.landmark_noise} is no fraction between 0 and 1")
         for name in ("landmark_bias", "expression_smoothness"):

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 
 from fitting.angles import yaw_pitch_roll_deg
+from fitting.baselines.fit import camera_of, fit_baseline
 from fitting.energy import Observations
 from fitting.face_model import INNER_POINTS, FaceModel
 from fitting.frame_stage import fit_frames, smooth_prior
@@ -108,6 +109,8 @@ def _fit(
     points: Int64[np.ndarray, " seen"],
 ) -> list[_TrackFit]:
     """Both stages on some of the points (`seen` is `full` at `points`); the result is about all of them."""
+    if options.method != "two_stage":
+        return [_baseline(track, seen, full, options, points) for track in tracks]
     device = options.device
     identity, first_stage = _identities(tracks, seen, options, points)
     layout = TimeMajor([len(track.pts_s) for track in tracks], device=device)
@@ -142,6 +145,29 @@ def _fit(
             )
         )
     return results
+
+
+def _baseline(
+    track: PreparedTrack,
+    seen: LandmarkBasis,
+    full: LandmarkBasis,
+    options: FitOptions,
+    points: Int64[np.ndarray, " seen"],
+) -> _TrackFit:
+    fit = fit_baseline(track, seen, options, points)
+    identity = torch.from_numpy(fit.parameters.identity).float()
+    expression = torch.from_numpy(fit.parameters.expression).float()
+    head = full.identities(identity) + full.expressions(expression)
+    return _TrackFit(
+        valid=True,
+        converged=fit.converged,
+        iterations=fit.iterations,
+        identity=identity[0].numpy(),
+        expression=expression.numpy(),
+        expression_sigma=fit.expression_sigma.astype(np.float32),
+        camera=pixel_camera(camera_of(fit.parameters), track),
+        head_mm=np.ascontiguousarray(head.mT.numpy()),
+    )
 
 
 def _identities(
