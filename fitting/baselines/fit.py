@@ -44,7 +44,9 @@ def first_guess(
     """The mean face under closed-form cameras; a frame without a camera has no weight."""
     picture, weight = track.points[:, points].astype(np.float64), track.weight[:, points].astype(np.float64)
     observed = Observations(
-        points=torch.from_numpy(np.ascontiguousarray(picture.transpose(0, 2, 1))), weight=torch.from_numpy(weight)
+        points=torch.from_numpy(np.ascontiguousarray(picture.transpose(0, 2, 1))),
+        weight=torch.from_numpy(weight),
+        precision=basis.noise_ratio.double() ** -2,
     )
     camera, found = first_cameras(observed, basis.mean.double().expand(len(picture), -1, -1), basis)
     problem = Problem(
@@ -53,6 +55,7 @@ def first_guess(
         expression_basis=_numpy(basis.expression.transpose(0, 1)),
         picture=picture,
         weight=weight * found.numpy()[:, None],
+        precision=_numpy(basis.noise_ratio) ** -2,
     )
     parameters = Parameters(
         identity=np.zeros((1, basis.identity.shape[-1])),

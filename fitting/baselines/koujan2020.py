@@ -61,8 +61,8 @@ def smooth_cameras(problem: Problem, first: Parameters) -> Parameters:
     u[:, :, 2] *= np.linalg.det(u @ vt)[:, None]
     rotation = u @ vt
     turned = problem.mean @ rotation[:, :2].mT
-    weight = problem.weight[..., None]
-    total = np.maximum(problem.weight.sum(axis=1), 1e-12)[:, None]
+    weight = (problem.weight * problem.precision)[..., None]
+    total = np.maximum(weight.sum(axis=1), 1e-12)
     seen, there = (weight * problem.picture).sum(1) / total, (weight * turned).sum(1) / total
     picture, model = problem.picture - seen[:, None], turned - there[:, None]
     product, square = (weight * picture * model).sum((1, 2)), (weight * model * model).sum((1, 2))
@@ -164,7 +164,7 @@ class ShapeProblem:
 def shape_problem(problem: Problem, at: Parameters) -> ShapeProblem:
     """The energy above for known cameras; half of it, which has the same minimum."""
     frames = len(problem.picture)
-    root = np.sqrt(problem.weight)[..., None]
+    root = np.sqrt(problem.weight * problem.precision)[..., None]
     mean = at.scale[:, None, None] * (problem.mean @ at.rotation[:, :2].mT) + at.translation[:, None]
     residual = (root * (problem.picture - mean)).reshape(frames, -1)
     by_identity = (root[..., None] * problem.moved_by(at, problem.identity_basis)).reshape(*residual.shape, -1)

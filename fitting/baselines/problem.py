@@ -5,7 +5,7 @@ Units are those of `fitting.energy`: pixels over one landmark standard deviation
 check the other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -67,6 +67,7 @@ class Problem:
         expression_basis: The same for expressions.
         picture: Landmarks, landmark standard deviations; 0 where missing.
         weight: Confidence in [0, 1]; 0 where missing.
+        precision: One over the squared noise of each landmark, in that unit.
     """
 
     mean: Float64[np.ndarray, "points 3"]
@@ -74,16 +75,11 @@ class Problem:
     expression_basis: Float64[np.ndarray, "points 3 n_expression"]
     picture: Float64[np.ndarray, "frames points 2"]
     weight: Float64[np.ndarray, "frames points"]
+    precision: Float64[np.ndarray, " points"]
 
     def part(self, frames: slice) -> "Problem":
         """Some of the frames."""
-        return Problem(
-            mean=self.mean,
-            identity_basis=self.identity_basis,
-            expression_basis=self.expression_basis,
-            picture=self.picture[frames],
-            weight=self.weight[frames],
-        )
+        return replace(self, picture=self.picture[frames], weight=self.weight[frames])
 
     def head(self, at: Parameters) -> Float64[np.ndarray, "frames points 3"]:
         """Landmarks of the faces, head frame, mm."""
@@ -117,16 +113,20 @@ class Problem:
 
 
 def robust_weights(problem: Problem, at: Parameters, scale: float) -> Float64[np.ndarray, "frames points"]:
-    """Confidence times Geman-McClure weight; the confidence alone where the scale is infinite."""
+    """Confidence times precision times Geman-McClure weight, which is 1 where the scale is infinite."""
+    weight = problem.weight * problem.precision
     if np.isinf(scale):
-        return problem.weight
-    squared = (problem.residual(at) ** 2).sum(-1)
-    return np.asarray(problem.weight * (scale**2 / (scale**2 + squared)) ** 2)
+        return np.asarray(weight)
+    return np.asarray(weight * (scale**2 / (scale**2 + _whitened_squares(problem, at))) ** 2)
 
 
 def frame_energies(problem: Problem, at: Parameters, scale: float) -> Float64[np.ndarray, " frames"]:
     """Landmark term and expression prior of each frame."""
-    squared = (problem.residual(at) ** 2).sum(-1)
+    squared = _whitened_squares(problem, at)
     if np.isfinite(scale):
         squared = scale**2 * squared / (scale**2 + squared)
     return np.asarray(0.5 * (problem.weight * squared).sum(-1) + 0.5 * (at.expression**2).sum(-1))
+
+
+def _whitened_squares(problem: Problem, at: Parameters) -> Float64[np.ndarray, "frames points"]:
+    return np.asarray((problem.residual(at) ** 2).sum(-1) * problem.precision)
