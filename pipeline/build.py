@@ -18,9 +18,10 @@ from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from pipeline.config import BuildOptions
 from pipeline.driver import Wave
 from pipeline.faces.landmarks import detector_sha256
-from pipeline.job import Job
+from pipeline.job import Job, state_folder
 from pipeline.manifest import Manifest, is_remote
 from pipeline.manifest_files import read_manifest
+from pipeline.marks import set_apart_the_dead
 from pipeline.processes import DRIVER_VARIABLE, end_with, leave_when_a_worker_dies
 from pipeline.store import build_lock
 from pipeline.waves import BuildSummary, Waves
@@ -148,7 +149,7 @@ def drive(wave_file: Path) -> None:
     """Run one wave in this process, which a parent made for it; it ends with that parent."""
     wave = Wave.read(wave_file)
     end_with(wave.parent_pid)
-    leave_when_a_worker_dies()
+    leave_when_a_worker_dies(lambda: set_apart_the_dead(state_folder(wave.out)))
     os.environ[DRIVER_VARIABLE] = str(os.getpid())
     _bind_to_loopback()
 
@@ -156,7 +157,6 @@ def drive(wave_file: Path) -> None:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-    from pipeline.plan import read_plan
     from pipeline.transforms import AssembleShards, LabelRows
 
     mode = "multi_processing" if wave.workers > 1 else "in_memory"
@@ -166,7 +166,7 @@ def drive(wave_file: Path) -> None:
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     rows = pipeline | "Rows" >> beam.Create(list(wave.rows))
     if wave.kind == "label":
-        _ = rows | "Label" >> LabelRows(wave.out, read_plan(wave.out).job.options.fit_batch)
+        _ = rows | "Label" >> LabelRows(wave.out, wave.fit_batch)
     else:
         _ = rows | "Assemble" >> AssembleShards(wave.out)
     pipeline.run().wait_until_finish()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fitting.options import FitOptions
 from pipeline.egress.politeness import PROFILES, Politeness, PolitenessName
+from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
 
 
@@ -62,6 +63,30 @@ class PruneOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitOptions(DecodeLimits):
+    """What one video may cost. One that goes beyond fails with a code; a changed limit tries it again."""
+
+    fetch_s: float = 2 * 3600.0
+    """Longest time for a row's download, waiting for its turn included; then it fails as timeout, seconds."""
+    faces_s: float = 6 * 3600.0
+    """Longest time for finding the faces of one video; then it fails as timeout, seconds."""
+    fit_s: float = 3600.0
+    """Longest time for fitting the tracks of one video; then it fails as timeout, seconds."""
+    stall_s: float = 600.0
+    """Longest time without a frame from a worker that reads a video; then the video fails as timeout, seconds."""
+    worker_memory_bytes: int | None = None
+    """Memory of one worker and its decoder (proportional set size); a video that needs more fails as out_of_memory. The
+    default is an even share of 90 % of the machine's memory."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        DecodeLimits.__post_init__(self)
+        _at_least(self, fetch_s=1.0, faces_s=1.0, fit_s=1.0, stall_s=1.0)
+        if self.worker_memory_bytes is not None:
+            _at_least(self, worker_memory_bytes=1 << 28)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """Options of `facevid build`."""
 
@@ -69,6 +94,7 @@ class BuildOptions:
     faces: FacesOptions = field(default_factory=FacesOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     prune: PruneOptions = field(default_factory=PruneOptions)
+    limits: LimitOptions = field(default_factory=LimitOptions)
     model: Path | None = None
     """Face model file; the default is FaceVid-CC0."""
     store: Path | None = None

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.job import Job
-from pipeline.processes import kill_group
-from pipeline.progress import take_marks
+from pipeline.marks import Mark, read_marks, take_marks
+from pipeline.processes import kill_group, worker_died
 from pipeline.store import write_json
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -38,6 +38,7 @@ class Wave:
         out: The dataset folder.
         rows: Places of the rows in the plan's manifest; bad rows count on after the good ones.
         workers: Worker processes; 1 works in the child itself.
+        fit_batch: Videos whose tracks are fitted together.
         beam_options: Further options of Beam.
         parent_pid: The process that the child belongs to.
     """
@@ -46,6 +47,7 @@ class Wave:
     out: Path
     rows: tuple[int, ...]
     workers: int
+    fit_batch: int
     beam_options: tuple[str, ...]
     parent_pid: int
 
@@ -55,8 +57,21 @@ class Wave:
         plain = json.loads(path.read_bytes())
         return cls(
             kind=plain["kind"], out=Path(plain["out"]), rows=tuple(plain["rows"]), workers=plain["workers"],
-            beam_options=tuple(plain["beam_options"]), parent_pid=plain["parent_pid"],
+            fit_batch=plain["fit_batch"], beam_options=tuple(plain["beam_options"]), parent_pid=plain["parent_pid"],
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveEnd:
+    """How a wave ended.
+
+    Attributes:
+        died: Whether a worker process died, and the wave with it.
+        left: What those who died by themselves had in hand. Others, who were ended with them, are not to blame.
+    """
+
+    died: bool
+    left: tuple[Mark, ...] = ()
 
 
 class Driver:
@@ -66,10 +81,10 @@ class Driver:
         job: The build.
         beam_options: Further options of Beam, checked.
         lock: Descriptor of the output's lock.
-        on_wait: Called a few times a second while a child works.
+        on_wait: Called a few times a second while a child works, with its process id.
     """
 
-    def __init__(self, job: Job, beam_options: Sequence[str], *, lock: int, on_wait: Callable[[], None]) -> None:
+    def __init__(self, job: Job, beam_options: Sequence[str], *, lock: int, on_wait: Callable[[int], None]) -> None:
         self._job = job
         self._beam_options = tuple(beam_options)
         self._lock = lock
@@ -80,11 +95,10 @@ class Driver:
             old.unlink()
         self._count = 0
 
-    def run(self, kind: Literal["label", "assemble"], rows: Sequence[int], *, workers: int) -> int:
-        """Run one wave to its end.
-
-        Returns:
-            The child's exit status: 0, or one for which `processes.worker_died` is true.
+    def run(
+        self, kind: Literal["label", "assemble"], rows: Sequence[int], *, workers: int, fit_batch: int = 1
+    ) -> WaveEnd:
+        """Run one wave to its end, good or bad.
 
         Raises:
             BuildError: The child met a bug, whose traceback the message ends with.
@@ -94,7 +108,7 @@ class Driver:
         order, log = self._folder / f"{name}.json", self._folder / f"{name}.log"
         write_json(order, {
             "kind": kind, "out": str(self._job.out), "rows": list(rows), "workers": workers,
-            "beam_options": list(self._beam_options), "parent_pid": os.getpid(),
+            "fit_batch": fit_batch, "beam_options": list(self._beam_options), "parent_pid": os.getpid(),
         })  # fmt: skip
         with log.open("wb") as output:
             child = subprocess.Popen(
@@ -108,20 +122,22 @@ class Driver:
             )
         try:
             while child.poll() is None:
-                self._on_wait()
+                self._on_wait(child.pid)
                 time.sleep(_LOOK_EVERY_S)
         finally:
             # Workers first outlive a child that was killed, and all of them an interrupted parent.
             kill_group(child.pid)
             child.wait()
+        held = sorted({video_id for mark in read_marks(self._job.state) for video_id in mark.video_ids})
+        # One that was ended by a signal is to blame for what it had in hand itself, not for its workers' rows.
+        left = take_marks(self._job.state, died={child.pid})
         if child.returncode in {1, 2}:
             tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-_LOG_LINES:])
-            held = sorted(take_marks(self._job.state))
             hands = f" (in hand: {', '.join(held)})" if held else ""
             raise BuildError(
                 f"the {kind} job met an error that is not one video's fault{hands}; {log} ends with:\n{tail}"
             )
-        return child.returncode
+        return WaveEnd(died=worker_died(child.returncode), left=left)
 
 
 def _environment() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from facevid.failures import Failure, FailureCode, Stage
 from fitting.options import FitOptions
-from pipeline.config import BuildOptions, FetchOptions, PruneOptions, stable_hash
+from pipeline.config import BuildOptions, FetchOptions, LimitOptions, PruneOptions, stable_hash
 from pipeline.faces.options import FacesOptions
 from pipeline.items import read_fetched
 from pipeline.manifest import ManifestRow, is_remote, local_path
@@ -21,6 +21,10 @@ FETCH_VERSION = 2
 FACES_VERSION = 4
 FIT_VERSION = 2
 ASSEMBLE_VERSION = 1
+
+_BY_LIMITS = frozenset({
+    FailureCode.TOO_LARGE, FailureCode.TIMEOUT, FailureCode.OUT_OF_MEMORY, FailureCode.WORKER_DIED,
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,7 @@ class Job:
         paths = {name: Path(plain[name]) for name in ("out", "manifest_folder", "networks", "model_path")}
         options = dict(plain["options"])
         for name, kind in (("fetch", FetchOptions), ("faces", FacesOptions), ("fit", FitOptions),
-                           ("prune", PruneOptions)):
+                           ("prune", PruneOptions), ("limits", LimitOptions)):
             options[name] = kind(**options[name])
         for name in ("model", "store"):
             options[name] = Path(options[name]) if options[name] is not None else None
@@ -113,8 +117,8 @@ def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
     fetch_key, failed_key = fetch_keys(row, job)
     if store.find("fetch", fetch_key) is None:
         # A success and a failure of a fetch have keys of their own: the success holds under any size limit.
-        if failure := _failure(row, Stage.FETCH, failed_key, store):
-            return RowState(fetch_key=fetch_key, failure=failure, failed_key=failed_key)
+        if found := _failed(row, Stage.FETCH, failed_key, job, store):
+            return RowState(fetch_key=fetch_key, failure=found[0], failed_key=found[1])
         return RowState(fetch_key=fetch_key, next_stage=Stage.FETCH, next_key=failed_key)
     fetched = read_fetched(store, fetch_key, url=row.url)
     if fetched.bytes > job.options.fetch.max_bytes:
@@ -123,18 +127,18 @@ def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
             fetch_key=fetch_key, failure=_row_failure(row, Stage.FETCH, FailureCode.TOO_LARGE, 1, message)
         )
     key = faces_key(fetched, job)
+    if found := _failed(row, Stage.FACES, key, job, store):
+        return RowState(fetch_key=fetch_key, fetched=fetched, failure=found[0], failed_key=found[1])
     if store.find("faces", key) is None:
         return RowState(fetch_key=fetch_key, next_stage=Stage.FACES, next_key=key, fetched=fetched)
-    if failure := _failure(row, Stage.FACES, key, store):
-        return RowState(fetch_key=fetch_key, fetched=fetched, failure=failure, failed_key=key)
     fitted_key = fit_key(key, job)
+    if found := _failed(row, Stage.FIT, fitted_key, job, store):
+        return RowState(
+            fetch_key=fetch_key, fetched=fetched, faces_key=key, failure=found[0], failed_key=found[1]
+        )
     if store.find("fit", fitted_key) is None:
         return RowState(
             fetch_key=fetch_key, next_stage=Stage.FIT, next_key=fitted_key, fetched=fetched, faces_key=key
-        )
-    if failure := _failure(row, Stage.FIT, fitted_key, store):
-        return RowState(
-            fetch_key=fetch_key, fetched=fetched, faces_key=key, failure=failure, failed_key=fitted_key
         )
     return RowState(fetch_key=fetch_key, fetched=fetched, faces_key=key, fit_key=fitted_key)
 
@@ -170,6 +174,16 @@ def fit_key(faces: str, job: Job) -> str:
     return stable_hash(["fit", FIT_VERSION, faces, stable_hash(job.options.fit), job.model_sha256])
 
 
+def limited_key(key: str, job: Job) -> str:
+    """The key of a failure that a limit caused: results stand under any limits, such failures only under their own."""
+    return stable_hash([key, stable_hash(job.options.limits)])
+
+
+def failure_key(key: str, code: FailureCode, job: Job) -> str:
+    """The key under which a failure of a stage is to be committed, given the key of the stage's result."""
+    return limited_key(key, job) if code in _BY_LIMITS else key
+
+
 def result_config(job: Job) -> dict[str, Any]:
     """The options that went into a dataset: all that can change a byte of it, and nothing else."""
     fetch = job.options.fetch
@@ -178,13 +192,18 @@ def result_config(job: Job) -> dict[str, Any]:
         "faces": asdict(job.options.faces),
         "fit": asdict(job.options.fit),
         "prune": asdict(job.options.prune),
+        "limits": {name: getattr(job.options.limits, name) for name in ("max_duration_s", "max_frames", "max_pixels")},
         "shards": job.options.shards,
     }
 
 
-def _failure(row: ManifestRow, stage: Stage, key: str, store: Store) -> Failure | None:
-    stored = store.failure(stage.value, key)
-    return _row_failure(row, stage, stored.code, stored.attempt, stored.message) if stored else None
+def _failed(row: ManifestRow, stage: Stage, key: str, job: Job, store: Store) -> tuple[Failure, str] | None:
+    for own in (key, limited_key(key, job)):
+        if (stored := store.failure(stage.value, own)) is not None:
+            return _row_failure(row, stage, stored.code, stored.attempt, stored.message), own
+        if store.find(stage.value, own) is not None:  # a success, under any limits
+            return None
+    return None
 
 
 def _row_failure(row: ManifestRow, stage: Stage, code: FailureCode, attempt: int, message: str) -> Failure:

@@ -34,7 +34,7 @@ from pipeline.items import (
     write_fetched,
     write_fitted,
 )
-from pipeline.job import Job, fetch_keys, row_state
+from pipeline.job import Job, failure_key, fetch_keys, limited_key, row_state
 from pipeline.manifest import ManifestRow, is_remote
 from pipeline.progress import Counters
 from pipeline.store import FetchedVideo, Store
@@ -108,7 +108,9 @@ def _read_faces_of(
                 lambda: desk.counters.add("decoded_frames"),
             )  # fmt: skip
         except VideoError as error:
-            desk.store.commit_failure(Stage.FACES, key, FailureCode(error.code), _sentence(error, video.path))
+            code = FailureCode(error.code)
+            own_key = failure_key(key, code, desk.job)
+            desk.store.commit_failure(Stage.FACES, own_key, code, _sentence(error, video.path))
             return
         except FileNotFoundError:
             if (after := fetch_keys(row, desk.job)) == before:
@@ -118,7 +120,9 @@ def _read_faces_of(
             return
         except MemoryError:
             message = "the machine has not enough memory for this video"
-            desk.store.commit_failure(Stage.FACES, key, FailureCode.OUT_OF_MEMORY, message)
+            desk.store.commit_failure(
+                Stage.FACES, limited_key(key, desk.job), FailureCode.OUT_OF_MEMORY, message
+            )
             return
         finally:
             crops.close()
@@ -154,7 +158,7 @@ def _fit_one_by_one(waiting: dict[str, Path], desk: Desk, model: FaceModel, fit_
             _fit_together({key: folder}, desk, model, fit_tracks)
         except MemoryError:
             message = "the machine has not enough memory to fit the tracks of this video"
-            desk.store.commit_failure(Stage.FIT, key, FailureCode.OUT_OF_MEMORY, message)
+            desk.store.commit_failure(Stage.FIT, limited_key(key, desk.job), FailureCode.OUT_OF_MEMORY, message)
 
 
 def _fit_together(waiting: dict[str, Path], desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:

@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 EXIT_WORKER_DIED = 70
@@ -41,16 +42,23 @@ def end_with(pid: int) -> None:
     threading.Thread(target=wait, name=f"ends with {pid}", daemon=True).start()
 
 
-def leave_when_a_worker_dies() -> None:
-    """Make the death of one of Beam's worker processes end this process with `EXIT_WORKER_DIED`."""
+def leave_when_a_worker_dies(before_the_others: Callable[[], None]) -> None:
+    """Make the death of one of Beam's worker processes end this process with `EXIT_WORKER_DIED`.
+
+    Args:
+        before_the_others: Called while the other workers are still alive: the last moment to tell who died.
+    """
     before = threading.excepthook
 
     def hook(raised: threading.ExceptHookArgs) -> None:
         if raised.exc_type is RuntimeError and _DEATH_NOTE in str(raised.exc_value):
             print(f"a worker process died: {raised.exc_value}", file=sys.stderr, flush=True)
-            for pid in descendants(os.getpid()):
-                kill(pid)
-            os._exit(EXIT_WORKER_DIED)
+            try:
+                before_the_others()
+            finally:
+                for pid in descendants(os.getpid()):
+                    kill(pid)
+                os._exit(EXIT_WORKER_DIED)
         before(raised)
 
     threading.excepthook = hook
@@ -62,6 +70,15 @@ def worker_died(exit_status: int) -> bool:
     A status of 1 or 2 is Python's own way to end with an error: a bug to be told of, not to be survived.
     """
     return exit_status not in {0, 1, 2}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs, or could; one that has ended and waits for its parent to notice does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def descendants(pid: int) -> list[int]:

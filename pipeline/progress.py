@@ -1,4 +1,4 @@
-"""What worker processes tell their parent while they work: counters, and which videos they have in hand.
+"""What worker processes tell their parent while they work: counters. What they have in hand is in `pipeline.marks`.
 
 Both are small files in the build's state folder, one writer each, so they need no locks, outlive a worker
 that is killed, and can be read by anyone at any time.
@@ -10,7 +10,7 @@ import secrets
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,29 +71,6 @@ def total_counts(state: Path) -> defaultdict[str, float]:
         for name, amount in counts.items():
             total[name] += amount
     return total
-
-
-@contextmanager
-def in_hand(state: Path, video_ids: Sequence[str]) -> Iterator[None]:
-    """Mark videos as being worked on, by whom; the marks stay where the process dies inside the block."""
-    folder = state / "in_hand"
-    folder.mkdir(parents=True, exist_ok=True)
-    marks = [folder / video_id for video_id in video_ids]
-    for mark in marks:
-        mark.write_text(str(os.getpid()))
-    # Not in a `finally`: a mark after an exception names the culprit in the logs, and the build stops anyway.
-    yield
-    for mark in marks:
-        mark.unlink(missing_ok=True)
-
-
-def take_marks(state: Path) -> frozenset[str]:
-    """The videos that dead workers had in hand; the marks are removed."""
-    folder = state / "in_hand"
-    marks = list(folder.iterdir()) if folder.is_dir() else []
-    for mark in marks:
-        mark.unlink()
-    return frozenset(mark.name for mark in marks)
 
 
 def clear_progress(state: Path) -> None:

@@ -21,9 +21,10 @@ from facevid.failures import Failure, FailureCode, Stage
 from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
 from pipeline.job import row_state, state_folder
 from pipeline.label import Desk, fetch_row, find_faces, fit_videos
+from pipeline.marks import in_hand
 from pipeline.plan import Plan, read_plan
 from pipeline.processes import DRIVER_VARIABLE, end_with
-from pipeline.progress import Counters, in_hand
+from pipeline.progress import Counters
 from pipeline.store import Store
 
 ASSEMBLED_FOLDER = "assembled"
@@ -122,8 +123,9 @@ class _FetchAndFindFaces(_Work):
         from pipeline.faces.tracks import track_faces
 
         row = self._plan.manifest.rows[index]
-        with in_hand(self._plan.job.state, [row.video_id]):
+        with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH):
             fetch_row(row, self._bench, self._fetcher)
+        with in_hand(self._plan.job.state, [row.video_id], Stage.FACES):
             find_faces(row, self._bench, self._detector, track_faces)
         if row_state(row, self._plan.job, self._store).next_stage is Stage.FIT:
             yield index
@@ -147,7 +149,7 @@ class _FitVideos(_Work):
         from fitting.solver import fit_tracks
 
         rows = [self._plan.manifest.rows[index] for index in indices]
-        with in_hand(self._plan.job.state, [row.video_id for row in rows]):
+        with in_hand(self._plan.job.state, [row.video_id for row in rows], Stage.FIT):
             fit_videos(rows, self._bench, self._model, fit_tracks)
         self._bench.counters.add("videos", len(rows))
         self._bench.counters.flush()

@@ -16,10 +16,11 @@ from facevid import assets
 from facevid.dataset import open_dataset
 from facevid.failures import FailureCode
 from fitting.options import FitOptions
-from pipeline import driver, waves
+from pipeline import driver, tell
 from pipeline.build import check_beam_options, plan_build, run_build
 from pipeline.config import BuildOptions, FetchOptions
 from pipeline.manifest import ManifestError
+from pipeline.marks import read_marks
 from pipeline.processes import descendants
 from pipeline.status import render, status
 from pipeline.store import StoreBusyError, build_lock
@@ -114,8 +115,8 @@ def test_a_build_resumes_from_any_death_to_the_same_bytes(
         f"run_build(Path(sys.argv[1]), Path(sys.argv[2]), {options(2)!r}, report=lambda line: None)\n"
     )
     running = subprocess.Popen([sys.executable, "-c", code, str(manifest), str(disturbed)], cwd=ROOT)
-    marks = disturbed / ".build" / "in_hand"
-    while not (marks.is_dir() and any(marks.iterdir())):
+    state = disturbed / ".build"
+    while not read_marks(state):
         assert running.poll() is None
         select.select([], [], [], 0.02)
     below = descendants(running.pid)
@@ -130,14 +131,14 @@ def test_a_build_resumes_from_any_death_to_the_same_bytes(
 
     # Resumed, a worker process is killed while it has a video in hand: the build goes on by itself.
     monkeypatch.setattr(driver, "_LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr(waves, "_REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr(tell, "REPORT_EVERY_S", 0.0)
     killed: list[int] = []
 
     def report(line: str) -> None:
-        for mark in marks.glob("*"):
-            if not killed and (text := mark.read_text()):
-                killed.append(int(text))
-                os.kill(int(text), signal.SIGKILL)
+        for mark in read_marks(state)[:1]:
+            if not killed:
+                killed.append(mark.pid)
+                os.kill(mark.pid, signal.SIGKILL)
 
     resumed = run_build(manifest, disturbed, options(2), report=report)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.processes import EXIT_WORKER_DIED, descendants, kill, kill_group, worker_died
+from pipeline.processes import EXIT_WORKER_DIED, descendants, is_alive, kill, kill_group, worker_died
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,9 +58,9 @@ def test_a_process_whose_master_is_gone_already_ends_at_once() -> None:
 
 def test_the_death_of_a_worker_ends_its_driver_and_the_other_workers() -> None:
     code = (
-        "import subprocess, sys, threading\n"
-        "from pipeline.processes import leave_when_a_worker_dies\n"
-        "leave_when_a_worker_dies()\n"
+        "import os, subprocess, sys, threading\n"
+        "from pipeline.processes import descendants, leave_when_a_worker_dies\n"
+        "leave_when_a_worker_dies(lambda: print('before', descendants(os.getpid()), flush=True))\n"
         "other = subprocess.Popen([sys.executable, '-c', 'import threading; threading.Event().wait()'])\n"
         "print(other.pid, flush=True)\n"
         "def watch():\n    raise RuntimeError('Worker subprocess exited with return code -9')\n"
@@ -71,6 +71,7 @@ def test_the_death_of_a_worker_ends_its_driver_and_the_other_workers() -> None:
         assert driver.stdout is not None
         assert driver.stderr is not None
         other = int(driver.stdout.readline())
+        assert driver.stdout.readline() == f"before [{other}]\n"
         assert driver.wait(10) == EXIT_WORKER_DIED
         try:
             assert wait_for_end(other)
@@ -82,6 +83,18 @@ def test_the_death_of_a_worker_ends_its_driver_and_the_other_workers() -> None:
 @pytest.mark.parametrize(("status", "died"), [(0, False), (1, False), (2, False), (70, True), (-9, True), (9, True)])
 def test_crashes_are_told_from_bugs_by_the_exit_status(status: int, died: bool) -> None:
     assert worker_died(status) is died
+
+
+def test_a_process_that_has_ended_is_not_alive_even_before_its_parent_notices() -> None:
+    with python("") as child:
+        watched = os.pidfd_open(child.pid)
+        try:
+            assert select.select([watched], [], [], 10.0)[0]
+        finally:
+            os.close(watched)
+        assert not is_alive(child.pid)
+    assert not is_alive(child.pid)
+    assert is_alive(os.getpid())
 
 
 def test_killing_a_group_that_is_gone_is_no_error() -> None:

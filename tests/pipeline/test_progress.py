@@ -1,9 +1,6 @@
-import os
 from pathlib import Path
 
-import pytest
-
-from pipeline.progress import Counters, clear_progress, in_hand, take_marks, total_counts
+from pipeline.progress import Counters, clear_progress, total_counts
 
 
 def test_counts_of_several_processes_add_up(tmp_path: Path) -> None:
@@ -29,16 +26,6 @@ def test_counters_write_twice_a_second_and_not_more(tmp_path: Path) -> None:
         now_s[0] += 0.125
 
     assert seen == [1, 1, 1, 1, 5, 5, 5, 5, 9, 9, 9]
-
-
-def test_marks_stay_where_work_ends_badly_and_name_the_process(tmp_path: Path) -> None:
-    with in_hand(tmp_path, ["a"]):
-        assert (tmp_path / "in_hand" / "a").read_text() == str(os.getpid())
-    with pytest.raises(RuntimeError, match="crash"), in_hand(tmp_path, ["b", "c"]):
-        raise RuntimeError("crash")
-
-    assert take_marks(tmp_path) == {"b", "c"}
-    assert take_marks(tmp_path) == frozenset()
 
 
 def test_a_new_build_starts_counting_at_zero(tmp_path: Path) -> None:

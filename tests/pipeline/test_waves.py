@@ -1,9 +1,10 @@
 """What the build does when processes die, with a driver that only pretends to run Beam."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -13,50 +14,60 @@ from facevid.dataset import open_dataset
 from facevid.failures import FailureCode, Stage
 from pipeline import waves
 from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
-from pipeline.driver import BuildError
+from pipeline.config import LimitOptions
+from pipeline.driver import BuildError, Driver, WaveEnd
 from pipeline.fetch import Fetcher
 from pipeline.fetch_errors import FetchError
 from pipeline.items import CropWriter, FacesItem, FittedItem, TrackSummary, write_faces, write_fitted
 from pipeline.job import Job, row_state
 from pipeline.label import Desk, fetch_row
 from pipeline.manifest import BadRow, Manifest, ManifestRow
-from pipeline.progress import Counters, in_hand
+from pipeline.marks import Mark
+from pipeline.progress import Counters
 from pipeline.status import render, status
 from pipeline.store import Store
-from pipeline.waves import BuildSummary, Waves, progress_line
+from pipeline.tell import progress_line
+from pipeline.watch import Verdict, Watch
+from pipeline.waves import BuildSummary, Waves
+
+PID = 4711
+LATE = Verdict(code=FailureCode.TIMEOUT, message="too late")
+LARGE = Verdict(code=FailureCode.OUT_OF_MEMORY, message="too large")
 
 
-class Pretender:
+class Pretender(Driver):
     """Does in this process what the child processes do, except where the plan says that one dies."""
 
-    poison: frozenset[str] = frozenset()
-    once: set[str] = set()  # noqa: RUF012
+    dies: dict[str, int] = {}  # noqa: RUF012
+    fit_deaths: list[tuple[str, ...]] = []  # noqa: RUF012
     calls: list[tuple[str, tuple[int, ...]]] = []  # noqa: RUF012
     stillborn = False
     manifest: Manifest
 
-    def __init__(self, job: Job, beam_options: Sequence[str], *, lock: int, on_wait: Callable[[], None]) -> None:
+    def __init__(self, job: Job, beam_options: Sequence[str], *, lock: int, on_wait: Callable[[int], None]) -> None:
         self.job, self.store, self.on_wait = job, Store(job.store_folder), on_wait
 
-    def run(self, kind: str, rows: Sequence[int], *, workers: int) -> int:
+    def run(self, kind: str, rows: Sequence[int], *, workers: int, fit_batch: int = 1) -> WaveEnd:
         self.calls.append((kind, tuple(rows)))
         if self.stillborn:
-            return 70
+            return WaveEnd(died=True)
         if kind == "assemble":
             self.assemble()
-            return 0
+            return WaveEnd(died=False)
         for index in rows:
             row = self.manifest.rows[index]
-            if row.video_id in self.poison or row.video_id in self.once:
-                self.once.discard(row.video_id)
-                try:
-                    with in_hand(self.job.state, [row.video_id]):
-                        raise KeyboardInterrupt
-                except KeyboardInterrupt:
-                    return -9
+            if self.dies.get(row.video_id, 0):
+                self.dies[row.video_id] -= 1
+                return died(Stage.FETCH, row.video_id)
             label(row, self.job, self.store)
-            self.on_wait()
-        return 0
+            self.on_wait(PID)
+        if self.fit_deaths:
+            together = self.fit_deaths.pop()
+            for row in self.manifest.rows:
+                if row.video_id in together and (key := row_state(row, self.job, self.store).fit_key):
+                    self.store.forget(Stage.FIT, key)
+            return died(Stage.FIT, *together)
+        return WaveEnd(died=False)
 
     def assemble(self) -> None:
         found = [references(i, row, self.job, self.store) for i, row in enumerate(self.manifest.rows)]
@@ -77,6 +88,10 @@ class Pretender:
             folder = self.job.state / "assembled"
             folder.mkdir(exist_ok=True)
             (folder / f"{shard:05d}.json").write_text(json.dumps([asdict(info) for info in written]))
+
+
+def died(stage: Stage, *video_ids: str) -> WaveEnd:
+    return WaveEnd(died=True, left=(Mark(video_ids=video_ids, stage=stage, pid=PID, since_s=0.0),))
 
 
 def label(row: ManifestRow, job: Job, store: Store) -> None:
@@ -131,18 +146,21 @@ def write_made_up_fits(folder: Path) -> None:
 
 
 def build(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str, poison: Sequence[str] = (), once: Sequence[str] = (),
-    bad_rows: tuple[BadRow, ...] = (), retry: Sequence[FailureCode] = (), wave: int = 64, stillborn: bool = False,
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str, dies: Mapping[str, int] = MappingProxyType({}),
+    verdict: Verdict | None = None, fit_deaths: Sequence[tuple[str, ...]] = (), bad_rows: tuple[BadRow, ...] = (),
+    retry: Sequence[FailureCode] = (), wave: int = 64, stillborn: bool = False, limits: LimitOptions | None = None,
 ) -> tuple[BuildSummary, list[str], list[tuple[str, tuple[int, ...]]]]:
     rows = tuple(ManifestRow(video_id=name, url=name, line=n) for n, name in enumerate(names))
     manifest = Manifest(rows=rows, bad_rows=bad_rows, folder=folder)
     calls: list[tuple[str, tuple[int, ...]]] = []
     pretender = type("P", (Pretender,), {
-        "poison": frozenset(poison), "once": set(once), "calls": calls, "stillborn": stillborn, "manifest": manifest,
+        "dies": dict(dies), "fit_deaths": list(fit_deaths), "calls": calls, "stillborn": stillborn,
+        "manifest": manifest,
     })  # fmt: skip
+    monkeypatch.setattr(Watch, "verdict", lambda self, pid: verdict)
     monkeypatch.setattr(waves, "Driver", pretender)
     lines: list[str] = []
-    job = with_options(job_in(folder), wave=wave)
+    job = with_options(job_in(folder), wave=wave, limits=limits or LimitOptions())
     job.out.mkdir(exist_ok=True)
     job.state.mkdir(exist_ok=True)
     running = Waves(
@@ -203,18 +221,18 @@ def test_a_worker_that_dies_once_costs_nothing_but_time(tmp_path: Path, monkeypa
     (tmp_path / "two").mkdir()
     build(tmp_path / "one", monkeypatch, "a", "b", "c")
 
-    summary, lines, calls = build(tmp_path / "two", monkeypatch, "a", "b", "c", once=["b"])
+    summary, lines, calls = build(tmp_path / "two", monkeypatch, "a", "b", "c", dies={"b": 1})
 
     assert summary.worker_deaths == 1
     assert calls == [("label", (0, 1, 2)), ("label", (2,)), ("label", (1,)), ("assemble", (0, 1, 2))]
-    assert any("1 videos were in hand, they run last" in line for line in lines)
+    assert any("1 videos were in its hand, they run last" in line for line in lines)
     assert data(tmp_path / "one") == data(tmp_path / "two")
 
 
 def test_a_video_that_kills_its_worker_twice_fails_and_the_build_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    summary, _, calls = build(tmp_path, monkeypatch, "a", "b", "c", "d", poison=["b"], wave=2)
+    summary, _, calls = build(tmp_path, monkeypatch, "a", "b", "c", "d", dies={"b": 2}, wave=2)
 
     assert summary.worker_deaths == 2
     assert calls[:4] == [("label", (0, 1)), ("label", (2, 3)), ("label", (1,)), ("assemble", (0, 1, 2, 3))]
@@ -222,8 +240,58 @@ def test_a_video_that_kills_its_worker_twice_fails_and_the_build_goes_on(
     assert open_dataset(tmp_path / "out").table("tracks").num_rows == 6
 
 
+def test_suspects_share_one_process_where_each_is_alone_in_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary, _, calls = build(tmp_path, monkeypatch, "a", "b", "c", "d", dies={"a": 1, "b": 2, "d": 1})
+
+    assert [rows for kind, rows in calls if kind == "label"] == [(0, 1, 2, 3), (1, 2, 3), (2, 3), (0, 1, 3), (3,)]
+    assert summary.worker_deaths == 4
+    assert {video_id for video_id, code in codes(tmp_path).items() if code == "worker_died"} == {"b"}
+
+
+def test_videos_that_were_fitted_together_are_fitted_one_by_one_before_one_is_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary, _, calls = build(tmp_path, monkeypatch, "a", "b", "c", fit_deaths=[("b",), ("a", "b")], verdict=LATE)
+
+    assert [rows for kind, rows in calls if kind == "label"] == [(0, 1, 2), (0, 1)]
+    assert summary.worker_deaths == 2
+    rows = {row["video_id"]: row for row in open_dataset(tmp_path / "out").table("failures").to_pylist()}
+    assert (rows["b"]["stage"], rows["b"]["code"], rows["b"]["message"]) == ("fit", "timeout", "too late")
+    assert (rows["a"]["stage"], rows["a"]["code"]) == ("fit", "fit_diverged")
+
+
+def test_a_video_that_takes_too_long_fails_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, lines, calls = build(tmp_path, monkeypatch, "a", "b", "c", dies={"b": 1}, verdict=LATE)
+
+    assert [rows for kind, rows in calls if kind == "label"] == [(0, 1, 2), (2,)]
+    assert codes(tmp_path)["b"] == "timeout"
+    assert "label: b is given up as timeout: too late" in lines
+
+
+def test_a_video_that_takes_too_much_memory_has_a_second_try_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, calls = build(tmp_path, monkeypatch, "a", "b", "c", dies={"a": 1, "b": 2}, verdict=LARGE)
+
+    assert [rows for kind, rows in calls if kind == "label"] == [(0, 1, 2), (1, 2), (2,), (0, 1)]
+    assert codes(tmp_path)["b"] == "out_of_memory"
+
+
+def test_a_changed_limit_tries_what_a_limit_stopped_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, monkeypatch, "a", "b", "bad", dies={"b": 1}, verdict=LATE)
+
+    _, _, same = build(tmp_path, monkeypatch, "a", "b", "bad")
+    _, _, raised = build(tmp_path, monkeypatch, "a", "b", "bad", limits=LimitOptions(fetch_s=9999.0))
+
+    assert same == []
+    assert raised == [("label", (1,)), ("assemble", (0, 1, 2))]
+    assert codes(tmp_path) == {"a": "fit_diverged", "b": "fit_diverged", "bad": "network"}
+
+
 def test_workers_that_die_with_nothing_in_hand_stop_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BuildError, match="worker processes die before they take a video in hand"):
+    with pytest.raises(BuildError, match="worker processes die or hang before they take a video in hand"):
         build(tmp_path, monkeypatch, "a", stillborn=True)
 
 
@@ -311,7 +379,7 @@ def test_status_tells_of_a_build_that_was_stopped_and_of_one_that_is_finished(
     assert (done.finished, done.running, done.videos, done.videos_done) == (True, False, 2, 2)
     assert done.failures == (("fit_diverged", 1), ("network", 1))
 
-    with pytest.raises(BuildError, match="before they take"):
+    with pytest.raises(BuildError, match="before they take a video"):
         build(tmp_path, monkeypatch, "a", "bad", "new", stillborn=True)
     stopped = status(tmp_path / "out")
 

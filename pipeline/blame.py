@@ -1,0 +1,106 @@
+"""Labelling in waves, and who pays when a worker process dies: the row that it had in hand, and no other.
+
+A row whose worker died is a suspect. Suspects run last, one at a time in a single process, where a second death is
+proof: it becomes the failure `worker_died` (or `out_of_memory`, where the watch ended the worker for its memory),
+and the others go on. A row that took too long needs no second trial.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from facevid.failures import FailureCode
+from pipeline.driver import BuildError, Driver, WaveEnd
+from pipeline.job import Job, limited_key, row_state
+from pipeline.manifest import Manifest
+from pipeline.marks import Mark
+from pipeline.store import Store
+from pipeline.watch import Verdict, Watch
+
+_BARREN_DEATHS = 3
+_CRASHED = Verdict(
+    code=FailureCode.WORKER_DIED,
+    message="the worker process died twice while it had this video in hand: a crash in native code, or no memory",
+)
+
+
+class Labeller:
+    """Brings rows to their results, whatever happens to the processes that work on them.
+
+    Args:
+        job: The build.
+        rows: The manifest.
+        store: Where results are.
+        driver: Runs the waves.
+        watch: Knows whom it has ended, and why.
+        report: Receives what a user should know.
+    """
+
+    def __init__(
+        self, job: Job, rows: Manifest, store: Store, driver: Driver, watch: Watch, *, report: Callable[[str], None]
+    ) -> None:
+        self._job, self._rows, self._store = job, rows, store
+        self._driver, self._watch, self._report = driver, watch, report
+        self._place = {row.video_id: index for index, row in enumerate(rows.rows)}
+        self.deaths = 0
+
+    def label(self, pending: Sequence[int]) -> None:
+        """Label rows, given by their places in the manifest.
+
+        Raises:
+            BuildError: Workers die with nothing in hand, or rows stay without a result.
+        """
+        options = self._job.options
+        suspects: list[int] = []
+        for begin in range(0, len(pending), options.wave):
+            wave = pending[begin : begin + options.wave]
+            suspects += self._until_done(wave, workers=options.workers, fit_batch=options.fit_batch, last=False)
+        self._until_done(self._unfinished(suspects), workers=1, fit_batch=1, last=True)
+
+    def _until_done(self, left: Sequence[int], *, workers: int, fit_batch: int, last: bool) -> list[int]:
+        suspects: list[int] = []
+        barren = 0
+        while left:
+            end = self._driver.run("label", left, workers=min(workers, len(left)), fit_batch=fit_batch)
+            accused = self._judge(end, last=last)
+            suspects += accused
+            unfinished = self._unfinished(left)
+            if not end.died and unfinished:
+                raise BuildError(f"the label job left {len(unfinished)} rows unfinished without a word")
+            barren = 0 if accused or len(unfinished) < len(left) else barren + 1
+            if barren >= _BARREN_DEATHS:
+                raise BuildError(
+                    "worker processes die or hang before they take a video in hand; see the logs in "
+                    f"{self._job.state / 'waves'}"
+                )
+            left = [index for index in unfinished if index not in accused]
+        return suspects
+
+    def _unfinished(self, rows: Iterable[int]) -> list[int]:
+        return [i for i in rows if row_state(self._rows.rows[i], self._job, self._store).next_stage is not None]
+
+    def _judge(self, end: WaveEnd, *, last: bool) -> list[int]:
+        """Give up on the rows that are proven guilty; the other suspects are returned."""
+        if not end.died:
+            return []
+        self.deaths += 1
+        suspects: list[int] = []
+        for mark in end.left:
+            verdict = self._watch.verdict(mark.pid)
+            alone = len(mark.video_ids) == 1
+            if alone and (last or (verdict is not None and verdict.code is FailureCode.TIMEOUT)):
+                self._give_up(mark, verdict or _CRASHED)
+            else:
+                suspects += self._unfinished(self._place[video_id] for video_id in mark.video_ids)
+        if not end.left:
+            self._report("label: a worker process died with nothing in hand; going on")
+        elif suspects:
+            self._report(f"label: a worker process died; {len(suspects)} videos were in its hand, they run last")
+        return suspects
+
+    def _give_up(self, mark: Mark, verdict: Verdict) -> None:
+        (video_id,) = mark.video_ids
+        state = row_state(self._rows.rows[self._place[video_id]], self._job, self._store)
+        if state.next_stage is None:  # it had its result, and the worker died a moment later
+            return
+        self._report(f"label: {video_id} is given up as {verdict.code}: {verdict.message}")
+        key = limited_key(state.next_key, self._job)
+        self._store.commit_failure(state.next_stage, key, verdict.code, verdict.message)

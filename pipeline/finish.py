@@ -1,0 +1,95 @@
+"""The second half of a build: when every row has its result, write the tables, unless they are up to date."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from facevid import storage
+from facevid.description import DESCRIPTION_FILE, DatasetDescription, FunnelStep
+from facevid.shards import ShardInfo
+from fitting.face_model import FaceModel
+from pipeline.assemble import content_key, remove_old_tables, write_description
+from pipeline.driver import BuildError, Driver
+from pipeline.funnel import failure_counts, funnel
+from pipeline.job import Job
+from pipeline.manifest import Manifest
+from pipeline.store import Store
+
+FINISHED_FILE = "finished.json"
+
+_ATTEMPTS = 3
+# A worker process takes seconds to start, in which one that runs assembles this many.
+_VIDEOS_WORTH_A_WORKER = 64
+
+
+def assemble(
+    job: Job, rows: Manifest, model: FaceModel, store: Store, driver: Driver, *, report: Callable[[str], None]
+) -> int | None:
+    """Write tables and description of a build whose rows all have their results.
+
+    Returns:
+        How often a worker process died, or None where the tables were up to date and nothing was done.
+
+    Raises:
+        BuildError: It died again and again, or the tables do not hold what the funnel counts.
+    """
+    key = content_key(rows, job, store)
+    steps = funnel(rows, job, store)
+    done = job.state / "assembled.json"
+    if _up_to_date(job.out, done, key):
+        storage.write_bytes(job.state / FINISHED_FILE, b"{}")
+        report("assemble: the tables are up to date")
+        return None
+    report("assemble: writing shards")
+    storage.remove(done)
+    remove_old_tables(job.out)
+    from_shards = job.state / "assembled"
+    for name in storage.list_files(from_shards):
+        storage.remove(from_shards / name)
+    everything = range(len(rows.rows) + len(rows.bad_rows))
+    workers = min(job.options.workers, 1 + len(everything) // _VIDEOS_WORTH_A_WORKER)
+    deaths = 0
+    while driver.run("assemble", everything, workers=workers).died:
+        deaths += 1
+        if deaths == _ATTEMPTS:
+            raise BuildError(f"assembling died {deaths} times; see the logs in {job.state / 'waves'}")
+    shards = [
+        ShardInfo(**info)
+        for name in storage.list_files(from_shards)
+        for info in json.loads(storage.read_bytes(from_shards / name))
+    ]
+    _check_rows(shards, steps, failures=sum(failure_counts(rows, job, store).values()))
+    write_description(job, model, shards, steps)
+    storage.write_bytes(done, json.dumps({"content_key": key}).encode())
+    storage.write_bytes(job.state / FINISHED_FILE, b"{}")
+    return deaths
+
+
+def _up_to_date(out: Path, done: Path, key: str) -> bool:
+    try:
+        if json.loads(storage.read_bytes(done))["content_key"] != key:
+            return False
+        description = DatasetDescription.from_json(storage.read_bytes(out / DESCRIPTION_FILE).decode())
+        return all(storage.size_bytes(out / shard.path) == shard.bytes for shard in description.shards)
+    except FileNotFoundError:
+        return False
+
+
+def _check_rows(shards: Sequence[ShardInfo], steps: tuple[FunnelStep, ...], *, failures: int) -> None:
+    # The funnel is counted from the store, the shards were written by others: two witnesses.
+    by_step = {step.step: step for step in steps}
+    for before, after in (("manifest", "fetch"), ("fetch", "faces"), ("tracks", "fit")):
+        if by_step[before].ok != by_step[after].entered:
+            raise BuildError(f"{by_step[before].ok} passed {before}, but {by_step[after].entered} entered {after}")
+    rows: Counter[str] = Counter()
+    for shard in shards:
+        rows[shard.table] += shard.rows
+    wanted = {
+        "frames": by_step["frames"].entered,
+        "tracks": by_step["fit"].ok + by_step["fit"].filtered,
+        "failures": failures,
+    }
+    for table, count in wanted.items():
+        if rows[table] != count:
+            raise BuildError(f"the shards of {table} have {rows[table]} rows, but the funnel counts {count}")

@@ -1,0 +1,68 @@
+"""What processes use, read off /proc: memory shared fairly, CPU time. Where there is no /proc, nothing is known."""
+
+import os
+from pathlib import Path
+
+from pipeline.processes import descendants
+
+_PROC = Path("/proc")
+_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_SHARE = 0.9
+
+
+def can_watch() -> bool:
+    """Whether this system tells what processes use."""
+    return (_PROC / "self" / "smaps_rollup").exists()
+
+
+def memory_bytes(pid: int, enough: int = 0) -> int:
+    """Memory that a process and all below it hold: proportional set size, so that shared pages count once.
+
+    Args:
+        pid: A process of this machine; one that is gone holds nothing.
+        enough: Where the resident sizes, which are cheap to read but count shared pages several times, sum up to no
+            more than this, that sum is the answer.
+    """
+    tree = [pid, *descendants(pid)]
+    resident = sum(_resident_bytes(each) for each in tree)
+    return resident if resident <= enough else sum(_proportional_bytes(each) for each in tree)
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time that a process and those now below it have used, seconds."""
+    ticks = 0
+    for each in (pid, *descendants(pid)):
+        try:
+            words = (_PROC / str(each) / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        ticks += int(words[11]) + int(words[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def memory_per_worker_bytes(workers: int) -> int:
+    """A fair share of this machine's (or container's) memory, a tenth left to others."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _CGROUP_LIMITS:
+        try:
+            limits.append(int(path.read_text()))
+        except (OSError, ValueError):  # not this kind of cgroup; "max"
+            continue
+    return int(_SHARE * min(limits)) // workers
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int((_PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _proportional_bytes(pid: int) -> int:
+    try:
+        text = (_PROC / str(pid) / "smaps_rollup").read_text()
+    except PermissionError:
+        return _resident_bytes(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
