@@ -31,6 +31,7 @@ class FailureCode(enum.StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"
     CORRUPT = "corrupt"
     NO_VIDEO_STREAM = "no_video_stream"
+    OUTSIDE_VIDEO = "outside_video"
     NO_FACE = "no_face"
     TRACK_TOO_SHORT = "track_too_short"
     FIT_DIVERGED = "fit_diverged"

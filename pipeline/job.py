@@ -18,7 +18,7 @@ from pipeline.manifest import ManifestRow, is_remote, local_path
 from pipeline.store import FetchedVideo, Store
 
 FETCH_VERSION = 2
-FACES_VERSION = 4
+FACES_VERSION = 5
 FIT_VERSION = 2
 ASSEMBLE_VERSION = 1
 

@@ -14,6 +14,7 @@ from fitting.face_model import INNER_POINTS, FaceModel
 from pipeline.faces.follow import FaceFollower, face_in_image
 from pipeline.faces.landmarks import FaceLandmarks, MediapipeDetector
 from pipeline.faces.options import FacesOptions
+from pipeline.faces.picture import Picture
 from pipeline.faces.register import register
 from training.export import load_deepexp3d
 
@@ -67,13 +68,13 @@ class FaceReader:
         """What follows one face through a video."""
         return FaceFollower(self._detector, self._options)
 
-    def find(self, rgb: UInt8[np.ndarray, "height width 3"]) -> FaceLandmarks | None:
+    def find(self, picture: Picture) -> FaceLandmarks | None:
         """The largest face of a single picture."""
-        return face_in_image(rgb, self._detector, self._options)
+        return face_in_image(picture, self._detector, self._options)
 
-    def crop(self, rgb: UInt8[np.ndarray, "height width 3"], face: FaceLandmarks) -> UInt8[np.ndarray, "224 224 3"]:
+    def crop(self, picture: Picture, face: FaceLandmarks) -> UInt8[np.ndarray, "224 224 3"]:
         """The registered crop, by the very code that made the training crops."""
-        return register(rgb, face.points_px)[0]
+        return register(picture, face.points_px)[0]
 
     def coefficients(self, crops: UInt8[np.ndarray, "faces 224 224 3"]) -> Float32[np.ndarray, "faces n_expression"]:
         """Expression coefficients of registered crops, standard deviations."""
@@ -121,9 +122,9 @@ class FaceReader:
         for index, path in enumerate(paths):
             if index and index % _REPORT_EVERY == 0:
                 report(f"images: {index} of {len(paths)}")
-            rgb = read_image(path)
-            if (face := self.find(rgb)) is not None:
-                yield index, self.crop(rgb, face)
+            picture = Picture(read_image(path))
+            if (face := self.find(picture)) is not None:
+                yield index, self.crop(picture, face)
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:

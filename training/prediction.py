@@ -16,6 +16,7 @@ from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from pipeline.faces.draw import draw_landmarks
 from pipeline.faces.errors import VideoError
 from pipeline.faces.landmarks import FaceLandmarks
+from pipeline.faces.picture import Picture
 from pipeline.faces.probe import VideoInfo
 from pipeline.faces.register import CROP_SIZE_PX
 from pipeline.faces.shots import CutDetector
@@ -189,8 +190,9 @@ class _Run:
 
 def _image(run: _Run, path: Path, drawn: Path | None) -> str:
     rgb = read_image(path)
-    face = run.reader.find(rgb)
-    crop = None if face is None else run.reader.crop(rgb, face)
+    picture = Picture(rgb)
+    face = run.reader.find(picture)
+    crop = None if face is None else run.reader.crop(picture, face)
     seen = _Seen(index=0, pts_s=0.0, face=face, crop=crop, rgb=None if drawn is None else rgb)
     for _, drawing in run.read([seen]):
         if drawing is not None and drawn is not None:
@@ -233,16 +235,16 @@ def _batches(run: _Run, video: Any, *, keep: bool) -> Iterator[list[_Seen]]:
     held_bytes = count = 0
     try:
         for frame in video:
-            if is_cut(frame.rgb):
+            if is_cut(frame.picture):
                 follower.reset()
-            _, face = follower(frame.rgb)
+            _, face = follower(frame.picture)
             batch.append(
                 _Seen(
                     index=frame.index,
                     pts_s=frame.pts_s,
                     face=face,
-                    crop=None if face is None else run.reader.crop(frame.rgb, face),
-                    rgb=frame.rgb.copy() if keep else None,
+                    crop=None if face is None else run.reader.crop(frame.picture, face),
+                    rgb=frame.rgb if keep else None,
                 )
             )
             count += 1

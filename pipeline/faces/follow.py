@@ -9,12 +9,10 @@ import enum
 import time
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import UInt8
-
 from pipeline.faces.detect import overlap
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
 from pipeline.faces.options import FacesOptions
+from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox, FaceRegion
 
 _WELL_CENTRED = 0.85
@@ -45,10 +43,10 @@ class SearchSeconds:
 
 
 def face_in_image(
-    rgb: UInt8[np.ndarray, "height width 3"], detector: LandmarkDetector, options: FacesOptions
+    picture: Picture, detector: LandmarkDetector, options: FacesOptions
 ) -> FaceLandmarks | None:
     """The largest face of a single picture, by the rules for a video's first frame; None where there is none."""
-    return FaceFollower(detector, options)(rgb)[1]
+    return FaceFollower(detector, options)(picture)[1]
 
 
 class FaceFollower:
@@ -71,12 +69,12 @@ class FaceFollower:
         self._last = None
         self._misses = 0
 
-    def __call__(self, rgb: UInt8[np.ndarray, "height width 3"]) -> tuple[Step, FaceLandmarks | None]:
+    def __call__(self, picture: Picture) -> tuple[Step, FaceLandmarks | None]:
         """Look at the next frame. The face comes with the steps STARTED and CONTINUED only."""
         if self._last is None:
-            self._last = self._first_face(rgb)
+            self._last = self._first_face(picture)
             return (Step.NOTHING if self._last is None else Step.STARTED), self._last
-        face = self._same_face(rgb, self._last)
+        face = self._same_face(picture, self._last)
         if face is not None:
             self._last, self._misses = face, 0
             return Step.CONTINUED, face
@@ -86,29 +84,29 @@ class FaceFollower:
             return Step.STOPPED, None
         return Step.MISSED, None
 
-    def _first_face(self, rgb: UInt8[np.ndarray, "height width 3"]) -> FaceLandmarks | None:
-        for box in self._find(rgb):
+    def _first_face(self, picture: Picture) -> FaceLandmarks | None:
+        for box in self._find(picture):
             if box.side_px < self._options.min_face_px:
                 continue
             # Two looks: a region from landmarks is better centred than one from a detector's box.
-            first = self._landmarks(rgb, self._detector.region_of(box))
-            second = self._landmarks(rgb, first.region) if first else None
+            first = self._landmarks(picture, self._detector.region_of(box))
+            second = self._landmarks(picture, first.region) if first else None
             if second is not None:
                 return second
         return None
 
-    def _same_face(self, rgb: UInt8[np.ndarray, "height width 3"], last: FaceLandmarks) -> FaceLandmarks | None:
-        face = self._landmarks(rgb, last.region)
+    def _same_face(self, picture: Picture, last: FaceLandmarks) -> FaceLandmarks | None:
+        face = self._landmarks(picture, last.region)
         if face is not None and self._overlaps(face, last):
             if overlap(face.box_px, last.box_px) >= _WELL_CENTRED:
                 return face
             # It moved so far that the last region held it off centre; there the networks are less exact.
-            return self._landmarks(rgb, face.region) or face
+            return self._landmarks(picture, face.region) or face
         # Lost, or moved out of the region: look for it in the whole picture.
-        for box in self._find(rgb):
+        for box in self._find(picture):
             if overlap(box.as_array(), last.box_px) <= 0:
                 continue
-            face = self._landmarks(rgb, self._detector.region_of(box))
+            face = self._landmarks(picture, self._detector.region_of(box))
             if face is not None and self._overlaps(face, last):
                 return face
         return None
@@ -116,17 +114,17 @@ class FaceFollower:
     def _overlaps(self, face: FaceLandmarks, last: FaceLandmarks) -> bool:
         return overlap(face.box_px, last.box_px) >= self._options.margin
 
-    def _landmarks(self, rgb: UInt8[np.ndarray, "height width 3"], region: FaceRegion) -> FaceLandmarks | None:
+    def _landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
         start = time.perf_counter()
-        face = self._detector.landmarks(rgb, region)
+        face = self._detector.landmarks(picture, region)
         self.seconds.landmarks += time.perf_counter() - start
         if face is None or face.confidence < self._options.min_confidence:
             return None
         x0, y0, x1, y1 = face.box_px.tolist()
         return face if max(x1 - x0, y1 - y0) >= self._options.min_face_px else None
 
-    def _find(self, rgb: UInt8[np.ndarray, "height width 3"]) -> list[FaceBox]:
+    def _find(self, picture: Picture) -> list[FaceBox]:
         start = time.perf_counter()
-        boxes = self._detector.find_faces(rgb)
+        boxes = self._detector.find_faces(picture)
         self.seconds.detect += time.perf_counter() - start
         return boxes

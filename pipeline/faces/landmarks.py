@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from pipeline.faces.detect import FULL_RANGE_FILE, SHORT_RANGE_FILE, FaceFinder
 from pipeline.faces.networks import Network, sigmoid
 from pipeline.faces.options import FacesOptions
+from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox, FaceRegion, look_into, mapped, region_of_box, region_of_points
 from pipeline.faces.schemes import (
     INNER_EYES,
@@ -73,13 +74,13 @@ class LandmarkDetector(Protocol):
     def weights_sha256(self) -> str:
         """sha256 over its weight files; part of every row that it made."""
 
-    def find_faces(self, rgb: UInt8[np.ndarray, "height width 3"]) -> list[FaceBox]:
+    def find_faces(self, picture: Picture) -> list[FaceBox]:
         """All faces of a picture, the largest first."""
 
     def region_of(self, box: FaceBox) -> FaceRegion:
         """Where to look for the landmarks of a face that was found."""
 
-    def landmarks(self, rgb: UInt8[np.ndarray, "height width 3"], region: FaceRegion) -> FaceLandmarks | None:
+    def landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
         """The landmarks of the face in a region, with their confidence; None where the result cannot be a face."""
 
 
@@ -104,21 +105,21 @@ class MediapipeDetector:
         self._eye = Network(networks / EYE_FILE, low=0.0)
         self.weights_sha256 = _sha256_over(networks, _MEDIAPIPE_FILES)
 
-    def find_faces(self, rgb: UInt8[np.ndarray, "height width 3"]) -> list[FaceBox]:
+    def find_faces(self, picture: Picture) -> list[FaceBox]:
         """All faces of a picture, the largest first."""
-        return self._find(rgb)
+        return self._find(picture)
 
     def region_of(self, box: FaceBox) -> FaceRegion:
         """The square, half as large again as the box, with the eyes made level."""
         return region_of_box(box, growth=_FACE_GROWTH)
 
-    def landmarks(self, rgb: UInt8[np.ndarray, "height width 3"], region: FaceRegion) -> FaceLandmarks | None:
+    def landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
         """The landmarks of the face in a region; None where the points do not span a face's area."""
-        mesh, confidence = self._mesh_in(rgb, region)
+        mesh, confidence = self._mesh_in(picture, region)
         next_region = region_of_points(mesh, growth=_FACE_GROWTH)
         if not np.isfinite(mesh).all() or next_region.side_px < 1:
             return None
-        refined = self._with_eyes(rgb, mesh)
+        refined = self._with_eyes(picture, mesh)
         return FaceLandmarks(
             scheme=self.scheme,
             points_px=refined[self._ids],
@@ -128,32 +129,32 @@ class MediapipeDetector:
         )
 
     def mesh_points(
-        self, rgb: UInt8[np.ndarray, "height width 3"], *, min_confidence: float = 0.5
+        self, picture: Picture, *, min_confidence: float = 0.5
     ) -> Float32[np.ndarray, "478 2"] | None:
         """The whole mesh of the largest face: 468 points with refined lids, then 5 points of each iris.
 
-        All schemes are rows of it: `mesh_points(rgb)[points_of(scheme)]`. The iris points (right eye first) are its
+        All schemes are rows of it: `mesh_points(picture)[points_of(scheme)]`. The iris points (right eye first) are its
         centre and four points of its rim. The face is looked at twice, the second time in the region that the first
         look gives, as in a video.
         """
-        boxes = self.find_faces(rgb)
+        boxes = self.find_faces(picture)
         if not boxes:
             return None
-        mesh, _ = self._mesh_in(rgb, self.region_of(boxes[0]))
-        mesh, confidence = self._mesh_in(rgb, region_of_points(mesh, growth=_FACE_GROWTH))
-        return self._with_eyes(rgb, mesh) if confidence >= min_confidence else None
+        mesh, _ = self._mesh_in(picture, self.region_of(boxes[0]))
+        mesh, confidence = self._mesh_in(picture, region_of_points(mesh, growth=_FACE_GROWTH))
+        return self._with_eyes(picture, mesh) if confidence >= min_confidence else None
 
     def _mesh_in(
-        self, rgb: UInt8[np.ndarray, "height width 3"], region: FaceRegion
+        self, picture: Picture, region: FaceRegion
     ) -> tuple[Float32[np.ndarray, "468 2"], float]:
-        square, to_frame = look_into(rgb, region, self._mesh.size_px)
+        square, to_frame = look_into(picture, region, self._mesh.size_px)
         points, presence = self._mesh(square)
         # The network counts from the square's edge; pixel centres lie half a pixel further in.
         flat = points.reshape(MESH_POINTS, 3)[:, :2] - np.float32(0.5)
         return mapped(flat, to_frame), float(sigmoid(presence).reshape(-1)[0])
 
     def _with_eyes(
-        self, rgb: UInt8[np.ndarray, "height width 3"], mesh: Float32[np.ndarray, "468 2"]
+        self, picture: Picture, mesh: Float32[np.ndarray, "468 2"]
     ) -> Float32[np.ndarray, "478 2"]:
         refined = np.empty((MESH_POINTS + 2 * _IRIS_POINTS, 2), dtype=np.float32)
         refined[:MESH_POINTS] = mesh
@@ -167,7 +168,7 @@ class MediapipeDetector:
                 side_px=max(_EYE_GROWTH * float(np.hypot(*along)), 1.0),
                 angle_rad=float(np.arctan2(along[1], along[0])),
             )
-            square, to_frame = look_into(rgb, region, self._eye.size_px, mirrored=side == 1)
+            square, to_frame = look_into(picture, region, self._eye.size_px, mirrored=side == 1)
             eye, iris = self._eye(square)
             contour = eye.reshape(_EYE_POINTS, 3)[: len(lids), :2] - np.float32(0.5)
             refined[list(lids)] = mapped(contour, to_frame)

@@ -16,6 +16,12 @@ class FacesOptions:
     scheme: Scheme = "mediapipe68"
     """Landmarks to keep: the 68 iBUG-like points, or these and a denser set on lids, lips, brows, cheeks, contour. With
     the denser set, fitted lids and lips move less: see `fitting/data/README.md`."""
+    height_px: int | None = None
+    """Decode larger pictures to this height, which is faster. All pixels in the tables stay those of the displayed
+    picture. None decodes them as they are."""
+    fps: float | None = None
+    """Read at most this many frames a second: of each interval of 1/fps seconds the first frame. Frames are counted as
+    they are read. None reads all."""
     margin: float = 0.25
     """A face is the same one while its box overlaps the last one by at least this intersection over union. A shaken
     camera can move a face by half its width from frame to frame; two people's faces hardly overlap."""
@@ -39,6 +45,8 @@ class FacesOptions:
             ValueError: Naming the option and its value.
         """
         for name, low, high in (
+            ("height_px", 32, 4320),
+            ("fps", 1e-3, 1e3),
             ("margin", 0.0, 1.0),
             ("max_misses", 0, 10_000),
             ("min_track_s", 0.0, 1e6),
@@ -47,5 +55,5 @@ class FacesOptions:
             ("jpeg_quality", 1, 100),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise ValueError(f"{name}={value!r} must lie between {low} and {high}")

@@ -11,6 +11,7 @@ import ffmpeg
 import imageio_ffmpeg
 
 from pipeline.faces.errors import CorruptVideoError, NoVideoStreamError, UnsupportedFormatError
+from pipeline.faces.planes import ColourMatrix
 
 MAX_PIXELS = 7680 * 4320
 """Larger pictures are refused: one frame of them would fill a worker's memory."""
@@ -21,6 +22,7 @@ _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpegtsraw,mpeg,mpegvideo,flv,asf,ogg,nut,mxf,wtv,dv,rm,"
     "h264,hevc,m4v,obu,ivf,yuv4mpegpipe"
 )
+_YUV = ("yuv", "nv", "p0", "y2", "gray", "uyvy", "vuy", "xv")
 _PROBE_LIMIT_S = 60.0
 _STREAM = re.compile(r"^  Stream #0:\d+.*?: (Video|Audio|Subtitle|Data|Attachment): (.*)$", re.MULTILINE)
 
@@ -36,6 +38,8 @@ class VideoInfo:
         duration_s: Duration as the container tells, seconds; None where it does not.
         codec: Codec of the video stream.
         rotation_deg: Clockwise turn that the metadata ask for and that was applied, in [0, 360).
+        matrix: Matrix of its colours (BT.601 where the file names none); None where it is RGB.
+        seekable: Whether the container has an index by time, so that decoding may start in the middle.
     """
 
     width_px: int
@@ -44,6 +48,8 @@ class VideoInfo:
     duration_s: float | None
     codec: str
     rotation_deg: float
+    matrix: ColourMatrix | None = "bt601"
+    seekable: bool = False
 
 
 @functools.cache
@@ -57,14 +63,15 @@ def ffmpeg_program() -> str:
         raise
 
 
-def input_arguments(path: Path, *, threads: int) -> "ffmpeg.nodes.FilterableStream":
+def input_arguments(path: Path, *, threads: int, start_s: float | None = None) -> "ffmpeg.nodes.FilterableStream":
     """How ffmpeg is told of an input file.
 
     The name is absolute and prefixed, so that no name is taken for an option or a protocol; only local files and
-    video containers are opened.
+    video containers are opened. `start_s` jumps to the key frame before, and drops the frames between.
     """
+    seek = {} if start_s is None else {"ss": f"{start_s:.6f}"}
     return ffmpeg.input(
-        f"file:{path.absolute()}", protocol_whitelist="file,pipe", format_whitelist=_FORMATS, threads=threads
+        f"file:{path.absolute()}", protocol_whitelist="file,pipe", format_whitelist=_FORMATS, threads=threads, **seek
     )
 
 
@@ -147,4 +154,17 @@ def _parsed(path: Path, report: str) -> VideoInfo:
         duration_s=int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else None,
         codec=line.split()[0].rstrip(","),
         rotation_deg=rotation,
+        matrix=_matrix(line),
+        seekable=bool(re.search(r"^Input #0, (mov|matroska),", report, re.MULTILINE)),
     )
+
+
+def _matrix(line: str) -> ColourMatrix | None:
+    # As "yuv420p(tv, bt709, progressive)", or "yuv420p(pc, bt470bg/unknown/unknown)" where the three names differ.
+    pixels = re.search(r", (\w+)(?:\(([^)]*)\))?(?:, |$)", line)
+    if pixels is None or not pixels[1].startswith(_YUV):
+        return None
+    names = [name.split("/")[0] for name in (pixels[2] or "").split(", ")]
+    if "bt2020nc" in names or "bt2020c" in names:
+        return "bt2020"
+    return "bt709" if "bt709" in names or "smpte240m" in names else "bt601"

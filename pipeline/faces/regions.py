@@ -5,13 +5,11 @@ Pixels are those of the displayed picture, x right, y down, (0, 0) the centre of
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
+from pipeline.faces.picture import Picture
 from pipeline.faces.schemes import OUTER_EYES
-
-_SHRINK_WITHOUT_ALIASES = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,47 +99,17 @@ def region_of_points(points_px: Float32[np.ndarray, "points 2"], *, growth: floa
 
 
 def look_into(
-    rgb: UInt8[np.ndarray, "height width 3"], region: FaceRegion, size_px: int, *, mirrored: bool = False
+    picture: Picture, region: FaceRegion, size_px: int, *, mirrored: bool = False
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Float32[np.ndarray, "2 3"]]:
-    """The region, resampled to a square, and the map from pixels of that square back to the frame.
+    """The region, resampled to a square, and the map from pixels of that square back to the picture.
 
-    Outside the picture is black. `mirrored` flips the square left to right, and the map with it. Where the square
-    shrinks the picture more than twice, the picture is first averaged down, so that bilinear sampling does not alias.
+    Outside the picture is black. `mirrored` flips the square left to right, and the map with it.
     """
     to_frame = region.frame_from_square(size_px)
     if mirrored:
-        to_frame = to_frame.copy()
         to_frame[:, 2] += to_frame[:, 0] * np.float32(size_px - 1)
         to_frame[:, 0] *= np.float32(-1)
-    source, to_source = rgb, to_frame
-    if (shrink := region.side_px / size_px) > _SHRINK_WITHOUT_ALIASES:
-        source, to_source = _averaged_down(rgb, region, int(shrink), to_frame)
-    square = cv2.warpAffine(
-        source,
-        to_source,
-        (size_px, size_px),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-    )
-    return square, to_frame
-
-
-def _averaged_down(
-    rgb: UInt8[np.ndarray, "height width 3"], region: FaceRegion, factor: int, to_frame: Float32[np.ndarray, "2 3"]
-) -> tuple[UInt8[np.ndarray, "low_height low_width 3"], Float32[np.ndarray, "2 3"]]:
-    # Only the window that the region covers is averaged, cut to whole blocks of factor x factor pixels.
-    reach = region.side_px * (abs(np.cos(region.angle_rad)) + abs(np.sin(region.angle_rad))) / 2
-    height, width = rgb.shape[:2]
-    x0, y0 = (int(np.clip(v - reach, 0, limit - 1)) for v, limit in ((region.x, width), (region.y, height)))
-    x1, y1 = (int(np.clip(v + reach + 1, 0, limit)) for v, limit in ((region.x, width), (region.y, height)))
-    columns, rows = (x1 - x0) // factor, (y1 - y0) // factor
-    if columns < 1 or rows < 1:
-        return rgb, to_frame
-    window = rgb[y0 : y0 + rows * factor, x0 : x0 + columns * factor]
-    low = cv2.resize(window, (columns, rows), interpolation=cv2.INTER_AREA)
-    to_low = to_frame.copy()
-    to_low[:, 2] -= np.array([x0, y0], dtype=np.float32) + np.float32((factor - 1) / 2)
-    return np.asarray(low, dtype=np.uint8), to_low / np.float32(factor)
+    return picture.square(to_frame, size_px, averaged=False), to_frame
 
 
 def mapped(

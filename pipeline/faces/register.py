@@ -4,12 +4,13 @@ The template is the paper's 224x224 network input (Koujan et al., FG 2020), its 
 figure to about 2 px. It is a tight crop: the chin is on the bottom edge.
 """
 
-import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
+
+from pipeline.faces.picture import Picture
 
 CROP_SIZE_PX = 224
 INNER_POINTS = slice(17, 68)
@@ -43,8 +44,6 @@ TEMPLATE68_PX: Float32[np.ndarray, "68 2"] = np.array(
 """Where the 68 points lie in the crop, pixels."""
 # fmt: on
 TEMPLATE68_PX.setflags(write=False)
-
-_MOST_SAMPLES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,18 +85,17 @@ def similarity(
 
 
 def register(
-    rgb: UInt8[np.ndarray, "height width 3"], landmarks_px: Float32[np.ndarray, "points 2"]
+    picture: Picture, landmarks_px: Float32[np.ndarray, "points 2"]
 ) -> tuple[UInt8[np.ndarray, "224 224 3"], Float32[np.ndarray, "2 3"]]:
     """The face, moved, turned and scaled onto the template by its inner 51 landmarks.
 
     Args:
-        rgb: The displayed picture.
+        picture: The displayed picture.
         landmarks_px: Landmarks of any scheme; the first 68 are in iBUG order.
 
     Returns:
         The crop, black outside the picture, and `crop_from_frame`: the similarity from pixels of the picture to
-        pixels of the crop. Where the face is larger than the crop, every crop pixel is the mean of a grid of samples
-        at least as fine as the picture's pixels, so that nothing aliases.
+        pixels of the crop. Where the face is larger than the crop, crop pixels are averages, so that nothing aliases.
 
     Raises:
         ValueError: There are fewer than 68 landmarks, or they coincide.
@@ -105,15 +103,7 @@ def register(
     if len(landmarks_px) < len(TEMPLATE68_PX):
         raise ValueError(f"landmarks_px has {len(landmarks_px)} points; a crop is registered by 68")
     crop_from_frame = similarity(landmarks_px[INNER_POINTS], TEMPLATE68_PX[INNER_POINTS])
-    shrink = 1 / float(np.hypot(*crop_from_frame[:, 0]))
-    samples = min(max(1, math.ceil(shrink - 0.05)), _MOST_SAMPLES)
-    fine = crop_from_frame * np.float32(samples)
-    fine[:, 2] += np.float32((samples - 1) / 2)
-    size = CROP_SIZE_PX * samples
-    crop = cv2.warpAffine(rgb, fine, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    if samples > 1:
-        crop = cv2.resize(crop, (CROP_SIZE_PX, CROP_SIZE_PX), interpolation=cv2.INTER_AREA)
-    return np.asarray(crop, dtype=np.uint8), crop_from_frame
+    return picture.square(cv2.invertAffineTransform(crop_from_frame), CROP_SIZE_PX, averaged=True), crop_from_frame
 
 
 def quality(crop: UInt8[np.ndarray, "224 224 3"]) -> CropQuality:

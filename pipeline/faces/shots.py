@@ -8,12 +8,13 @@ frames. Each frame is judged when it comes: nothing is held back. Dissolves and 
 
 from collections import deque
 
-import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
+
+from pipeline.faces.picture import Picture
 
 _THUMBNAIL = (32, 18)
-_PIXELS_PER_CELL = 4
+_SAMPLES_PER_CELL = 4
 _LEVELS_PER_CHANNEL = 4
 _PAST_FRAMES = 15
 _KNOWN_FRAMES = 3
@@ -29,9 +30,9 @@ class CutDetector:
         self._last: tuple[Float32[np.ndarray, "18 32 3"], Float32[np.ndarray, " bins"]] | None = None
         self._past: deque[float] = deque(maxlen=_PAST_FRAMES)
 
-    def __call__(self, rgb: UInt8[np.ndarray, "height width 3"]) -> bool:
+    def __call__(self, picture: Picture) -> bool:
         """Whether a cut lies between the last frame and this one; False for the first."""
-        last, self._last = self._last, _thumbnail(rgb)
+        last, self._last = self._last, _thumbnail(picture)
         if last is None:
             return False
         change = float(np.abs(self._last[0] - last[0]).mean())
@@ -46,12 +47,10 @@ class CutDetector:
 
 
 def _thumbnail(
-    rgb: UInt8[np.ndarray, "height width 3"],
+    picture: Picture,
 ) -> tuple[Float32[np.ndarray, "18 32 3"], Float32[np.ndarray, " bins"]]:
     # Sixteen samples per cell are enough, and do not touch every pixel of a large frame.
-    samples = (_THUMBNAIL[0] * _PIXELS_PER_CELL, _THUMBNAIL[1] * _PIXELS_PER_CELL)
-    small = cv2.resize(cv2.resize(rgb, samples, interpolation=cv2.INTER_NEAREST), _THUMBNAIL,
-                       interpolation=cv2.INTER_AREA)
+    small = picture.thumbnail(*_THUMBNAIL, samples_per_pixel=_SAMPLES_PER_CELL)
     level = small // np.uint8(256 // _LEVELS_PER_CHANNEL)
     code = (level[..., 0] * _LEVELS_PER_CHANNEL + level[..., 1]) * _LEVELS_PER_CHANNEL + level[..., 2]
     counts = np.bincount(code.reshape(-1), minlength=_LEVELS_PER_CHANNEL**3)

@@ -102,6 +102,9 @@ def track_faces(
     options: FacesOptions,
     crops: CropSink | None = None,
     on_frame: Callable[[], None] | None = None,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
 ) -> FacesResult:
     """Follow faces through a video.
 
@@ -114,9 +117,11 @@ def track_faces(
         options: See there. `crops` and `jpeg_quality` apply where a sink is given.
         crops: Takes the registered crops. What it took is worthless if this function raises.
         on_frame: Called after each frame, as a sign of life.
+        start_s: Where to begin on the file's clock, seconds; frames count from there. None for the beginning.
+        end_s: Where to end; the frame of this very time is left out. None for the end.
 
     Raises:
-        ValueError: The detector gives other landmarks than the options ask for.
+        ValueError: The detector gives other landmarks than the options ask for, or the times are none.
         FileNotFoundError: There is no such file.
         NoFaceError: No face in any frame, or never for more than `FALSE_ALARM_FRAMES`.
         TrackTooShortError: None for long enough.
@@ -129,7 +134,7 @@ def track_faces(
     recorder = _Recorder(options, HeldCrops(crops) if crops is not None and options.crops else None)
     cuts: list[int] = []
     decode_s = shots_s = 0.0
-    with open_video(path) as video:
+    with open_video(path, start_s=start_s, end_s=end_s, height_px=options.height_px, fps=options.fps) as video:
         frames = iter(video)
         while True:
             start = time.perf_counter()
@@ -138,12 +143,12 @@ def track_faces(
             decode_s += decoded - start
             if frame is None:
                 break
-            if begins_shot(frame.rgb):
+            if begins_shot(frame.picture):
                 cuts.append(frame.index)
                 recorder.finish()
                 follow.reset()
             shots_s += time.perf_counter() - decoded
-            step, face = follow(frame.rgb)
+            step, face = follow(frame.picture)
             if step is Step.STOPPED:
                 recorder.finish()
             elif face is not None:
@@ -207,9 +212,9 @@ class _Recorder:
     def add(self, frame: VideoFrame, face: FaceLandmarks) -> None:
         """The face was seen."""
         start = time.perf_counter()
-        crop, crop_from_frame = register(frame.rgb, face.points_px)
+        crop, crop_from_frame = register(frame.picture, face.points_px)
         self._sightings.add(frame.index, frame.pts_s, face, quality(crop))
-        self._picture = (frame.rgb.shape[1], frame.rgb.shape[0])
+        self._picture = (frame.picture.width_px, frame.picture.height_px)
         if self.crops is not None:
             self.crops.add(frame.index, encoded(crop, jpeg_quality=self.options.jpeg_quality), crop_from_frame)
             if self._long_enough():

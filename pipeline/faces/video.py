@@ -3,7 +3,8 @@
 ffmpeg runs as a child process. Frames come through its standard output into one reused buffer; presentation times
 through a second pipe, written by ffmpeg's encoder statistics (one line per frame, before the frame itself), so that
 variable frame rates stay what they are. Rotation is applied by ffmpeg, non-square pixels are scaled to square ones
-(the height stays), colours go to RGB by the matrix that the file names (BT.601 where it names none).
+(the height stays). Pictures stay in luma and chroma planes, see `pipeline.faces.picture`: half the bytes of RGB, and
+no work for the decoder.
 
 When is a damaged file good enough? A broken frame here and there is a fact of life on the internet and costs only
 itself. `CorruptVideoError` is for files of which a user would say that they are broken: no frame can be decoded,
@@ -13,6 +14,7 @@ promises is there and ffmpeg complained (without a complaint the sound is merely
 
 import contextlib
 import fcntl
+import math
 import os
 import re
 import subprocess
@@ -27,8 +29,11 @@ from typing import IO
 import numpy as np
 from jaxtyping import UInt8
 
-from pipeline.faces.errors import CorruptVideoError
-from pipeline.faces.probe import VideoInfo, ffmpeg_program, input_arguments, probe
+from pipeline.faces.decoding import Decoding, decode_command
+from pipeline.faces.errors import CorruptVideoError, OutsideVideoError
+from pipeline.faces.picture import Picture
+from pipeline.faces.planes import Planes
+from pipeline.faces.probe import VideoInfo, probe
 
 MAX_DAMAGED = 0.05
 """Largest share of damaged frames in a file that still counts as good."""
@@ -44,15 +49,20 @@ class VideoFrame:
     """One displayed picture.
 
     Attributes:
-        index: Its place in presentation order, from 0.
-        pts_s: Presentation time on the file's clock, seconds, strictly increasing. The first frame is at 0, or later
-            where the sound starts before the pictures.
-        rgb: The picture. A view into a buffer that the next frame overwrites: copy what must stay.
+        index: Its place in presentation order, from 0 at the first frame of the part that is read.
+        pts_s: Presentation time on the file's clock, seconds, strictly increasing. The first frame of a file is at 0,
+            or later where the sound starts before the pictures.
+        picture: The picture. Its samples are in a buffer that the next frame overwrites.
     """
 
     index: int
     pts_s: float
-    rgb: UInt8[np.ndarray, "height width 3"]
+    picture: Picture
+
+    @property
+    def rgb(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The whole picture in the size in which it was decoded, as RGB; it stays when the next frame comes."""
+        return self.picture.rgb
 
 
 class OpenVideo:
@@ -63,15 +73,16 @@ class OpenVideo:
         damaged_frames: Frames so far that ffmpeg found damaged or could not decode.
     """
 
-    def __init__(self, path: Path, info: VideoInfo, *, threads: int) -> None:
+    def __init__(self, path: Path, info: VideoInfo, decoding: Decoding) -> None:
         self.info = info
+        self._decoding = decoding
         self.damaged_frames = 0
         self._name = path.name
         self._complaints: deque[str] = deque(maxlen=20)
         times, write_end = os.pipe()
         try:
             self._process = subprocess.Popen(
-                _command(path, info, times_pipe=write_end, threads=threads),
+                decode_command(path, info, decoding, times_pipe=write_end),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -97,15 +108,33 @@ class OpenVideo:
 
         Raises:
             CorruptVideoError: See the module; raised at the end, after the frames that could be decoded.
+            OutsideVideoError: The video has no frame in the part that was asked for.
         """
-        buffer = np.empty((self.info.height_px, self.info.width_px, 3), dtype=np.uint8)
-        target = memoryview(buffer.data).cast("B")
+        buffer, planes = self._buffer()
+        target = memoryview(buffer.data)
+        start_s, end_s = self._decoding.start_s or -np.inf, self._decoding.end_s or np.inf
         index, last_s = 0, -np.inf
         while self._read_picture(target):
-            pts_s = max(self._read_time(), last_s + _SMALLEST_STEP_S)
-            yield VideoFrame(index, pts_s, buffer)
-            index, last_s = index + 1, pts_s
+            last_s = max(self._read_time(), last_s + _SMALLEST_STEP_S)
+            if start_s <= last_s < end_s:
+                picture = Picture(planes, width_px=self.info.width_px, height_px=self.info.height_px)
+                yield VideoFrame(index, last_s, picture)
+                index += 1
         self._check_end(index, last_s)
+
+    def _buffer(self) -> tuple[UInt8[np.ndarray, " bytes"], Planes]:
+        """One buffer for all frames, and the planes in it."""
+        wide, high = self._decoding.samples(self.info)
+        half_wide, half_high = (wide + 1) // 2, (high + 1) // 2
+        luma, chroma = wide * high, half_wide * half_high
+        buffer = np.empty(luma + 2 * chroma, dtype=np.uint8)
+        planes = Planes(
+            luma=buffer[:luma].reshape(high, wide),
+            blue=buffer[luma : luma + chroma].reshape(half_high, half_wide),
+            red=buffer[luma + chroma :].reshape(half_high, half_wide),
+            matrix=self.info.matrix or "bt601",
+        )
+        return buffer, planes
 
     def close(self) -> None:
         """End ffmpeg, whether or not it is done."""
@@ -145,50 +174,56 @@ class OpenVideo:
         code = self._process.wait()
         self._listener.join()
         last = f" ({self._complaints[-1]})" if self._complaints else ""
+        part = self._decoding.part()
+        if part and not frames and not code and not self._complaints:
+            lasts = f"; it lasts {self.info.duration_s:.1f} s" if self.info.duration_s is not None else ""
+            raise OutsideVideoError(f"{self._name} has no frame {part}{lasts}")
         if not frames:
             raise CorruptVideoError(f"{self._name}: no frame can be decoded{last}")
         if code:
             raise CorruptVideoError(f"{self._name}: ffmpeg gave up after {frames} frames{last}")
         if self.damaged_frames > MAX_DAMAGED * frames:
             raise CorruptVideoError(f"{self._name}: {self.damaged_frames} of {frames} frames are damaged{last}")
-        promised = self.info.duration_s
-        seen_s = last_s + 1 / max(self.info.fps, 1.0)
-        if promised and self._complaints and seen_s < MIN_COMPLETE * promised:
-            raise CorruptVideoError(f"{self._name} ends after {seen_s:.1f} s of {promised:.1f} s{last}")
+        if self.info.duration_s is None or not self._complaints:
+            return
+        start_s = self._decoding.start_s or 0.0
+        promised_s = min(self.info.duration_s, self._decoding.end_s or math.inf) - start_s
+        seen_s = last_s - start_s + 1 / max(self.info.fps, 1.0)
+        if seen_s < MIN_COMPLETE * promised_s:
+            raise CorruptVideoError(f"{self._name} ends after {seen_s:.1f} s of {promised_s:.1f} s{last}")
 
 
 @contextlib.contextmanager
-def open_video(path: Path, *, threads: int = 1) -> Iterator[OpenVideo]:
-    """A video to iterate over; ffmpeg ends with the block, however it is left.
+def open_video(
+    path: Path,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    height_px: int | None = None,
+    fps: float | None = None,
+    threads: int = 1,
+) -> Iterator[OpenVideo]:
+    """A video, or a part of it, to iterate over; ffmpeg ends with the block, however it is left.
+
+    The frames with `start_s <= pts_s < end_s` are exactly those of the whole video: the same times, the same pictures.
+    Parts that meet share no frame and miss none.
 
     Args:
         path: A local file.
+        start_s: Where the part begins on the file's clock, seconds; None for the beginning.
+        end_s: Where it ends; None for the end.
+        height_px: Decode to at most this height. Places in a picture stay those of the displayed one.
+        fps: Read at most this many frames a second; the first one of each interval stays.
         threads: Threads of the decoder.
 
     Raises:
+        ValueError: An argument is out of its range.
         FileNotFoundError: There is no such file.
         VideoError: The file is damaged, no video, or has no video stream.
     """
-    video = OpenVideo(path, probe(path), threads=threads)
+    decoding = Decoding(start_s=start_s, end_s=end_s, height_px=height_px, fps=fps, threads=threads)
+    video = OpenVideo(path, probe(path), decoding)
     try:
         yield video
     finally:
         video.close()
-
-
-def _command(path: Path, info: VideoInfo, *, times_pipe: int, threads: int) -> list[str]:
-    output = input_arguments(path, threads=threads).output(
-        "pipe:1",
-        **{
-            "map": "0:V:0",
-            "vf": f"scale={info.width_px}:{info.height_px},setsar=1,format=rgb24",
-            "filter_threads": threads,
-            "fps_mode": "passthrough",
-            "enc_time_base:v:0": "demux",
-            "stats_enc_pre:v:0": f"pipe:{times_pipe}",
-            "stats_enc_pre_fmt:v:0": "{pts} {tb}",
-            "f": "rawvideo",
-        },
-    )
-    arguments: list[str] = output.get_args()
-    return [ffmpeg_program(), "-nostdin", "-hide_banner", "-loglevel", "repeat+level+warning", *arguments]

@@ -22,6 +22,7 @@ from fitting.face_model import FaceModel, load_face_model
 from fitting.paint import paint_of
 from fitting.render import look_from, project_head, render_mesh
 from pipeline.faces.landmarks import FaceLandmarks
+from pipeline.faces.picture import Picture
 from pipeline.faces.probe import ffmpeg_program, probe
 from pipeline.faces.regions import FaceRegion
 from pipeline.faces.register import register
@@ -260,10 +261,10 @@ def test_crops_are_those_of_training(setting: Setting) -> None:
     reader = FaceReader(
         networks=setting.networks, deepexp3d=setting.deepexp3d, face_model=setting.model, device="cpu"
     )
-    rgb = read_image(setting.picture)
-    face = reader.find(rgb)
+    picture = Picture(read_image(setting.picture))
+    face = reader.find(picture)
     assert face is not None
-    np.testing.assert_array_equal(reader.crop(rgb, face), register(rgb, face.points_px)[0])
+    np.testing.assert_array_equal(reader.crop(picture, face), register(picture, face.points_px)[0])
 
 
 def test_labelled_images_without_a_face_are_counted_and_left_out(setting: Setting, tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from pipeline.faces.errors import NoFaceError, TrackTooShortError
 from pipeline.faces.follow import FaceFollower, Step
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.options import FacesOptions
+from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox, FaceRegion
 from pipeline.faces.register import TEMPLATE68_PX
 from pipeline.faces.tracks import track_faces
 
 OPTIONS = FacesOptions(max_misses=2, min_track_s=0.3, min_face_px=10.0, margin=0.25)
 H264 = ("-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p")
-BLANK = np.zeros((120, 160, 3), dtype=np.uint8)
+BLANK = Picture(np.zeros((120, 160, 3), dtype=np.uint8))
 
 
 @dataclass
@@ -32,7 +33,7 @@ class ScriptedDetector:
     def next(self):
         self.looked += 1
 
-    def find_faces(self, rgb):
+    def find_faces(self, picture):
         boxes = [
             FaceBox(x0=x, y0=y, x1=x + s, y1=y + s, score=c, right_eye_px=(x, y), left_eye_px=(x + s, y))
             for x, y, s, c in self._faces()
@@ -42,7 +43,7 @@ class ScriptedDetector:
     def region_of(self, box):
         return FaceRegion(x=(box.x0 + box.x1) / 2, y=(box.y0 + box.y1) / 2, side_px=box.side_px, angle_rad=0.0)
 
-    def landmarks(self, rgb, region):
+    def landmarks(self, picture, region):
         faces = self._faces()
         near = [f for f in faces if np.hypot(f[0] + f[2] / 2 - region.x, f[1] + f[2] / 2 - region.y) < region.side_px]
         if not near:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.faces.detect import overlap
+from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceRegion, look_into, mapped, region_of_points
 from pipeline.faces.schemes import OUTER_EYES
 
@@ -14,7 +15,7 @@ def test_a_spot_in_the_region_is_where_the_map_says(side, angle, mirrored):
     glow = 220 * np.exp(-((columns - spot[0]) ** 2 + (rows - spot[1]) ** 2) / (2 * (side / 30) ** 2))
     picture = np.repeat(np.round(glow)[..., None], 3, axis=2).astype(np.uint8)
     region = FaceRegion(x=520.0, y=380.0, side_px=side, angle_rad=angle)
-    square, to_frame = look_into(picture, region, 192, mirrored=mirrored)
+    square, to_frame = look_into(Picture(picture), region, 192, mirrored=mirrored)
     weight = square[..., 0].astype(float)
     rows, columns = np.mgrid[:192, :192]
     seen = np.array([[(weight * columns).sum(), (weight * rows).sum()]]) / weight.sum()
@@ -24,7 +25,7 @@ def test_a_spot_in_the_region_is_where_the_map_says(side, angle, mirrored):
 
 def test_a_region_outside_the_picture_is_black():
     picture = np.full((100, 100, 3), 255, dtype=np.uint8)
-    square, _ = look_into(picture, FaceRegion(x=900.0, y=900.0, side_px=500.0, angle_rad=0.0), 64)
+    square, _ = look_into(Picture(picture), FaceRegion(x=900.0, y=900.0, side_px=500.0, angle_rad=0.0), 64)
     assert (square == 0).all()
 
 

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.faces.picture import Picture
 from pipeline.faces.regions import mapped
 from pipeline.faces.register import (
     CROP_SIZE_PX,
@@ -55,7 +56,7 @@ def test_what_lies_at_a_landmark_lies_at_its_place_in_the_template(scale, angle)
     rows, columns = np.mgrid[:1200, :1400]
     disc = np.clip(8 * scale - np.hypot(columns - x, rows - y) + 0.5, 0, 1)[..., None]
     picture = np.round(picture + disc * 200).astype(np.uint8)
-    crop, crop_from_frame = register(picture, points)
+    crop, crop_from_frame = register(Picture(picture), points)
     assert np.allclose(mapped(points, crop_from_frame), TEMPLATE68_PX, atol=0.02)
     weight = crop[..., 0].astype(float) - 40
     rows, columns = np.mgrid[:CROP_SIZE_PX, :CROP_SIZE_PX]
@@ -69,21 +70,21 @@ def test_a_large_face_is_averaged_not_sampled():
     points = turned(TEMPLATE68_PX, scale=4, angle=0, shift=(40, 40))
     fine = np.zeros((1000, 1000, 3), dtype=np.uint8)
     fine[::2, ::2], fine[1::2, 1::2] = 255, 255
-    crop, _ = register(fine, points)
+    crop, _ = register(Picture(fine), points)
     inside = crop[40:180, 40:180].astype(float)
     assert abs(inside.mean() - 127.5) < 3
     assert inside.std() < 3
 
 
 def test_outside_the_picture_is_black():
-    crop, _ = register(np.full((224, 112, 3), 200, dtype=np.uint8), np.array(TEMPLATE68_PX))
+    crop, _ = register(Picture(np.full((224, 112, 3), 200, dtype=np.uint8)), np.array(TEMPLATE68_PX))
     assert (crop[:, 120:] == 0).all()
     assert (crop[:, :100] == 200).all()
 
 
 def test_too_few_landmarks_are_refused():
     with pytest.raises(ValueError, match="landmarks_px has 51 points"):
-        register(np.zeros((10, 10, 3), dtype=np.uint8), np.array(TEMPLATE68_PX[INNER_POINTS]))
+        register(Picture(np.zeros((10, 10, 3), dtype=np.uint8)), np.array(TEMPLATE68_PX[INNER_POINTS]))
 
 
 def test_blur_lowers_sharpness_and_brightness_is_the_mean():

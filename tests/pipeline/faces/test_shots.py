@@ -10,7 +10,7 @@ SIZE = "s=320x180:r=30"
 def cuts_of(path):
     detector = CutDetector()
     with open_video(path) as video:
-        return [frame.index for frame in video if detector(frame.rgb)]
+        return [frame.index for frame in video if detector(frame.picture)]
 
 
 def test_hard_cuts_are_found_where_they_are(make_clip):

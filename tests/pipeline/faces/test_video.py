@@ -1,9 +1,15 @@
+import itertools
 import subprocess
 
 import numpy as np
 import pytest
 
-from pipeline.faces.errors import CorruptVideoError, NoVideoStreamError, UnsupportedFormatError
+from pipeline.faces.errors import (
+    CorruptVideoError,
+    NoVideoStreamError,
+    OutsideVideoError,
+    UnsupportedFormatError,
+)
 from pipeline.faces.probe import ffmpeg_program, probe
 from pipeline.faces.video import open_video
 
@@ -13,9 +19,9 @@ RED_LEFT_BLUE_RIGHT = "color=red:s=64x96:r=10:d=0.5[a];color=blue:s=64x96:r=10:d
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
-def read(path):
-    with open_video(path) as video:
-        return video.info, [(frame.index, frame.pts_s, frame.rgb.copy()) for frame in video]
+def read(path, **part):
+    with open_video(path, **part) as video:
+        return video.info, [(frame.index, frame.pts_s, frame.rgb) for frame in video]
 
 
 def is_colour(pixels, colour):
@@ -177,6 +183,86 @@ def test_ffmpeg_ends_with_the_block(make_clip):
     assert not video._listener.is_alive()
 
 
-def test_all_frames_share_one_buffer(make_clip):
+def test_all_frames_share_one_buffer_and_their_colours_do_not(make_clip):
     with open_video(make_clip("m.mp4", TEST, *H264)) as video:
-        assert len({frame.rgb.__array_interface__["data"][0] for frame in video}) == 1
+        frames = [(frame.picture._planes.luma.ctypes.data, frame.rgb) for frame in video]
+    assert len({address for address, _ in frames}) == 1
+    assert (frames[0][1] != frames[1][1]).any()
+
+
+MOVING = "testsrc2=size=160x120:rate=25:duration=8"
+OPEN_GOP = ("-x264-params", "open-gop=1:keyint=20:min-keyint=20:bframes=3:scenecut=0")
+IRREGULAR = ("-vf", "select='not(eq(mod(n,7),3)+between(n,90,140))'", "-fps_mode", "passthrough")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("b.mp4", OPEN_GOP),
+        ("b.mkv", OPEN_GOP),
+        ("v.mp4", IRREGULAR),
+        ("t.ts", OPEN_GOP),
+        ("d.mov", ("-g", "300", "-output_ts_offset", "0.3")),
+    ],
+)
+def test_parts_of_a_video_have_the_frames_of_the_whole_each_once(make_clip, name, arguments):
+    path = make_clip(name, MOVING, "-c:v", "libx264", "-pix_fmt", "yuv420p", *arguments)
+    _, whole = read(path)
+    # A frame of the border's very time belongs to what follows.
+    borders = [None, 1.7, whole[70][1], whole[71][1] + 1e-9, 6.5, None]
+    parts = []
+    for start_s, end_s in itertools.pairwise(borders):
+        _, part = read(path, start_s=start_s, end_s=end_s)
+        assert [index for index, _, _ in part] == list(range(len(part)))
+        parts += part
+    assert [pts_s for _, pts_s, _ in parts] == [pts_s for _, pts_s, _ in whole]
+    assert all((mine[2] == theirs[2]).all() for mine, theirs in zip(parts, whole, strict=True))
+
+
+def test_a_part_beyond_the_end_is_told_from_a_damaged_file(make_clip):
+    path = make_clip("a.mp4", TEST, *H264)
+    told = pytest.raises(OutsideVideoError, match=r"a\.mp4 has no frame from 5 s to 9 s; it lasts 1\.0 s")
+    with open_video(path, start_s=5.0, end_s=9.0) as video, told:
+        next(iter(video))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"start_s": -1.0}, r"start_s=-1\.0"),
+        ({"start_s": 2.0, "end_s": 2.0}, r"end_s=2\.0 must come after start_s=2\.0"),
+        ({"height_px": 1}, "height_px=1"),
+        ({"fps": 0.0}, r"fps=0\.0"),
+        ({"threads": 0}, "threads=0"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(make_clip, part, message):
+    path = make_clip("a.mp4", TEST, *H264)
+    with pytest.raises(ValueError, match=message), open_video(path, **part):
+        pass
+
+
+@pytest.mark.parametrize(("height_px", "expected"), [(48, (48, 64)), (96, (96, 128)), (500, (96, 128))])
+def test_pictures_are_made_smaller_never_larger(make_clip, height_px, expected):
+    path = make_clip("a.mp4", TEST, *H264)
+    with open_video(path, height_px=height_px) as video:
+        frame = next(iter(video))
+    assert frame.rgb.shape[:2] == expected
+    assert (frame.picture.width_px, frame.picture.height_px) == (128, 96)
+    assert is_colour(frame.picture.thumbnail(1, 1), read(path)[1][0][2].mean(axis=(0, 1)))
+
+
+@pytest.mark.parametrize(("fps", "kept"), [(12.5, 2), (25 / 3, 3), (5.0, 5), (24.0, 1), (30.0, 1)])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_thinned_video_has_the_same_frames_whole_and_in_parts(make_clip, name, fps, kept):
+    path = make_clip(name, MOVING, *H264)
+    every, thinned = ([pts_s for _, pts_s, _ in read(path, fps=rate)[1]] for rate in (None, fps))
+    if fps == 24.0:
+        assert len(thinned) == 192
+        assert set(thinned) < set(every)
+    else:
+        assert thinned == every[::kept]
+    parts = []
+    for start_s, end_s in itertools.pairwise([None, 2.02, 5.5, None]):
+        parts += [pts_s for _, pts_s, _ in read(path, start_s=start_s, end_s=end_s, fps=fps)[1]]
+    assert parts == thinned
