@@ -1,0 +1,1 @@
+"""The faces of videos, measured: cuts, people, small faces, landmarks, speed, memory. See `__main__`."""
