@@ -1,0 +1,70 @@
+"""The kinds of synthetic video, and what each fit is told about them."""
+
+from dataclasses import dataclass, replace
+
+from fitting.options import FitOptions
+from fitting.synthetic import SyntheticOptions
+
+SCHEME = "ibug68"
+MAIN, OUTLIERS = "1 px", "outliers, missing"
+LEAST_NOISE_PX = 0.1
+"""What a fit is told where there is no noise: its energy is in units of it."""
+JOINT_ITERATIONS = 40
+"""The textbook's fit needs more iterations than two stages: its head goes on shrinking."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One kind of video.
+
+    Attributes:
+        name: For the tables.
+        video: How its videos are made.
+        methods: Which methods fit them.
+    """
+
+    name: str
+    video: SyntheticOptions
+    methods: tuple[str, ...] = ("two_stage",)
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether the noise is such that a floor can be computed."""
+        return not (self.video.noise_memory or self.video.bias_px or self.video.distance_mm or not self.video.noise_px)
+
+    def options(self, method: str = "two_stage") -> FitOptions:
+        """Options of a fit that knows how noisy the landmarks are, and how slowly the truth moves.
+
+        A smoothness of 16 is that of the generator's paths over one frame; real faces move faster (the default is 4).
+        """
+        unit = self.video.outer_eye_px
+        options = FitOptions(
+            landmark_noise=max(self.video.noise_px, LEAST_NOISE_PX) / unit,
+            landmark_bias=self.video.bias_px / unit,
+            expression_smoothness=16.0,
+        )
+        if method == "two_stage":
+            return options
+        # The field's type is checked by FitOptions' users; names come from this package alone.
+        baseline = replace(options, method=method)  # type: ignore[arg-type]
+        return replace(baseline, identity_iterations=JOINT_ITERATIONS) if method == "joint_map" else baseline
+
+
+BASELINES = ("koujan2020", "joint_map", "single_frame")
+ALL = ("two_stage", *BASELINES)
+
+
+def settings() -> list[Setting]:
+    """All of them, the main one first."""
+    return [
+        Setting(name=MAIN, video=SyntheticOptions(), methods=ALL),
+        Setting(name=OUTLIERS, video=SyntheticOptions(outlier_share=0.05, missing_share=0.2), methods=ALL),
+        *(Setting(name=f"{px:g} px", video=SyntheticOptions(noise_px=px)) for px in (0.5, 2.0, 4.0)),
+        *(Setting(name=f"yaw {deg:g} deg", video=SyntheticOptions(yaw_deg=deg)) for deg in (5.0, 45.0)),
+        Setting(name="noise over frames", video=SyntheticOptions(noise_memory=0.8)),
+        Setting(name="lasting bias 1 px", video=SyntheticOptions(bias_px=1.0)),
+        Setting(name="occlusions", video=SyntheticOptions(occlusions=6)),
+        Setting(name="frames missing", video=SyntheticOptions(missing_frame_share=0.2)),
+        Setting(name="pinhole 1 m", video=SyntheticOptions(distance_mm=1000.0)),
+        Setting(name="pinhole 40 cm", video=SyntheticOptions(distance_mm=400.0)),
+    ]
