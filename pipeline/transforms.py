@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ class _FetchAndFindFaces(_Work):
         with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH):
             fetch_row(row, self._bench, self._fetcher)
         with in_hand(self._plan.job.state, [row.video_id], Stage.FACES):
-            find_faces(row, self._bench, self._detector, track_faces)
+            find_faces(row, self._bench, self._detector, partial(track_faces, limits=self._plan.job.options.limits))
         if row_state(row, self._plan.job, self._store).next_stage is Stage.FIT:
             yield index
         else:

@@ -1,10 +1,11 @@
 """What ffmpeg is asked to decode: which part of a file, how large, how often, and in which form."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.faces.probe import VideoInfo, ffmpeg_program, input_arguments
+from pipeline.faces.limits import DecodeLimits
+from pipeline.faces.probe import VideoInfo, ffmpeg_program, input_arguments, memory_arguments
 
 _BEFORE_S = 1.0
 """Decoding starts this much before the first frame that is asked for: rounding in the container's clock, and frames
@@ -26,6 +27,7 @@ class Decoding:
         height_px: Larger pictures are made smaller while they are decoded; None leaves them as they are.
         fps: More frames a second than this are thinned out, the first one of each interval stays; None keeps all.
         threads: Threads of the decoder.
+        limits: What it may cost.
     """
 
     start_s: float | None = None
@@ -33,6 +35,7 @@ class Decoding:
     height_px: int | None = None
     fps: float | None = None
     threads: int = 1
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.
@@ -71,7 +74,9 @@ def decode_command(path: Path, info: VideoInfo, decoding: Decoding, *, times_pip
     """
     start = max(0.0, (decoding.start_s or 0.0) - _BEFORE_S)
     jump = start > 0 and info.seekable
-    output = input_arguments(path, threads=decoding.threads, start_s=start if jump else None).output(
+    output = input_arguments(
+        path, threads=decoding.threads, limits=decoding.limits, start_s=start if jump else None
+    ).output(
         "pipe:1",
         **{
             "map": "0:V:0",
@@ -88,7 +93,8 @@ def decode_command(path: Path, info: VideoInfo, decoding: Decoding, *, times_pip
     # After a jump ffmpeg would count from there.
     keep_times = ["-copyts", "-start_at_zero"] if jump else []
     return [
-        ffmpeg_program(), "-nostdin", "-hide_banner", "-loglevel", "repeat+level+warning", *keep_times, *arguments
+        ffmpeg_program(), "-nostdin", "-hide_banner", "-loglevel", "repeat+level+warning",
+        *memory_arguments(decoding.limits), *keep_times, *arguments,
     ]  # fmt: skip
 
 

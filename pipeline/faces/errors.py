@@ -3,6 +3,9 @@
     VideoError
     ├── CorruptVideoError       corrupt
     ├── UnsupportedFormatError  unsupported_format
+    ├── VideoTooLargeError      too_large
+    ├── DecoderTimeoutError     timeout
+    ├── DecoderMemoryError      out_of_memory
     ├── NoVideoStreamError      no_video_stream
     ├── OutsideVideoError       outside_video
     └── NoFaceError             no_face
@@ -30,6 +33,24 @@ class UnsupportedFormatError(VideoError):
     """The file is no video that our ffmpeg can read."""
 
     code = "unsupported_format"
+
+
+class VideoTooLargeError(VideoError):
+    """The video goes beyond a limit: too long, too many frames, or too large pictures."""
+
+    code = "too_large"
+
+
+class DecoderTimeoutError(VideoError):
+    """The decoder gave no frame for too long, or needed too much CPU time."""
+
+    code = "timeout"
+
+
+class DecoderMemoryError(VideoError):
+    """The decoder needed more memory than it may have."""
+
+    code = "out_of_memory"
 
 
 class NoVideoStreamError(VideoError):

@@ -10,11 +10,16 @@ from pathlib import Path
 import ffmpeg
 import imageio_ffmpeg
 
-from pipeline.faces.errors import CorruptVideoError, NoVideoStreamError, UnsupportedFormatError
+from pipeline.faces.errors import (
+    CorruptVideoError,
+    DecoderTimeoutError,
+    NoVideoStreamError,
+    UnsupportedFormatError,
+    VideoTooLargeError,
+)
+from pipeline.faces.ffmpeg_process import PatientReader, how_it_ended, start_ffmpeg
+from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.planes import ColourMatrix
-
-MAX_PIXELS = 7680 * 4320
-"""Larger pictures are refused: one frame of them would fill a worker's memory."""
 
 # Containers of videos. Everything else that ffmpeg could read (playlists, concat scripts, text as terminal output,
 # pictures) is refused: some of them name further files or addresses.
@@ -23,7 +28,9 @@ _FORMATS = (
     "h264,hevc,m4v,obu,ivf,yuv4mpegpipe"
 )
 _YUV = ("yuv", "nv", "p0", "y2", "gray", "uyvy", "vuy", "xv")
-_PROBE_LIMIT_S = 60.0
+_LONGEST_REPORT_BYTES = 1 << 22
+_CUT_SHORT = re.compile(r"moov atom not found|EBML header parsing failed|File ended prematurely")
+_REFUSED = re.compile(r"Picture size (\d+)x(\d+) (?:is invalid|exceeds specified max pixel count)")
 _STREAM = re.compile(r"^  Stream #0:\d+.*?: (Video|Audio|Subtitle|Data|Attachment): (.*)$", re.MULTILINE)
 
 
@@ -63,24 +70,35 @@ def ffmpeg_program() -> str:
         raise
 
 
-def input_arguments(path: Path, *, threads: int, start_s: float | None = None) -> "ffmpeg.nodes.FilterableStream":
+def input_arguments(
+    path: Path, *, threads: int, limits: DecodeLimits, start_s: float | None = None
+) -> "ffmpeg.nodes.FilterableStream":
     """How ffmpeg is told of an input file.
 
     The name is absolute and prefixed, so that no name is taken for an option or a protocol; only local files and
-    video containers are opened. `start_s` jumps to the key frame before, and drops the frames between.
+    video containers are opened. Pictures beyond the limits are refused by the decoder before it asks for memory: what a
+    frame declares may be more than what the container does. `start_s` jumps to the key frame before, and drops the
+    frames between.
     """
     seek = {} if start_s is None else {"ss": f"{start_s:.6f}"}
     return ffmpeg.input(
-        f"file:{path.absolute()}", protocol_whitelist="file,pipe", format_whitelist=_FORMATS, threads=threads, **seek
+        f"file:{path.absolute()}", protocol_whitelist="file,pipe", format_whitelist=_FORMATS, threads=threads,
+        max_pixels=limits.max_pixels, **seek,
     )
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(path: Path, limits: DecodeLimits | None = None) -> VideoInfo:
     """What a video file says about itself. Nothing is decoded beyond what ffmpeg needs to name the streams.
+
+    Args:
+        path: A local file.
+        limits: What it may cost; the defaults where none are given.
 
     Raises:
         FileNotFoundError: There is no such file.
-        UnsupportedFormatError: It is no video container, or the picture is too large.
+        UnsupportedFormatError: It is no video container.
+        VideoTooLargeError: It says itself that it goes beyond the limits.
+        DecoderTimeoutError: ffmpeg cannot tell in time.
         CorruptVideoError: It is empty or its index is missing.
         NoVideoStreamError: It has no video stream (cover pictures do not count).
     """
@@ -88,23 +106,62 @@ def probe(path: Path) -> VideoInfo:
         raise FileNotFoundError(f"there is no video file {path}")
     if not path.stat().st_size:
         raise CorruptVideoError(f"{path.name} is empty")
-    command = [ffmpeg_program(), "-nostdin", "-hide_banner", "-loglevel", "repeat+level+info",
-               *_input_only(path)]
-    try:
-        ended = subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=_PROBE_LIMIT_S
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CorruptVideoError(f"ffmpeg could not tell in {_PROBE_LIMIT_S:.0f} s what {path.name} is") from error
-    report = ended.stderr.decode("utf-8", "replace")
+    limits = limits or DecodeLimits()
+    report = _report(path, limits)
     if "Input #0" not in report:
         raise _unreadable(path, report)
-    return _parsed(path, _without_levels(report))
+    info = _parsed(path, _without_levels(report))
+    if info.width_px * info.height_px > limits.max_pixels:
+        size = f"{info.width_px}x{info.height_px}"
+        raise VideoTooLargeError(f"{path.name} has pictures of {size}; the most is max_pixels={limits.max_pixels}")
+    if info.duration_s is not None and info.duration_s > limits.max_duration_s:
+        raise VideoTooLargeError(
+            f"{path.name} lasts {info.duration_s:.0f} s; the most is max_duration_s={limits.max_duration_s:g}"
+        )
+    return info
 
 
-def _input_only(path: Path) -> list[str]:
+def _report(path: Path, limits: DecodeLimits) -> str:
+    command = [ffmpeg_program(), "-nostdin", "-hide_banner", "-loglevel", "repeat+level+info",
+               *memory_arguments(limits), *_input_only(path, limits)]
+    # Its report may be as long as the file wants, and hold whatever the file says.
+    with start_ffmpeg(command, limits, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0) as process:
+        assert process.stderr is not None  # noqa: S101  # asked for above
+        try:
+            said = PatientReader(process.stderr, stall_s=limits.decoder_stall_s, name=path.name).read_up_to(
+                _LONGEST_REPORT_BYTES
+            )
+            if len(said) < _LONGEST_REPORT_BYTES:
+                process.wait(limits.decoder_stall_s)
+        except subprocess.TimeoutExpired as error:
+            raise DecoderTimeoutError(f"{path.name}: the decoder does not end") from error
+        finally:
+            process.kill()
+    report = said.decode("utf-8", "replace")
+    complaints = [line for line in report.splitlines() if "[error]" in line or "[fatal]" in line]
+    if len(said) < _LONGEST_REPORT_BYTES and (broken := how_it_ended(process, complaints, name=path.name)):
+        raise broken
+    if refused := max((refused_picture(line, limits) for line in complaints), key=len, default=""):
+        raise VideoTooLargeError(f"{path.name} {refused}")
+    return report
+
+
+def refused_picture(complaint: str, limits: DecodeLimits) -> str:
+    """What is too large about a picture that ffmpeg refused, in words; empty where it complains of something else."""
+    size = _REFUSED.search(complaint)
+    if size is None or int(size[1]) * int(size[2]) <= limits.max_pixels:
+        return ""
+    return f"has pictures of {size[1]}x{size[2]}; the most is max_pixels={limits.max_pixels}"
+
+
+def memory_arguments(limits: DecodeLimits) -> list[str]:
+    """No single piece of memory may be larger than this, whatever a file declares."""
+    return ["-max_alloc", str(limits.decoder_memory_bytes // 4)]
+
+
+def _input_only(path: Path, limits: DecodeLimits) -> list[str]:
     # ffmpeg-python builds whole commands; without an output ffmpeg prints its report and stops.
-    arguments: list[str] = input_arguments(path, threads=1).output("unused").get_args()
+    arguments: list[str] = input_arguments(path, threads=1, limits=limits).output("unused").get_args()
     return arguments[: arguments.index("-i") + 2]
 
 
@@ -113,7 +170,7 @@ def _without_levels(report: str) -> str:
 
 
 def _unreadable(path: Path, report: str) -> CorruptVideoError | UnsupportedFormatError:
-    recognised = "low score" not in report and re.search(r"moov atom not found|EBML header parsing failed", report)
+    recognised = "low score" not in report and _CUT_SHORT.search(report)
     if recognised:
         return CorruptVideoError(f"{path.name} is cut short or damaged: its index is missing")
     return UnsupportedFormatError(f"{path.name} is no video file that ffmpeg can read")
@@ -143,8 +200,6 @@ def _parsed(path: Path, report: str) -> VideoInfo:
         width, height, across, down = height, width, down, across
     if across != down:
         width = max(2, 2 * round(width * across / down / 2))
-    if width * height > MAX_PIXELS:
-        raise UnsupportedFormatError(f"{path.name} has pictures of {width}x{height}; the most is {MAX_PIXELS} pixels")
     rate = re.search(r"([\d.]+)(k?) fps", line) or re.search(r"([\d.]+)(k?) tbr", line)
     clock = re.search(r"Duration: (\d+):(\d+):([\d.]+)", report)
     return VideoInfo(

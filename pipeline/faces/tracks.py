@@ -15,6 +15,7 @@ from pipeline.faces.crops import CropSink, HeldCrops
 from pipeline.faces.errors import NoFaceError, TrackTooShortError
 from pipeline.faces.follow import FaceFollower, Step
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
+from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.motion import smoothed_face
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import VideoInfo
@@ -105,6 +106,7 @@ def track_faces(
     *,
     start_s: float | None = None,
     end_s: float | None = None,
+    limits: DecodeLimits | None = None,
 ) -> FacesResult:
     """Follow faces through a video.
 
@@ -119,6 +121,7 @@ def track_faces(
         on_frame: Called after each frame, as a sign of life.
         start_s: Where to begin on the file's clock, seconds; frames count from there. None for the beginning.
         end_s: Where to end; the frame of this very time is left out. None for the end.
+        limits: What the video may cost; the defaults where none are given.
 
     Raises:
         ValueError: The detector gives other landmarks than the options ask for, or the times are none.
@@ -134,7 +137,9 @@ def track_faces(
     recorder = _Recorder(options, HeldCrops(crops) if crops is not None and options.crops else None)
     cuts: list[int] = []
     decode_s = shots_s = 0.0
-    with open_video(path, start_s=start_s, end_s=end_s, height_px=options.height_px, fps=options.fps) as video:
+    with open_video(
+        path, start_s=start_s, end_s=end_s, height_px=options.height_px, fps=options.fps, limits=limits
+    ) as video:
         frames = iter(video)
         while True:
             start = time.perf_counter()

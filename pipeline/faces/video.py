@@ -30,10 +30,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipeline.faces.decoding import Decoding, decode_command
-from pipeline.faces.errors import CorruptVideoError, OutsideVideoError
+from pipeline.faces.errors import CorruptVideoError, DecoderTimeoutError, OutsideVideoError, VideoTooLargeError
+from pipeline.faces.ffmpeg_process import PatientReader, how_it_ended, start_ffmpeg
+from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.picture import Picture
 from pipeline.faces.planes import Planes
-from pipeline.faces.probe import VideoInfo, probe
+from pipeline.faces.probe import VideoInfo, probe, refused_picture
 
 MAX_DAMAGED = 0.05
 """Largest share of damaged frames in a file that still counts as good."""
@@ -77,13 +79,14 @@ class OpenVideo:
         self.info = info
         self._decoding = decoding
         self.damaged_frames = 0
+        self._refused = ""
         self._name = path.name
         self._complaints: deque[str] = deque(maxlen=20)
         times, write_end = os.pipe()
         try:
-            self._process = subprocess.Popen(
+            self._process = start_ffmpeg(
                 decode_command(path, info, decoding, times_pipe=write_end),
-                stdin=subprocess.DEVNULL,
+                decoding.limits,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
@@ -100,6 +103,7 @@ class OpenVideo:
         self._pictures = self._process.stdout
         with contextlib.suppress(OSError, AttributeError):  # a larger pipe is only faster
             fcntl.fcntl(self._pictures.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._reader = PatientReader(self._pictures, stall_s=decoding.limits.decoder_stall_s, name=self._name)
         self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
         self._listener.start()
 
@@ -108,14 +112,20 @@ class OpenVideo:
 
         Raises:
             CorruptVideoError: See the module; raised at the end, after the frames that could be decoded.
+            VideoTooLargeError: There is more of it than its limits permit, whatever it promised.
+            DecoderTimeoutError: No frame came for too long.
+            DecoderMemoryError: The decoder needs too much memory.
             OutsideVideoError: The video has no frame in the part that was asked for.
         """
         buffer, planes = self._buffer()
         target = memoryview(buffer.data)
         start_s, end_s = self._decoding.start_s or -np.inf, self._decoding.end_s or np.inf
         index, last_s = 0, -np.inf
-        while self._read_picture(target):
+        # A file without an index is decoded from its beginning, and what comes before the part is left out.
+        more_s = 0.0 if self.info.seekable else max(0.0, start_s)
+        while self._reader.fill(target, more_s=0.0 if index else more_s):
             last_s = max(self._read_time(), last_s + _SMALLEST_STEP_S)
+            self._require_within_limits(index, last_s)
             if start_s <= last_s < end_s:
                 picture = Picture(planes, width_px=self.info.width_px, height_px=self.info.height_px)
                 yield VideoFrame(index, last_s, picture)
@@ -144,14 +154,12 @@ class OpenVideo:
         self._listener.join()
         self._times.close()
 
-    def _read_picture(self, target: memoryview) -> bool:
-        filled = 0
-        while filled < len(target):
-            got = self._pictures.readinto(target[filled:])  # type: ignore[attr-defined]
-            if not got:
-                return False
-            filled += got
-        return True
+    def _require_within_limits(self, index: int, last_s: float) -> None:
+        limits = self._decoding.limits
+        if index >= limits.max_frames:
+            raise VideoTooLargeError(f"{self._name} has more frames than max_frames={limits.max_frames}")
+        if last_s > limits.max_duration_s:
+            raise VideoTooLargeError(f"{self._name} lasts longer than max_duration_s={limits.max_duration_s:g}")
 
     def _read_time(self) -> float:
         words = self._times.readline().split()
@@ -166,18 +174,26 @@ class OpenVideo:
                 line = raw.decode("utf-8", "replace").strip()
                 if "corrupt decoded frame" in line or "Error submitting packet to decoder" in line:
                     self.damaged_frames += 1
+                self._refused = self._refused or refused_picture(line, self._decoding.limits)
                 if "[error]" in line or "[fatal]" in line or "corrupt" in line:
                     # Without the tags in front, whose addresses change from run to run.
                     self._complaints.append(re.sub(r"^(\[[^\]]*\] )+", "", line))
 
     def _check_end(self, frames: int, last_s: float) -> None:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(self._decoding.limits.decoder_stall_s)
+        except subprocess.TimeoutExpired as error:
+            raise DecoderTimeoutError(f"{self._name}: the decoder does not end") from error
         self._listener.join()
+        if broken := how_it_ended(self._process, self._complaints, name=self._name):
+            raise broken
         last = f" ({self._complaints[-1]})" if self._complaints else ""
         part = self._decoding.part()
         if part and not frames and not code and not self._complaints:
             lasts = f"; it lasts {self.info.duration_s:.1f} s" if self.info.duration_s is not None else ""
             raise OutsideVideoError(f"{self._name} has no frame {part}{lasts}")
+        if not frames and self._refused:
+            raise VideoTooLargeError(f"{self._name} {self._refused}")
         if not frames:
             raise CorruptVideoError(f"{self._name}: no frame can be decoded{last}")
         if code:
@@ -202,6 +218,7 @@ def open_video(
     height_px: int | None = None,
     fps: float | None = None,
     threads: int = 1,
+    limits: DecodeLimits | None = None,
 ) -> Iterator[OpenVideo]:
     """A video, or a part of it, to iterate over; ffmpeg ends with the block, however it is left.
 
@@ -215,14 +232,16 @@ def open_video(
         height_px: Decode to at most this height. Places in a picture stay those of the displayed one.
         fps: Read at most this many frames a second; the first one of each interval stays.
         threads: Threads of the decoder.
+        limits: What the video may cost; the defaults where none are given.
 
     Raises:
         ValueError: An argument is out of its range.
         FileNotFoundError: There is no such file.
-        VideoError: The file is damaged, no video, or has no video stream.
+        VideoError: The file is damaged, no video, has no video stream, or goes beyond its limits.
     """
-    decoding = Decoding(start_s=start_s, end_s=end_s, height_px=height_px, fps=fps, threads=threads)
-    video = OpenVideo(path, probe(path), decoding)
+    limits = limits or DecodeLimits()
+    decoding = Decoding(start_s=start_s, end_s=end_s, height_px=height_px, fps=fps, threads=threads, limits=limits)
+    video = OpenVideo(path, probe(path, limits), decoding)
     try:
         yield video
     finally:

@@ -1,0 +1,124 @@
+"""ffmpeg as a child process on a short leash: memory, CPU time and files bounded by the kernel, waits bounded by us.
+
+The bounds are set from outside, right after the start (`prlimit`): code between fork and exec is not safe in a process
+with threads. They are Linux's; elsewhere ffmpeg runs without them, and only waits and pictures are bounded.
+"""
+
+import resource
+import select
+import signal
+import subprocess
+from collections.abc import Iterable, Sequence
+from typing import IO, Any
+
+from pipeline.faces.errors import CorruptVideoError, DecoderMemoryError, DecoderTimeoutError, VideoError
+from pipeline.faces.limits import DecodeLimits
+
+_OPEN_FILES = 64
+_LAST_WORDS_S = 5
+_NO_MEMORY = ("Cannot allocate memory", "pthread_create() failed: Resource temporarily unavailable")
+
+
+def start_ffmpeg(command: Sequence[str], limits: DecodeLimits, **popen: Any) -> "subprocess.Popen[bytes]":
+    """Start ffmpeg within limits.
+
+    Args:
+        command: Program and arguments.
+        limits: `decoder_memory_bytes` and `decoder_cpu_s` are the kernel's business from here on. It may neither write
+            to files nor dump its memory.
+        popen: Further arguments of `subprocess.Popen`, such as pipes.
+    """
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **popen)
+    cpu_s = int(limits.decoder_cpu_s)
+    for what, soft, hard in (
+        ("RLIMIT_AS", limits.decoder_memory_bytes, limits.decoder_memory_bytes),
+        ("RLIMIT_CPU", cpu_s, cpu_s + _LAST_WORDS_S),
+        ("RLIMIT_FSIZE", 0, 0),
+        ("RLIMIT_CORE", 0, 0),
+        ("RLIMIT_NOFILE", _OPEN_FILES, _OPEN_FILES),
+    ):
+        if hasattr(resource, "prlimit"):
+            _bound(process.pid, getattr(resource, what), soft, hard)
+    return process
+
+
+def _bound(pid: int, what: int, soft: int, hard: int) -> None:
+    try:
+        _, most = resource.prlimit(pid, what)
+        if most != resource.RLIM_INFINITY:  # a stricter bound of this machine stays
+            soft, hard = min(soft, most), min(hard, most)
+        resource.prlimit(pid, what, (soft, hard))
+    except ProcessLookupError:  # it has ended already
+        return
+
+
+class PatientReader:
+    """Reads from ffmpeg's pipe into memory, but does not wait for ever.
+
+    Args:
+        pipe: Unbuffered.
+        stall_s: Longest wait for the next byte.
+        name: The file's name, for messages.
+    """
+
+    def __init__(self, pipe: IO[bytes], *, stall_s: float, name: str) -> None:
+        self._pipe, self._stall_s, self._name = pipe, stall_s, name
+        self._poll = select.poll()
+        self._poll.register(pipe.fileno(), select.POLLIN)
+
+    def fill(self, target: memoryview, *, more_s: float = 0.0) -> bool:
+        """Fill a buffer; false where the pipe ends before.
+
+        Args:
+            target: The buffer.
+            more_s: Wait this much longer for its first byte.
+
+        Raises:
+            DecoderTimeoutError: No byte came for too long.
+        """
+        filled = 0
+        while filled < len(target):
+            self._wait(0.0 if filled else more_s)
+            got = self._pipe.readinto(target[filled:])  # type: ignore[attr-defined]
+            if not got:
+                return False
+            filled += got
+        return True
+
+    def read_up_to(self, count: int) -> bytes:
+        """The bytes until the pipe ends, or as many.
+
+        Raises:
+            DecoderTimeoutError: No byte came for too long.
+        """
+        parts: list[bytes] = []
+        while count > 0:
+            self._wait(0.0)
+            if not (part := self._pipe.read(min(count, 65536))):
+                break
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def _wait(self, more_s: float) -> None:
+        if not self._poll.poll(1000 * (self._stall_s + more_s)):
+            raise DecoderTimeoutError(f"{self._name}: the decoder gave nothing for {self._stall_s + more_s:g} s")
+
+
+def how_it_ended(process: "subprocess.Popen[bytes]", complaints: Iterable[str], *, name: str) -> VideoError | None:
+    """Why ffmpeg ended before its time, or None where no limit had a part in it.
+
+    Args:
+        process: It has ended.
+        complaints: What it said.
+        name: The file's name, for messages.
+    """
+    code = process.returncode
+    if code == -signal.SIGXCPU:
+        return DecoderTimeoutError(f"{name}: the decoder used up its CPU time, decoder_cpu_s")
+    # The kernel's last resort when memory is short; we ourselves kill it only when nobody asks any more.
+    if code == -signal.SIGKILL or any(words in line for line in complaints for words in _NO_MEMORY):
+        return DecoderMemoryError(f"{name}: the decoder needs more memory than it may have, decoder_memory_bytes")
+    if code < 0:
+        return CorruptVideoError(f"{name}: the decoder crashed ({signal.Signals(-code).name})")
+    return None

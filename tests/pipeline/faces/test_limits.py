@@ -1,0 +1,113 @@
+"""What the decoder may cost, and that it is the kernel that sees to it."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.faces.errors import CorruptVideoError, DecoderMemoryError, DecoderTimeoutError, VideoTooLargeError
+from pipeline.faces.ffmpeg_process import PatientReader, how_it_ended, start_ffmpeg
+from pipeline.faces.limits import DecodeLimits
+from pipeline.faces.probe import probe
+from pipeline.faces.video import open_video
+
+H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "ultrafast")
+SMALL = "testsrc2=size=64x48:rate=10:duration=2"
+
+
+def frames(path: Path, limits: DecodeLimits) -> int:
+    with open_video(path, limits=limits) as video:
+        return sum(1 for _ in video)
+
+
+def python(code: str, limits: DecodeLimits) -> "subprocess.Popen[bytes]":
+    return start_ffmpeg([sys.executable, "-c", code], limits, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (DecodeLimits(max_duration_s=1.9), r"lasts 2 s; the most is max_duration_s=1\.9"),
+        (DecodeLimits(max_pixels=64 * 48 - 1), "has pictures of 64x48; the most is max_pixels=3071"),
+        (DecodeLimits(max_frames=19), "has more frames than max_frames=19"),
+    ],
+)
+def test_videos_beyond_a_limit_are_too_large(make_clip, limits, message):
+    path = make_clip("a.mp4", SMALL, *H264)
+    with pytest.raises(VideoTooLargeError, match=message) as caught:
+        frames(path, limits)
+    assert caught.value.code == "too_large"
+
+
+def test_videos_that_just_fit_are_read(make_clip):
+    limits = DecodeLimits(max_duration_s=2.0, max_pixels=64 * 48, max_frames=20)
+    assert frames(make_clip("a.mp4", SMALL, *H264), limits) == 20
+
+
+def test_a_file_that_promises_no_duration_is_stopped_where_it_gets_too_long(make_clip):
+    path = make_clip("a.h264", SMALL, *H264)
+    assert probe(path).duration_s is None
+    with pytest.raises(VideoTooLargeError, match=r"lasts longer than max_duration_s=1"):
+        frames(path, DecodeLimits(max_duration_s=1.0))
+
+
+def test_the_decoders_bounds_are_the_kernels(make_clip):
+    limits = DecodeLimits(decoder_memory_bytes=1 << 31, decoder_cpu_s=77.0)
+    with open_video(make_clip("a.mp4", "testsrc2=size=640x480:rate=30:duration=4", *H264), limits=limits) as video:
+        bounds = {name: resource.prlimit(video._process.pid, getattr(resource, f"RLIMIT_{name}")) for name in
+                  ("AS", "CPU", "FSIZE", "CORE", "NOFILE")}
+    assert bounds == {"AS": (1 << 31, 1 << 31), "CPU": (77, 82), "FSIZE": (0, 0), "CORE": (0, 0), "NOFILE": (64, 64)}
+
+
+def test_a_decoder_that_needs_too_much_memory_is_told_from_a_damaged_file(make_clip):
+    path = make_clip("a.mp4", "testsrc2=size=3840x2160:rate=5:duration=1", *H264)
+    with pytest.raises(DecoderMemoryError, match="needs more memory than it may have, decoder_memory_bytes"):
+        frames(path, DecodeLimits(decoder_memory_bytes=1 << 29, max_pixels=10**8))
+
+
+def test_a_decoder_that_stands_still_is_given_up(make_clip):
+    path = make_clip("a.mp4", "testsrc2=size=640x480:rate=30:duration=4", *H264)
+    with open_video(path, limits=DecodeLimits(decoder_stall_s=0.2)) as video:
+        os.kill(video._process.pid, signal.SIGSTOP)
+        with pytest.raises(DecoderTimeoutError, match=r"a\.mp4: the decoder gave nothing for 0\.2 s"):
+            for _ in video:
+                pass
+
+
+def test_a_decoder_that_uses_up_its_cpu_time_has_timed_out():
+    with python("while True: pass", DecodeLimits(decoder_cpu_s=1.0)) as process:
+        process.wait(60)
+    assert isinstance(how_it_ended(process, [], name="a"), DecoderTimeoutError)
+
+
+def test_a_decoder_may_not_write_files(tmp_path):
+    with python(f"import sys; open({str(tmp_path / 'x')!r}, 'w').write('x')", DecodeLimits()) as process:
+        process.wait(60)
+    assert not (tmp_path / "x").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGKILL, DecoderMemoryError), (signal.SIGSEGV, CorruptVideoError), (0, type(None))]
+)
+def test_the_way_it_ended_tells_why(number, kind):
+    with python(f"import os; os.kill(os.getpid(), {int(number)})", DecodeLimits()) as process:
+        process.wait(60)
+    assert type(how_it_ended(process, [], name="a")) is kind
+
+
+def test_a_report_of_any_length_is_read_only_up_to_a_point():
+    endless = "import sys\nwhile True: sys.stdout.write('x' * 4096)"
+    with python(endless, DecodeLimits()) as process:
+        assert len(PatientReader(process.stdout, stall_s=30.0, name="a").read_up_to(100_000)) == 100_000
+        process.kill()
+
+
+@pytest.mark.parametrize("name", ["max_duration_s", "max_frames", "max_pixels", "decoder_stall_s", "decoder_cpu_s"])
+def test_limits_that_permit_nothing_are_refused(name):
+    kind = int if name in {"max_frames", "max_pixels"} else float
+    with pytest.raises(ValueError, match=f"{name}=-1"):
+        DecodeLimits(**{name: kind(-1)})
