@@ -33,7 +33,7 @@ def _vector(length: int) -> pa.DataType:
 
 _VIDEO_ID = _field("video_id", pa.string(), "the manifest's id of the video")
 _TRACK = _field("track", pa.int32(), "index of the face track within its video, from 0")
-_FRAME = _field("frame", pa.int32(), "index of the frame in presentation order, from 0")
+_FRAME = _field("frame", pa.int32(), "index of the frame in presentation order, from 0 where the video or clip begins")
 
 
 def frames_schema(*, points: int, n_expression: int) -> pa.Schema:
@@ -89,6 +89,10 @@ def tracks_schema(*, n_identity: int) -> pa.Schema:
         _field("last_frame", pa.int32(), "index of its last frame"),
         _field("start_s", pa.float64(), "presentation time of its first frame, seconds"),
         _field("end_s", pa.float64(), "presentation time of its last frame, seconds"),
+        _field("clip_start_s", pa.float64(), "start_s of the manifest's row: the video was read from there on",
+               nullable=True),
+        _field("clip_end_s", pa.float64(), "end_s of the manifest's row: the video was read up to there",
+               nullable=True),
         _field("identity", _vector(n_identity), "identity coefficients, standard deviations"),
         _field("identity_norm", pa.float32(), "Euclidean norm of identity"),
         _field("fit_status", pa.string(), "converged or iteration_limit"),
@@ -104,6 +108,7 @@ def tracks_schema(*, n_identity: int) -> pa.Schema:
         _field("uploader", pa.string(), "the source's uploader, where it told", nullable=True),
         _field("licence", pa.string(), "the manifest's or the source's licence statement", nullable=True),
         _field("attribution", pa.string(), "whom to credit, from the manifest", nullable=True),
+        _field("extra", pa.string(), "the manifest's further columns, a JSON object of strings", nullable=True),
         _field("upload_date", pa.string(), "day of publication as the source told, YYYY-MM-DD", nullable=True),
         _field("format_id", pa.string(), "the source's name of the format that was taken", nullable=True),
         _field("fetched_at", pa.string(), "UTC time of the download, ISO 8601; null for local files", nullable=True),

@@ -17,7 +17,7 @@ def split_of(*, video_id: str, subject_id: str | None = None, given: Split | Non
     subject (a whole video where no subject is named) falls on one side.
 
     Args:
-        video_id: The manifest's id of the video.
+        video_id: The manifest's id of the video, or another name for what must stay together.
         subject_id: The manifest's id of the person, if any; it replaces the video as the hashed key.
         given: The manifest's own choice, which wins.
 

@@ -9,7 +9,7 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,9 +24,18 @@ from facevid.schema import TABLES, crops_schema, failures_schema, frames_schema,
 from facevid.shards import ShardInfo, shard_of, write_shard_batches
 from fitting.face_model import FaceModel
 from pipeline.config import stable_hash
-from pipeline.items import read_crops, read_faces, read_fitted, read_summaries
-from pipeline.job import ASSEMBLE_VERSION, Job, result_config, row_state
+from pipeline.items import (
+    FacesItem,
+    FittedItem,
+    TrackSummary,
+    read_crops,
+    read_faces,
+    read_fitted,
+    read_summaries,
+)
+from pipeline.job import ASSEMBLE_VERSION, Job, result_config
 from pipeline.manifest import BadRow, Manifest, ManifestRow
+from pipeline.row_state import SpanPlace, places, row_state
 from pipeline.rows import (
     Labels,
     TrackResult,
@@ -35,7 +44,7 @@ from pipeline.rows import (
     frames_batch,
     tracks_batch,
 )
-from pipeline.store import Store
+from pipeline.store import FetchedVideo, Store
 
 _SHARD_FILE = re.compile(r"part-\d{5}-of-\d{5}\.parquet")
 DIVERGED = "the fit found no face that explains the landmarks of this track"
@@ -56,6 +65,13 @@ class ShardOrder:
     failures: tuple[Failure, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    # Where a track's content lies: its row's video, and the span with what comes before it.
+    source: FetchedVideo
+    place: SpanPlace
+
+
 def references(index: int, row: ManifestRow, job: Job, store: Store) -> tuple[list[int], list[Failure]]:
     """What a finished row gives to the tables.
 
@@ -70,17 +86,19 @@ def references(index: int, row: ManifestRow, job: Job, store: Store) -> tuple[li
         raise ValueError(f"index={index}: row {row.video_id!r} has no result of the stage {state.next_stage} yet")
     if state.failure is not None:
         return [], [state.failure]
-    if state.fit_key is None:
-        raise ValueError(f"index={index}: row {row.video_id!r} is done but has neither a fit nor a failure")
     tracks, failures = [], []
-    for track, summary in enumerate(read_summaries(store.result_path(Stage.FIT, state.fit_key))):
-        if summary.status == "diverged":
-            failures.append(
-                Failure(video_id=row.video_id, track=track, url=row.url, stage=Stage.FIT,
-                        code=FailureCode.FIT_DIVERGED, attempt=1, message=DIVERGED)
-            )  # fmt: skip
-        else:
-            tracks.append(track)
+    for place in places(state, store):
+        if place.state.empty:
+            continue
+        for number, summary in enumerate(read_summaries(store.result_path(Stage.FIT, place.state.fit_key))):
+            track = place.first_track + number
+            if summary.status == "diverged":
+                failures.append(
+                    Failure(video_id=row.video_id, track=track, url=row.url, stage=Stage.FIT,
+                            code=FailureCode.FIT_DIVERGED, attempt=1, message=DIVERGED)
+                )  # fmt: skip
+            else:
+                tracks.append(track)
     return tracks, failures
 
 
@@ -121,10 +139,11 @@ def write_shards(
         return _results(tracks, rows, job, store)
 
     def crops() -> Iterator[pa.RecordBatch]:
+        find = _finder(rows, job, store)
         for index, track in tracks:
-            if key := row_state(rows[index], job, store).faces_key:
-                stored = read_crops(store.result_path(Stage.FACES, key), track)
-                yield from crops_batches(rows[index].video_id, stored)
+            place = find(index, track).place
+            stored = read_crops(store.result_path(Stage.FACES, place.state.faces_key), track - place.first_track)
+            yield from crops_batches(rows[index].video_id, track, stored, first_frame=place.first_frame)
 
     written = []
     if tracks:
@@ -190,35 +209,57 @@ def content_key(manifest: Manifest, job: Job, store: Store) -> str:
     for row in manifest.rows:
         state = row_state(row, job, store)
         fetched = asdict(state.fetched) if state.fetched else None
-        parts.append([asdict(row), state.fit_key, fetched, state.failure and asdict(state.failure)])
+        fits = [each.fit_key for each in state.found]
+        parts.append([asdict(row), fits, fetched, state.failure and asdict(state.failure)])
     return stable_hash(json.loads(json.dumps(parts, default=str)))
 
 
 def _results(
     tracks: Sequence[tuple[int, int]], rows: Sequence[ManifestRow], job: Job, store: Store
 ) -> Iterator[TrackResult]:
-    read = functools.lru_cache(maxsize=1)(lambda index: _video(index, rows, job, store))
+    find = _finder(rows, job, store)
+    read = functools.lru_cache(maxsize=1)(lambda faces_key, fit_key: _read_span(faces_key, fit_key, store))
     for index, track in tracks:
-        state, faces, fitted, summaries = read(index)
+        found = find(index, track)
+        faces, fitted, summaries = read(found.place.state.faces_key, found.place.state.fit_key)
+        number = track - found.place.first_track
         yield TrackResult(
             row=rows[index],
-            source=state.fetched,
+            source=found.source,
             video=faces,
             track=track,
-            landmarks=faces.tracks[track],
-            fit=fitted.tracks[track],
-            face_size_px=fitted.face_size_px[track],
-            summary=summaries[track],
+            first_frame=found.place.first_frame,
+            landmarks=faces.tracks[number],
+            fit=fitted.tracks[number],
+            face_size_px=fitted.face_size_px[number],
+            summary=summaries[number],
         )
 
 
-def _video(index: int, rows: Sequence[ManifestRow], job: Job, store: Store) -> tuple[Any, Any, Any, Any]:
-    state = row_state(rows[index], job, store)
-    if state.fetched is None or state.faces_key is None or state.fit_key is None:
-        raise ValueError(f"index={index}: row {rows[index].video_id!r} has no fitted tracks")
-    fit_folder = store.result_path(Stage.FIT, state.fit_key)
-    faces = read_faces(store.result_path(Stage.FACES, state.faces_key))
-    return state, faces, read_fitted(fit_folder), read_summaries(fit_folder)
+def _finder(rows: Sequence[ManifestRow], job: Job, store: Store) -> Callable[[int, int], _Found]:
+    """Where a track of a row, counted over all spans, lies; remembers the last row, as tracks come sorted."""
+
+    @functools.lru_cache(maxsize=1)
+    def of_row(index: int) -> tuple[FetchedVideo, tuple[SpanPlace, ...]]:
+        state = row_state(rows[index], job, store)
+        if state.fetched is None or state.next_stage is not None or state.failure is not None:
+            raise ValueError(f"index={index}: row {rows[index].video_id!r} has no fitted tracks")
+        return state.fetched, tuple(places(state, store))
+
+    def find(index: int, track: int) -> _Found:
+        source, spans = of_row(index)
+        place = next(each for each in spans if each.first_track <= track < each.first_track + each.counts.tracks)
+        return _Found(source=source, place=place)
+
+    return find
+
+
+def _read_span(
+    faces_key: str, fit_key: str, store: Store
+) -> tuple[FacesItem, FittedItem, tuple[TrackSummary, ...]]:
+    fit_folder = store.result_path(Stage.FIT, fit_key)
+    faces = read_faces(store.result_path(Stage.FACES, faces_key))
+    return faces, read_fitted(fit_folder), read_summaries(fit_folder)
 
 
 def _labels(job: Job, model: FaceModel) -> Labels:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from facevid.failures import FailureCode
 from pipeline.driver import BuildError, Driver, WaveEnd
-from pipeline.job import Job, limited_key, row_state
+from pipeline.job import Job, limited_key
 from pipeline.manifest import Manifest
 from pipeline.marks import Mark
+from pipeline.row_state import row_state
 from pipeline.store import Store
 from pipeline.watch import Verdict, Watch
 

@@ -6,8 +6,9 @@ from facevid.description import FunnelStep
 from facevid.failures import FailureCode, Stage
 from facevid.schema import FUNNEL_UNITS
 from pipeline.items import read_faces_counts, read_summaries
-from pipeline.job import Job, row_state
+from pipeline.job import Job
 from pipeline.manifest import Manifest
+from pipeline.row_state import SpanState, row_state
 from pipeline.rows import pruned
 from pipeline.store import Store
 
@@ -36,24 +37,17 @@ def funnel(manifest: Manifest, job: Job, store: Store) -> tuple[FunnelStep, ...]
             counts["fetch", "ok"] += 1
         if failed_at is Stage.FACES:
             counts["faces", "failed"] += 1
-        if state.faces_key is None:
+        if not state.found:
             continue
         counts["faces", "ok"] += 1
-        found, short = read_faces_counts(store.result_path(Stage.FACES, state.faces_key))
-        counts["tracks", "ok"] += found
-        counts["tracks", "filtered"] += short
-        if failed_at is Stage.FIT:
-            counts["fit", "failed"] += found
-        elif state.fit_key is not None:
-            for summary in read_summaries(store.result_path(Stage.FIT, state.fit_key)):
-                if summary.status == "diverged":
-                    counts["fit", "failed"] += 1
-                    continue
-                kept = pruned(summary, job.options.prune) is None
-                kept_frames = summary.observed_frames if kept else 0
-                counts["fit", "ok" if kept else "filtered"] += 1
-                counts["frames", "ok"] += kept_frames
-                counts["frames", "filtered"] += summary.frames - kept_frames
+        for each in state.found:
+            seen = read_faces_counts(store.result_path(Stage.FACES, each.faces_key))
+            counts["tracks", "ok"] += seen.tracks
+            counts["tracks", "filtered"] += seen.short_tracks
+            if failed_at is Stage.FIT:
+                counts["fit", "failed"] += seen.tracks
+            elif state.next_stage is None:
+                _count_fits(each, job, store, counts)
     return tuple(_step(name, unit, counts) for name, unit in FUNNEL_UNITS.items())
 
 
@@ -64,10 +58,23 @@ def failure_counts(manifest: Manifest, job: Job, store: Store) -> Counter[Failur
         state = row_state(row, job, store)
         if state.failure is not None:
             counts[state.failure.code] += 1
-        elif state.fit_key is not None:
-            summaries = read_summaries(store.result_path(Stage.FIT, state.fit_key))
-            counts[FailureCode.FIT_DIVERGED] += sum(summary.status == "diverged" for summary in summaries)
+        elif state.next_stage is None:
+            for each in state.found:
+                summaries = read_summaries(store.result_path(Stage.FIT, each.fit_key))
+                counts[FailureCode.FIT_DIVERGED] += sum(summary.status == "diverged" for summary in summaries)
     return +counts
+
+
+def _count_fits(span: SpanState, job: Job, store: Store, counts: Counter[tuple[str, str]]) -> None:
+    for summary in read_summaries(store.result_path(Stage.FIT, span.fit_key)):
+        if summary.status == "diverged":
+            counts["fit", "failed"] += 1
+            continue
+        kept = pruned(summary, job.options.prune) is None
+        kept_frames = summary.observed_frames if kept else 0
+        counts["fit", "ok" if kept else "filtered"] += 1
+        counts["frames", "ok"] += kept_frames
+        counts["frames", "filtered"] += summary.frames - kept_frames
 
 
 def _step(name: str, unit: str, counts: Counter[tuple[str, str]]) -> FunnelStep:

@@ -1,4 +1,4 @@
-"""What the store holds of one video after each stage, and how it is written: JSON for facts, npz for arrays."""
+"""What the store holds of a video or a span of it after each stage, written as JSON for facts, npz for arrays."""
 
 import json
 import re
@@ -28,7 +28,7 @@ _NUMBERED = re.compile(r"(\d+)/(\w+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacesItem:
-    """The faces of one video: the arrow to the fit.
+    """The faces of one span of a video: the arrow to the fit. Frames count from the span's first.
 
     Attributes:
         width_px: Displayed picture width.
@@ -47,6 +47,21 @@ class FacesItem:
     frames: int
     short_tracks: int
     tracks: tuple[LandmarkTrack, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundCounts:
+    """How much was found in one span of a video.
+
+    Attributes:
+        frames: Frames that were decoded.
+        tracks: Tracks that were found.
+        short_tracks: Tracks that were left out as too short.
+    """
+
+    frames: int
+    tracks: int
+    short_tracks: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +85,7 @@ class TrackSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedItem:
-    """The fitted tracks of one video, index for index those of its `FacesItem`.
+    """The fitted tracks of one span, index for index those of its `FacesItem`.
 
     Attributes:
         tracks: The fits, diverged ones among them.
@@ -95,7 +110,7 @@ def read_fetched(store: Store, key: str, *, url: str) -> FetchedVideo:
 
 
 def write_faces(folder: Path, item: FacesItem) -> None:
-    """Write a video's face tracks beside the crops that `CropWriter` has put there."""
+    """Write a span's face tracks beside the crops that `CropWriter` has put there."""
     facts = {field.name: getattr(item, field.name) for field in fields(item) if field.name != "tracks"}
     write_json(folder / "faces.json", facts | {"tracks": [track.scheme for track in item.tracks]})
     _write_arrays(folder / "tracks.npz", item.tracks)
@@ -110,14 +125,14 @@ def read_faces(folder: Path) -> FacesItem:
     return FacesItem(**facts, tracks=tracks)
 
 
-def read_faces_counts(folder: Path) -> tuple[int, int]:
-    """Tracks found and tracks left out as too short, without reading the arrays."""
+def read_faces_counts(folder: Path) -> FoundCounts:
+    """How much was found, without reading the arrays."""
     facts = json.loads((folder / "faces.json").read_bytes())
-    return len(facts["tracks"]), facts["short_tracks"]
+    return FoundCounts(frames=facts["frames"], tracks=len(facts["tracks"]), short_tracks=facts["short_tracks"])
 
 
 def write_fitted(folder: Path, item: FittedItem, summaries: Sequence[TrackSummary]) -> None:
-    """Write a video's fitted tracks."""
+    """Write a span's fitted tracks."""
     facts = [
         {"status": track.status, "iterations": track.iterations, "holdout_error": track.holdout_error,
          "summary": asdict(summary)}

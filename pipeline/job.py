@@ -1,4 +1,4 @@
-"""What all rows of a build share, and under which keys their results lie in the store.
+"""What all rows of a build share, and under which keys their results lie in the store (`row_state` looks them up).
 
 A key is the hash of everything that goes into a result. Change what a stage makes, and raise its version here, or
 builds go on with what the old code made; `tests/pipeline/test_stage_versions.py` notices.
@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facevid.failures import Failure, FailureCode, Stage
+from facevid.failures import FailureCode
 from fitting.options import FitOptions
 from pipeline.config import BuildOptions, FetchOptions, LimitOptions, PruneOptions, stable_hash
 from pipeline.faces.options import FacesOptions
-from pipeline.items import read_fetched
 from pipeline.manifest import ManifestRow, is_remote, local_path
-from pipeline.store import FetchedVideo, Store
+from pipeline.spans import Span
+from pipeline.store import FetchedVideo
 
 FETCH_VERSION = 2
 FACES_VERSION = 5
@@ -82,65 +82,9 @@ class Job:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowState:
-    """How far one row has come in the store.
-
-    Attributes:
-        next_stage: The first stage without a result, or None where the row is done, well or badly.
-        next_key: The key under which that stage's result is to be committed.
-        fetch_key: The key under which a fetched video is recorded.
-        fetched: The video, where it was fetched.
-        faces_key: Key of its face tracks, where some were found.
-        fit_key: Key of the fitted tracks, where they were fitted.
-        failure: Why the row as a whole failed, if it did.
-        failed_key: The key under which that failure is recorded; empty where it follows from the options alone.
-    """
-
-    fetch_key: str
-    next_stage: Stage | None = None
-    next_key: str = ""
-    fetched: FetchedVideo | None = None
-    faces_key: str | None = None
-    fit_key: str | None = None
-    failure: Failure | None = None
-    failed_key: str = ""
-
-
 def state_folder(out: Path) -> Path:
     """The folder inside a dataset for the build's own affairs."""
     return out / ".build"
-
-
-def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
-    """Look up how far a row has come; reads a few small files."""
-    fetch_key, failed_key = fetch_keys(row, job)
-    if store.find("fetch", fetch_key) is None:
-        # A success and a failure of a fetch have keys of their own: the success holds under any size limit.
-        if found := _failed(row, Stage.FETCH, failed_key, job, store):
-            return RowState(fetch_key=fetch_key, failure=found[0], failed_key=found[1])
-        return RowState(fetch_key=fetch_key, next_stage=Stage.FETCH, next_key=failed_key)
-    fetched = read_fetched(store, fetch_key, url=row.url)
-    if fetched.bytes > job.options.fetch.max_bytes:
-        message = f"{row.url} has {fetched.bytes} bytes, more than the limit of {job.options.fetch.max_bytes}"
-        return RowState(
-            fetch_key=fetch_key, failure=_row_failure(row, Stage.FETCH, FailureCode.TOO_LARGE, 1, message)
-        )
-    key = faces_key(fetched, job)
-    if found := _failed(row, Stage.FACES, key, job, store):
-        return RowState(fetch_key=fetch_key, fetched=fetched, failure=found[0], failed_key=found[1])
-    if store.find("faces", key) is None:
-        return RowState(fetch_key=fetch_key, next_stage=Stage.FACES, next_key=key, fetched=fetched)
-    fitted_key = fit_key(key, job)
-    if found := _failed(row, Stage.FIT, fitted_key, job, store):
-        return RowState(
-            fetch_key=fetch_key, fetched=fetched, faces_key=key, failure=found[0], failed_key=found[1]
-        )
-    if store.find("fit", fitted_key) is None:
-        return RowState(
-            fetch_key=fetch_key, next_stage=Stage.FIT, next_key=fitted_key, fetched=fetched, faces_key=key
-        )
-    return RowState(fetch_key=fetch_key, fetched=fetched, faces_key=key, fit_key=fitted_key)
 
 
 def fetch_keys(row: ManifestRow, job: Job) -> tuple[str, str]:
@@ -162,15 +106,16 @@ def fetch_keys(row: ManifestRow, job: Job) -> tuple[str, str]:
     return success, stable_hash([success, options.max_bytes])
 
 
-def faces_key(fetched: FetchedVideo, job: Job) -> str:
-    """The key of a video's face tracks."""
+def faces_key(fetched: FetchedVideo, span: Span, job: Job) -> str:
+    """The key of the face tracks of one span of a video."""
     return stable_hash(
-        ["faces", FACES_VERSION, fetched.sha256, stable_hash(job.options.faces), job.detector_sha256]
-    )
+        ["faces", FACES_VERSION, fetched.sha256, span.start_s, span.end_s, stable_hash(job.options.faces),
+         job.detector_sha256]
+    )  # fmt: skip
 
 
 def fit_key(faces: str, job: Job) -> str:
-    """The key of a video's fitted tracks. Pruning is not in it: it is applied when rows are made."""
+    """The key of the fitted tracks of one span. Pruning is not in it: it is applied when rows are made."""
     return stable_hash(["fit", FIT_VERSION, faces, stable_hash(job.options.fit), job.model_sha256])
 
 
@@ -195,18 +140,3 @@ def result_config(job: Job) -> dict[str, Any]:
         "limits": {name: getattr(job.options.limits, name) for name in ("max_duration_s", "max_frames", "max_pixels")},
         "shards": job.options.shards,
     }
-
-
-def _failed(row: ManifestRow, stage: Stage, key: str, job: Job, store: Store) -> tuple[Failure, str] | None:
-    for own in (key, limited_key(key, job)):
-        if (stored := store.failure(stage.value, own)) is not None:
-            return _row_failure(row, stage, stored.code, stored.attempt, stored.message), own
-        if store.find(stage.value, own) is not None:  # a success, under any limits
-            return None
-    return None
-
-
-def _row_failure(row: ManifestRow, stage: Stage, code: FailureCode, attempt: int, message: str) -> Failure:
-    return Failure(
-        video_id=row.video_id, track=None, url=row.url, stage=stage, code=code, attempt=attempt, message=message
-    )

@@ -146,9 +146,6 @@ def _range_trouble(start: str, end: str) -> str | None:
             return f"{name} {text!r} is not a finite number of seconds from 0"
     if "end_s" in seconds and seconds.get("start_s", 0.0) >= seconds["end_s"]:
         return f"start_s {start or '0'} is not before end_s {end}"
-    if seconds:
-        # Ignoring a range would put frames into the dataset that nobody asked for.
-        return f"{' and '.join(seconds)}: time ranges are not supported yet; leave them empty to take the whole video"
     return None
 
 

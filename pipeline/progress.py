@@ -20,7 +20,8 @@ _FLUSH_EVERY_S = 0.5
 class Counters:
     """Counts of one process, written to a file of its own every half second.
 
-    Names in use: `videos` (rows done with), `fetched`, `read` (searched for faces, or not to be had), `decoded_frames`,
+    Names in use: `videos` (rows done with), `fetched`, `read` (searched for faces, or not to be had; of rows with
+    several spans each span counts as its share), `decoded_frames`,
     `fitted_tracks`, `fitted_frames`, and `fetch_s`, `faces_s`, `fit_s` for the time spent.
 
     Args:
@@ -36,7 +37,7 @@ class Counters:
         self._counts: defaultdict[str, float] = defaultdict(float)
         self._written_s = float("-inf")
 
-    def add(self, name: str, amount: int = 1) -> None:
+    def add(self, name: str, amount: int | float = 1) -> None:  # noqa: PYI041  # beartype tells them apart
         """Add to one count."""
         self._counts[name] += amount
         if self._clock() - self._written_s >= _FLUSH_EVERY_S:

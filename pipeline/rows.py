@@ -1,5 +1,6 @@
 """From stored results to rows of the tables, exactly as `facevid.schema` says. No files, no order, no shards."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ class TrackResult:
         source: The video file.
         video: The video's facts.
         track: Index of the track in its video.
+        first_frame: Frames of the video (or the clip) before the span that the track is in.
         landmarks: What was seen.
         fit: What was fitted.
         face_size_px: Outer-eye distance per frame, seen from the front.
@@ -57,6 +59,7 @@ class TrackResult:
     source: FetchedVideo
     video: FacesItem
     track: int
+    first_frame: int
     landmarks: LandmarkTrack
     fit: FittedTrack
     face_size_px: Float32[np.ndarray, " frames"]
@@ -85,7 +88,7 @@ def frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
     columns: dict[str, Any] = {
         "video_id": np.repeat(result.row.video_id, count),
         "track": np.full(count, result.track, np.int32),
-        "frame": seen.frame,
+        "frame": seen.frame + np.int32(result.first_frame),
         "pts_s": seen.pts_s,
         "box_px": seen.box_px,
         "landmarks_px": seen.observed_px.reshape(count, -1),
@@ -117,13 +120,15 @@ def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> 
     values = {
         "video_id": row.video_id,
         "track": result.track,
-        "split": split_of(video_id=row.video_id, subject_id=row.subject_id, given=row.split),
+        "split": split_of(video_id=_together(row), subject_id=row.subject_id, given=row.split),
         "subject_id": row.subject_id,
         "frames": len(seen.frame),
-        "first_frame": int(seen.frame[0]),
-        "last_frame": int(seen.frame[-1]),
+        "first_frame": result.first_frame + int(seen.frame[0]),
+        "last_frame": result.first_frame + int(seen.frame[-1]),
         "start_s": float(seen.pts_s[0]),
         "end_s": float(seen.pts_s[-1]),
+        "clip_start_s": row.start_s,
+        "clip_end_s": row.end_s,
         "identity": fit.identity.tolist(),
         "identity_norm": result.summary.identity_norm,
         "fit_status": fit.status,
@@ -138,6 +143,7 @@ def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> 
         "uploader": source.uploader,
         "licence": row.licence or source.licence,
         "attribution": row.attribution,
+        "extra": json.dumps(dict(row.extra), ensure_ascii=False) if row.extra else None,
         "upload_date": source.upload_date,
         "format_id": source.format_id,
         "fetched_at": source.fetched_at,
@@ -155,13 +161,17 @@ def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> 
     return pa.RecordBatch.from_pylist([values], schema=tracks_schema(n_identity=len(fit.identity)))
 
 
-def crops_batches(video_id: str, crops: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Rows of the crops table from the stored crops of one track."""
+def crops_batches(
+    video_id: str, track: int, crops: Iterator[pa.RecordBatch], *, first_frame: int
+) -> Iterator[pa.RecordBatch]:
+    """Rows of the crops table from the stored crops of one track, whose frames count from its span's first."""
     schema = crops_schema()
     for batch in crops:
-        name = pa.array(np.repeat(video_id, batch.num_rows), pa.string())
+        count = batch.num_rows
+        name = pa.array(np.repeat(video_id, count), pa.string())
         numbers = batch.column("crop_from_frame").flatten()
-        columns = {"video_id": name, "track": batch.column("track"), "frame": batch.column("frame"),
+        frame = batch.column("frame").to_numpy() + np.int32(first_frame)
+        columns = {"video_id": name, "track": np.full(count, track, np.int32), "frame": frame,
                    "jpeg": batch.column("jpeg"), "crop_from_frame": numbers}  # fmt: skip
         yield pa.RecordBatch.from_arrays([_column(columns[field.name], field) for field in schema], schema=schema)
 
@@ -174,6 +184,11 @@ def failures_batch(failures: list[Failure]) -> pa.RecordBatch:
         for f in sorted(failures, key=lambda f: (f.video_id.encode(), -1 if f.track is None else f.track, f.message))
     ]  # fmt: skip
     return pa.RecordBatch.from_pylist(rows, schema=failures_schema())
+
+
+def _together(row: ManifestRow) -> str:
+    # Clips of one video show the same people in the same light: they must not fall on both sides of a split.
+    return row.url if row.is_clip else row.video_id
 
 
 def jitter(seen: LandmarkTrack, face_size_px: Float32[np.ndarray, " frames"]) -> float:

@@ -8,9 +8,10 @@ from facevid.dataset import open_dataset
 from facevid.description import DatasetError, FunnelStep
 from facevid.failures import FailureCode
 from pipeline.funnel import failure_counts, funnel
-from pipeline.job import row_state, state_folder
+from pipeline.job import state_folder
 from pipeline.plan import read_plan
 from pipeline.progress import total_counts
+from pipeline.row_state import row_state
 from pipeline.store import Store, is_locked
 
 

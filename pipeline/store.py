@@ -18,6 +18,7 @@ import os
 import secrets
 import shutil
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ class FetchedVideo:
         height_px: Picture height as the source told.
         fps: Frame rate as the source told.
         duration_s: Duration as the source told.
+        file_duration_s: Duration as the file itself tells; None where it does not.
     """
 
     sha256: str
@@ -72,6 +74,7 @@ class FetchedVideo:
     height_px: int | None = None
     fps: float | None = None
     duration_s: float | None = None
+    file_duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +85,13 @@ class StoredFailure:
         code: Why.
         attempt: 1 for the first try.
         message: One sentence for a person.
+        frames: Frames that were read before.
     """
 
     code: FailureCode
     attempt: int
     message: str
+    frames: int = 0
 
 
 class Store:
@@ -121,8 +126,9 @@ class Store:
         except FileNotFoundError:
             return None
         return StoredFailure(
-            code=FailureCode(record["code"]), attempt=record["attempt"], message=record["message"]
-        )
+            code=FailureCode(record["code"]), attempt=record["attempt"], message=record["message"],
+            frames=record.get("frames", 0),
+        )  # fmt: skip
 
     def commit(self, stage: str, key: str, write: Callable[[Path], None]) -> Path:
         """Commit a result.
@@ -154,11 +160,19 @@ class Store:
         sync_folder(target.parent)
         return target
 
-    def commit_failure(self, stage: str, key: str, code: FailureCode, message: str) -> None:
-        """Commit a failure as the result of this key; its attempt counts on from failures that were forgotten."""
+    def commit_failure(self, stage: str, key: str, code: FailureCode, message: str, *, frames: int = 0) -> None:
+        """Commit a failure as the result of this key; its attempt counts on from failures that were forgotten.
+
+        Args:
+            stage: fetch, faces or fit.
+            key: Hash of everything that went into it.
+            code: Why.
+            message: One sentence for a person.
+            frames: Frames that were read before.
+        """
         before = self.failure("forgotten", f"{key}-{stage}")
         attempt = before.attempt + 1 if before else 1
-        record = {"code": code.value, "attempt": attempt, "message": message}
+        record = {"code": code.value, "attempt": attempt, "message": message, "frames": frames}
         self.commit(stage, key, lambda folder: write_json(folder / "failure.json", record))
 
     def forget(self, stage: str, key: str) -> None:
@@ -177,6 +191,21 @@ class Store:
         scratch_file.replace(target)
         sync_folder(target.parent)
         return target
+
+    @contextmanager
+    def alone(self, stage: str, key: str) -> Iterator[None]:
+        """Keep every other process that asks for the same result waiting; look for the result again inside the block.
+
+        The kernel ends the hold with the process. All holds are bytes of one file, so none is left behind.
+        """
+        place = int(hashlib.sha256(f"{stage}/{key}".encode()).hexdigest()[:15], 16)
+        descriptor = os.open(self.root / "holds", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            # Of the open file, not of the process as `lockf` has it: two threads are two as well.
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0))
+            yield
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -20,12 +20,14 @@ from apache_beam.utils import shared
 from facevid import storage
 from facevid.failures import Failure, FailureCode, Stage
 from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
-from pipeline.job import row_state, state_folder
-from pipeline.label import Desk, fetch_row, find_faces, fit_videos
+from pipeline.fit_spans import fit_spans
+from pipeline.job import state_folder
+from pipeline.label import Desk, SpanOfRow, fetch_row, find_faces
 from pipeline.marks import in_hand
 from pipeline.plan import Plan, read_plan
 from pipeline.processes import DRIVER_VARIABLE, end_with
 from pipeline.progress import Counters
+from pipeline.row_state import row_state
 from pipeline.store import Store
 
 ASSEMBLED_FOLDER = "assembled"
@@ -35,9 +37,12 @@ ASSEMBLED_FOLDER = "assembled"
 class LabelRows(beam.PTransform[Any, Any]):
     """From places in the manifest to results in the store: fetch, faces, fit.
 
+    A video of one span is searched by the worker that fetched it, while others fetch; the spans of longer ones are
+    spread over all workers.
+
     Attributes:
         out: The dataset folder, whose plan says what the rows are.
-        fit_batch: Videos whose tracks are fitted together.
+        fit_batch: Spans whose tracks are fitted together.
     """
 
     out: Path
@@ -45,13 +50,16 @@ class LabelRows(beam.PTransform[Any, Any]):
 
     def expand(self, rows: PCollection[int]) -> PCollection[int]:
         """Wire it: a shuffle before each heavy step, so that idle workers get their share."""
+        heavy = shared.Shared()  # one detector per process, whichever of the two steps comes first
         labelled: PCollection[int] = (
             rows
             | "SpreadRows" >> beam.Reshuffle()
-            | "FetchAndFindFaces" >> beam.ParDo(_FetchAndFindFaces(self.out))
-            | "SpreadVideos" >> beam.Reshuffle()
-            | "BatchVideos" >> beam.BatchElements(min_batch_size=self.fit_batch, max_batch_size=self.fit_batch)
-            | "FitVideos" >> beam.ParDo(_FitVideos(self.out))
+            | "FetchRows" >> beam.ParDo(_FetchRows(self.out, heavy))
+            | "SpreadSpans" >> beam.Reshuffle()
+            | "FindFaces" >> beam.ParDo(_FindFaces(self.out, heavy))
+            | "SpreadFound" >> beam.Reshuffle()
+            | "BatchSpans" >> beam.BatchElements(min_batch_size=self.fit_batch, max_batch_size=self.fit_batch)
+            | "FitSpans" >> beam.ParDo(_FitSpans(self.out))
         )
         return labelled
 
@@ -81,9 +89,9 @@ class AssembleShards(beam.PTransform[Any, Any]):
 class _Work(beam.DoFn):
     """What all steps need in their worker process."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, heavy: shared.Shared | None = None) -> None:
         self._out = out
-        self._heavy = shared.Shared()
+        self._heavy = heavy or shared.Shared()
 
     def setup(self) -> None:
         if driver := os.environ.get(DRIVER_VARIABLE):
@@ -105,37 +113,75 @@ class _Held:
         self.value = value
 
 
-class _FetchAndFindFaces(_Work):
+class _WithFaces(_Work):
+    """What finds faces."""
+
     def setup(self) -> None:
         super().setup()
         import cv2
 
         from pipeline.faces.landmarks import open_detector
-        from pipeline.fetch import Fetcher
+        from pipeline.faces.tracks import track_faces
 
         # N workers with N threads each would fight over the cores.
         cv2.setNumThreads(1)
         job = self._plan.job
         self._bench = self._desk()
-        self._fetcher = Fetcher(job.options.fetch, self._store, job.manifest_folder)
         self._detector = self._once_per_process(lambda: open_detector(job.options.faces, job.networks))
+        self._track_faces = partial(track_faces, limits=job.options.limits)
 
-    def process(self, index: int) -> Iterator[int]:
-        from pipeline.faces.tracks import track_faces
+    def find(self, index: int, number: int) -> None:
+        """Have the faces of one span in the store; a span that has nothing to fit is done."""
+        row = self._plan.manifest.rows[index]
+        with in_hand(self._plan.job.state, [row.video_id], Stage.FACES):
+            find_faces(SpanOfRow(row=row, number=number), self._bench, self._detector, self._track_faces)
+        state = row_state(row, self._plan.job, self._store)
+        share = 1 / max(len(state.spans), 1)
+        self._bench.counters.add("read", share)
+        if state.failure is not None or state.spans[number].next_stage is None:
+            self._bench.counters.add("videos", share)
+        self._bench.counters.flush()
 
+
+class _FetchRows(_WithFaces):
+    def setup(self) -> None:
+        super().setup()
+        from pipeline.fetch import Fetcher
+
+        job = self._plan.job
+        self._fetcher = Fetcher(job.options.fetch, self._store, job.manifest_folder)
+
+    def process(self, index: int) -> Iterator[tuple[int, int]]:
+        """(the row's place, the span's number), for all spans in which something is left to do."""
         row = self._plan.manifest.rows[index]
         with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH):
             fetch_row(row, self._bench, self._fetcher)
-        with in_hand(self._plan.job.state, [row.video_id], Stage.FACES):
-            find_faces(row, self._bench, self._detector, partial(track_faces, limits=self._plan.job.options.limits))
-        if row_state(row, self._plan.job, self._store).next_stage is Stage.FIT:
-            yield index
-        else:
+            spans = row_state(row, self._plan.job, self._store).spans
+        if not spans:
+            self._bench.counters.add("read")
             self._bench.counters.add("videos")
             self._bench.counters.flush()
+        if len(spans) == 1 and spans[0].next_stage is Stage.FACES:
+            self.find(index, 0)
+            spans = row_state(row, self._plan.job, self._store).spans
+        for number, span in enumerate(spans):
+            if span.next_stage is not None:
+                yield index, number
 
 
-class _FitVideos(_Work):
+class _FindFaces(_WithFaces):
+    def process(self, piece: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        index, number = piece
+        row = self._plan.manifest.rows[index]
+        spans = row_state(row, self._plan.job, self._store).spans
+        if not spans or spans[number].next_stage is Stage.FACES:
+            self.find(index, number)
+        state = row_state(row, self._plan.job, self._store)
+        if state.failure is None and state.spans and state.spans[number].next_stage is Stage.FIT:
+            yield index, number
+
+
+class _FitSpans(_Work):
     def setup(self) -> None:
         super().setup()
         import torch
@@ -146,15 +192,17 @@ class _FitVideos(_Work):
         self._bench = self._desk()
         self._model = self._once_per_process(lambda: load_face_model(self._plan.job.model_path))
 
-    def process(self, indices: list[int]) -> Iterator[int]:
+    def process(self, pieces: list[tuple[int, int]]) -> Iterator[int]:
         from fitting.solver import fit_tracks
 
-        rows = [self._plan.manifest.rows[index] for index in indices]
+        rows = [self._plan.manifest.rows[index] for index, _ in pieces]
+        spans = [SpanOfRow(row=row, number=number) for row, (_, number) in zip(rows, pieces, strict=True)]
         with in_hand(self._plan.job.state, [row.video_id for row in rows], Stage.FIT):
-            fit_videos(rows, self._bench, self._model, fit_tracks)
-        self._bench.counters.add("videos", len(rows))
+            fit_spans(spans, self._bench, self._model, fit_tracks)
+        for row in rows:
+            self._bench.counters.add("videos", 1 / max(len(row_state(row, self._plan.job, self._store).spans), 1))
         self._bench.counters.flush()
-        yield len(rows)
+        yield len(pieces)
 
 
 class _ListReferences(_Work):

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from facevid import storage
 from facevid.description import FunnelStep
-from facevid.failures import FailureCode
+from facevid.failures import FailureCode, Stage
 from fitting.face_model import FaceModel
 from pipeline.blame import Labeller
 from pipeline.driver import Driver
 from pipeline.finish import FINISHED_FILE, assemble
 from pipeline.funnel import failure_counts, funnel
-from pipeline.job import Job, RowState, row_state
+from pipeline.job import Job
 from pipeline.manifest import Manifest, is_remote
 from pipeline.plan import Plan, write_plan
 from pipeline.progress import clear_progress, total_counts
+from pipeline.row_state import RowState, row_state
 from pipeline.run_record import utc_now, write_run_record
 from pipeline.store import Store
 from pipeline.tell import Teller
@@ -119,8 +120,8 @@ class Waves:
             state = self._state(index)
             if state.failure is not None and state.failure.code in self._retry and state.failed_key:
                 self._store.forget(state.failure.stage, state.failed_key)
-            elif state.next_stage is not None and state.fetched is not None and is_remote(row.url) and (
-                state.faces_key is None and not state.fetched.path.exists()
+            elif state.next_stage is Stage.FACES and state.fetched is not None and is_remote(row.url) and (
+                not state.fetched.path.exists()
             ):
                 # Someone made room in the store: the video must be had again before it can be read.
                 self._store.forget("fetch", state.fetch_key)

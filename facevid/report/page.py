@@ -173,7 +173,7 @@ def _strip(track: TrackArrays, painter: MeshPainter, path: Path | None) -> Strip
     if path is None:
         return Strip(track=track.track, tiles=(), missing="the video is no longer in the store.")
     try:
-        with open_video(path) as video:
+        with open_video(path, start_s=float(track.pts_s[0])) as video:
             return Strip(track=track.track, tiles=tiles(video, track, painter), missing="no frame of it.")
     except VideoError as error:
         return Strip(track=track.track, tiles=(), missing=f"the video cannot be decoded any more: {error}")

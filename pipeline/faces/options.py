@@ -33,6 +33,9 @@ class FacesOptions:
     """Faces with a smaller box side are not followed."""
     min_confidence: float = 0.5
     """Lowest face presence score of the landmark network that counts as the face."""
+    span_s: float = 120.0
+    """Longer videos are cut into parts of about this many seconds, which different workers search at once. A track ends
+    where a part ends, as at a cut."""
     crops: bool = True
     """Write registered 224x224 crops for training."""
     jpeg_quality: int = 92
@@ -52,6 +55,7 @@ class FacesOptions:
             ("min_track_s", 0.0, 1e6),
             ("min_face_px", 1.0, 1e5),
             ("min_confidence", 0.0, 1.0),
+            ("span_s", 0.5, 1e6),
             ("jpeg_quality", 1, 100),
         ):
             value = getattr(self, name)

@@ -1,9 +1,12 @@
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pretend import Detector, Line, duration_of, faces, fits
 from synthetic import MODEL, fitted_track, job_in, landmark_track, with_options
 
 from facevid.failures import FailureCode, Stage
@@ -11,90 +14,16 @@ from fitting.face_model import FaceModel
 from fitting.options import FitOptions
 from fitting.tracks import FittedTrack, LandmarkSequence
 from pipeline.config import FetchOptions, PruneOptions
-from pipeline.faces.crops import CropSink
-from pipeline.faces.errors import CorruptVideoError, NoFaceError
-from pipeline.faces.landmarks import LandmarkDetector
-from pipeline.faces.options import FacesOptions
-from pipeline.faces.probe import VideoInfo
-from pipeline.faces.tracks import FacesResult, StageSeconds
+from pipeline.faces.tracks import FacesResult
 from pipeline.fetch import Fetcher
+from pipeline.fit_spans import face_size_px, fit_spans
 from pipeline.items import read_crops, read_faces, read_fitted, read_summaries
-from pipeline.job import Job, fit_key, row_state
-from pipeline.label import Desk, face_size_px, fetch_row, find_faces, fit_videos
+from pipeline.job import fit_key
+from pipeline.label import Desk, SpanOfRow, fetch_row, find_faces
 from pipeline.manifest import ManifestRow
-from pipeline.progress import Counters, total_counts
-from pipeline.store import Store
-
-STAGES = ("decode", "shots", "detect", "landmarks", "crops", "smooth")
-
-
-class Detector:
-    name = "mediapipe"
-    scheme = "mediapipe68"
-    weights_sha256 = "d" * 64
-
-    def find_faces(self, rgb: object) -> list[object]:
-        raise AssertionError("the faces of these tests are made up")
-
-    region_of = landmarks = find_faces
-
-
-def faces(
-    path: Path, detector: LandmarkDetector, options: FacesOptions, crops: CropSink | None,
-    on_frame: Callable[[], None] | None,
-) -> FacesResult:
-    content = path.read_bytes()
-    if content == b"black":
-        raise NoFaceError(f"{path.name} shows no face in any of its 3 frames")
-    if content == b"broken":
-        raise CorruptVideoError("nothing can be decoded")
-    if content == b"huge":
-        raise MemoryError
-    assert crops is not None
-    assert on_frame is not None
-    for track in range(2):
-        for frame in range(200):
-            crops.add(track, frame, b"jpeg %d %d" % (track, frame), np.full((2, 3), frame, np.float32))
-            on_frame()
-    return FacesResult(
-        video=VideoInfo(width_px=64, height_px=48, fps=25.0, duration_s=1.0, codec="h264", rotation_deg=0.0),
-        frames_read=400, damaged_frames=0, tracks=(landmark_track(200), landmark_track(200, first=200)),
-        short_tracks=1, cuts=(), seconds=StageSeconds(**dict.fromkeys(STAGES, 0.0)),
-    )
-
-
-def fits(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOptions) -> list[FittedTrack]:
-    return [fitted_track(len(sequence.pts_s), seed=len(sequences)) for sequence in sequences]
-
-
-class Line:
-    """The stages over one store, each run as the workers run it."""
-
-    def __init__(self, folder: Path, job: Job | None = None) -> None:
-        self.folder = folder
-        self.job = job or job_in(folder)
-        self.store = Store(self.job.store_folder)
-
-    def row(self, name: str, content: bytes | None = b"video") -> ManifestRow:
-        if content is not None:
-            (self.folder / name).write_bytes(content)
-        return ManifestRow(video_id=name, url=name)
-
-    def run(self, *rows: ManifestRow) -> dict[str, float]:
-        desk = Desk(job=self.job, store=self.store, counters=Counters(self.job.state))
-        before = total_counts(self.job.state)
-        for row in rows:
-            fetch_row(row, desk, Fetcher(self.job.options.fetch, self.store, self.folder))
-            find_faces(row, desk, Detector(), faces)
-        fit_videos(rows, desk, MODEL, fits)
-        desk.counters.flush()
-        after = total_counts(self.job.state)
-        return {name: after[name] - before[name] for name in after if not name.endswith("_s")}
-
-    def code(self, row: ManifestRow) -> tuple[Stage, FailureCode] | None:
-        state = row_state(row, self.job, self.store)
-        assert state.next_stage is None
-        return (state.failure.stage, state.failure.code) if state.failure else None
+from pipeline.progress import Counters
+from pipeline.row_state import row_state
+from pipeline.store import FetchedVideo, Store
 
 
 def test_a_good_video_goes_through_all_stages_and_keeps_its_arrays(tmp_path: Path) -> None:
@@ -103,18 +32,17 @@ def test_a_good_video_goes_through_all_stages_and_keeps_its_arrays(tmp_path: Pat
 
     counts = line.run(row)
 
-    assert counts == {"fetched": 1, "read": 1, "decoded_frames": 400, "fitted_tracks": 2, "fitted_frames": 400}
+    assert counts == {"fetched": 1, "decoded_frames": 400, "fitted_tracks": 2, "fitted_frames": 400}
     state = row_state(row, line.job, line.store)
-    assert state.faces_key is not None
-    assert state.fit_key is not None
-    folder = line.store.result_path("faces", state.faces_key)
+    (span,) = state.found
+    folder = line.store.result_path("faces", span.faces_key)
     item = read_faces(folder)
     np.testing.assert_array_equal(item.tracks[1].observed_px, landmark_track(200, first=200).observed_px)
     assert (item.width_px, item.fps, item.codec, item.short_tracks) == (64, 25.0, "h264", 1)
     crops = [crop for batch in read_crops(folder, 1) for crop in batch.to_pylist()]
     assert [crop["frame"] for crop in crops] == list(range(200))
     assert crops[199]["jpeg"] == b"jpeg 1 199"
-    fitted = read_fitted(line.store.result_path("fit", state.fit_key))
+    fitted = read_fitted(line.store.result_path("fit", span.fit_key))
     np.testing.assert_array_equal(fitted.tracks[0].expression, fitted_track(200, seed=2).expression)
     assert fitted.tracks[0].holdout_error == 0.02
 
@@ -189,7 +117,7 @@ def test_a_bad_video_costs_only_itself(
     line = Line(tmp_path)
     bad, good = line.row("bad", content), line.row("good")
 
-    assert line.run(bad, good)["read"] == 2
+    line.run(bad, good)
 
     assert line.code(bad) == (stage, code)
     assert line.code(good) is None
@@ -200,14 +128,14 @@ def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path) ->
     line = Line(tmp_path)
     row = line.row("a")
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
-    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path))
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
 
-    def overwritten(*arguments: object) -> FacesResult:
-        result = faces(*arguments)
+    def overwritten(*arguments: object, **part: float | None) -> FacesResult:
+        result = faces(*arguments, **part)
         (tmp_path / "a").write_bytes(b"something longer than before")
         return result
 
-    find_faces(row, desk, Detector(), overwritten)
+    find_faces(SpanOfRow(row=row, number=0), desk, Detector(), overwritten)
 
     assert line.code(row) == (Stage.FETCH, FailureCode.CORRUPT)
 
@@ -216,13 +144,13 @@ def test_a_file_that_vanishes_before_it_is_read_is_not_found(tmp_path: Path) -> 
     line = Line(tmp_path)
     row = line.row("a")
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
-    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path))
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
 
-    def vanished(path: Path, *_: object) -> FacesResult:
+    def vanished(path: Path, *_: object, **part: float | None) -> FacesResult:
         path.unlink()
         raise FileNotFoundError(path)
 
-    find_faces(row, desk, Detector(), vanished)
+    find_faces(SpanOfRow(row=row, number=0), desk, Detector(), vanished)
 
     assert line.code(row) == (Stage.FETCH, FailureCode.NOT_FOUND)
 
@@ -232,8 +160,8 @@ def test_too_little_memory_for_a_batch_fails_only_the_video_that_needs_it(tmp_pa
     rows = [line.row("a", b"1"), line.row("b", b"22"), line.row("c", b"333")]
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
     for row in rows:
-        fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path))
-        find_faces(row, desk, Detector(), faces)
+        fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
+        find_faces(SpanOfRow(row=row, number=0), desk, Detector(), faces)
     calls = []
 
     def greedy(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOptions) -> list[FittedTrack]:
@@ -242,7 +170,7 @@ def test_too_little_memory_for_a_batch_fails_only_the_video_that_needs_it(tmp_pa
             raise MemoryError
         return fits(sequences, model, options)
 
-    fit_videos(rows, desk, MODEL, greedy)
+    fit_spans([SpanOfRow(row=row, number=0) for row in rows], desk, MODEL, greedy)
 
     assert calls == [6, 2, 2, 2]
     assert [line.code(row) for row in rows] == [None, (Stage.FIT, FailureCode.OUT_OF_MEMORY), None]
@@ -263,13 +191,13 @@ def test_a_bug_is_no_bad_video(tmp_path: Path) -> None:
     line = Line(tmp_path)
     row = line.row("a")
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
-    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path))
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
 
-    def bug(*_: object) -> FacesResult:
+    def bug(*_: object, **part: float | None) -> FacesResult:
         raise ZeroDivisionError("division by zero")
 
     with pytest.raises(ZeroDivisionError, match="division by zero"):
-        find_faces(row, desk, Detector(), bug)
+        find_faces(SpanOfRow(row=row, number=0), desk, Detector(), bug)
     assert row_state(row, line.job, line.store).next_stage is Stage.FACES
 
 
@@ -301,8 +229,8 @@ def test_summaries_hold_what_pruning_needs(tmp_path: Path) -> None:
     line = Line(tmp_path)
     row = line.row("a")
     line.run(row)
-    key = row_state(row, line.job, line.store).fit_key
-    assert key is not None
+    (span,) = row_state(row, line.job, line.store).found
+    key = span.fit_key
 
     first = read_summaries(line.store.result_path("fit", key))[0]
 
@@ -319,3 +247,49 @@ def test_face_size_is_the_outer_eye_distance_of_the_posed_face_at_its_scale() ->
     wanted = 1.5 * np.linalg.norm(points[:, 36] - points[:, 45], axis=1)
 
     np.testing.assert_allclose(face_size_px(fit, MODEL, scheme="mediapipe68"), wanted, rtol=1e-5)
+
+
+class Meeting(Store):
+    """A store that tells when somebody comes to wait for a result."""
+
+    def __init__(self, root: Path, came: threading.Event) -> None:
+        super().__init__(root)
+        self.came = came
+
+    @contextmanager
+    def alone(self, stage: str, key: str) -> Iterator[None]:
+        self.came.set()
+        with super().alone(stage, key):
+            yield
+
+
+def test_two_workers_that_want_one_address_download_it_once(tmp_path: Path) -> None:
+    job = job_in(tmp_path)
+    clips = [ManifestRow(video_id=f"clip-{at_s:g}", url="https://example.org/v", start_s=at_s) for at_s in (0.0, 5.0)]
+    (tmp_path / "video").write_bytes(b"video")
+    came = threading.Event()
+    desks = [
+        Desk(job=job, store=store, counters=Counters(job.state))
+        for store in (Store(job.store_folder), Meeting(job.store_folder, came))
+    ]
+    second = threading.Thread(target=lambda: fetch_row(clips[1], desks[1], source, duration_of))
+    asked = []
+
+    class Source:
+        def fetch(self, url: str) -> FetchedVideo:
+            asked.append(url)
+            if len(asked) == 1:
+                second.start()
+                assert came.wait(10)
+            return FetchedVideo(
+                sha256="a" * 64, path=tmp_path / "video", url=url, title=None, uploader=None, licence=None,
+                fetched_at=None, bytes=5,
+            )  # fmt: skip
+
+    source = Source()
+
+    fetch_row(clips[0], desks[0], source, duration_of)
+    second.join()
+
+    assert asked == ["https://example.org/v"]
+    assert all(row_state(clip, job, desks[0].store).fetched is not None for clip in clips)

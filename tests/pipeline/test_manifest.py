@@ -24,7 +24,7 @@ def test_known_columns_are_typed_and_unknown_ones_kept(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "\ufeffvideo_id,url,subject_id,licence,attribution,split,camera,start_s\r\n"
-        'a-1,https://example.org/v.mp4,anna,CC-BY-4.0,"Anna, of X",val,phone,\r\n'
+        'a-1,https://example.org/v.mp4,anna,CC-BY-4.0,"Anna, of X",val,phone,7.5\r\n'
         "\r\n"
         "b,clips/b.mp4,,,,,,\r\n",
     )
@@ -36,7 +36,7 @@ def test_known_columns_are_typed_and_unknown_ones_kept(tmp_path: Path) -> None:
     assert manifest.rows == (
         ManifestRow(
             video_id="a-1", url="https://example.org/v.mp4", subject_id="anna", licence="CC-BY-4.0",
-            attribution="Anna, of X", split="val", extra=(("camera", "phone"),), line=2,
+            attribution="Anna, of X", split="val", start_s=7.5, extra=(("camera", "phone"),), line=2,
         ),
         ManifestRow(video_id="b", url="clips/b.mp4", line=4),
     )
@@ -68,7 +68,6 @@ def test_known_columns_are_typed_and_unknown_ones_kept(tmp_path: Path) -> None:
         ("x,b.mp4,-1,,", "start_s '-1'"),
         ("x,b.mp4,nan,,", "start_s 'nan'"),
         ("x,b.mp4,soon,,", "start_s 'soon' is no number"),
-        ("x,b.mp4,1,2,", "not supported yet"),
         ("x,b.mp4", "2 field(s), but the header has 5"),
         ("x,b.mp4,,,,,", "7 field(s), but the header has 5"),
         ('x,"b".mp4,,,', "not CSV"),
@@ -208,10 +207,15 @@ def test_a_folder_is_no_manifest(tmp_path: Path, suffix: str) -> None:
 
 
 def test_the_same_video_twice_is_remarked_on(tmp_path: Path) -> None:
-    path = write(tmp_path, "video_id,url\na,https://x.org/1\nb,https://x.org/2\nc,https://x.org/1\n")
+    path = write(
+        tmp_path,
+        "video_id,url,start_s,end_s\na,https://x.org/1,,\nb,https://x.org/2,5,\nc,https://x.org/1,,\n"
+        "d,https://x.org/2,0,5\ne,https://x.org/3,2,9\nf,https://x.org/3,,3\n",
+    )
 
     assert read_manifest(path).remarks == (
         "line 4: https://x.org/1 is in the dataset twice, as a (line 2) and c, with the same or overlapping times",
+        "line 7: https://x.org/3 is in the dataset twice, as f (line 7) and e, with the same or overlapping times",
     )
 
 

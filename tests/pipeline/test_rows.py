@@ -47,6 +47,7 @@ def result(*, norm: float = 1.0) -> TrackResult:
             width_px=64, height_px=48, fps=25.0, codec="vp9", frames=20, short_tracks=0, tracks=(landmarks,)
         ),
         track=3,
+        first_frame=0,
         landmarks=replace(landmarks, confidence=confidence),
         fit=fitted_track(4),
         face_size_px=np.full(4, 100.0, np.float32),
@@ -126,11 +127,11 @@ def test_crop_rows_follow_the_schema() -> None:
          "crop_from_frame": pa.array([[1, 2, 3, 4, 5, 6]], pa.list_(pa.float32(), 6))}
     )  # fmt: skip
 
-    (batch,) = crops_batches("v", iter([stored]))
+    (batch,) = crops_batches("v", 4, iter([stored]), first_frame=100)
 
     assert batch.schema.equals(crops_schema(), check_metadata=True)
     assert batch.to_pylist() == [
-        {"video_id": "v", "track": 1, "frame": 7, "jpeg": b"j", "crop_from_frame": [1, 2, 3, 4, 5, 6]}
+        {"video_id": "v", "track": 4, "frame": 107, "jpeg": b"j", "crop_from_frame": [1, 2, 3, 4, 5, 6]}
     ]
 
 

@@ -1,5 +1,7 @@
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +114,24 @@ def test_killing_a_process_releases_its_lock(tmp_path: Path) -> None:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     assert not is_locked(tmp_path)
+
+
+def somebody_holds(store: Store) -> bool:
+    """Whether any result is being made, asked without waiting."""
+    with (store.root / "holds").open("r+b") as file:
+        try:
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_a_result_that_is_being_made_is_held_and_others_are_free(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    with store.alone("fetch", "k"):
+        assert somebody_holds(store)
+        with store.alone("fetch", "l"), store.alone("faces", "k"):
+            pass
+        assert somebody_holds(store)
+    assert not somebody_holds(store)

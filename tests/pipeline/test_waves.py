@@ -19,11 +19,12 @@ from pipeline.driver import BuildError, Driver, WaveEnd
 from pipeline.fetch import Fetcher
 from pipeline.fetch_errors import FetchError
 from pipeline.items import CropWriter, FacesItem, FittedItem, TrackSummary, write_faces, write_fitted
-from pipeline.job import Job, row_state
+from pipeline.job import Job
 from pipeline.label import Desk, fetch_row
 from pipeline.manifest import BadRow, Manifest, ManifestRow
 from pipeline.marks import Mark
 from pipeline.progress import Counters
+from pipeline.row_state import row_state
 from pipeline.status import render, status
 from pipeline.store import Store
 from pipeline.tell import progress_line
@@ -64,8 +65,9 @@ class Pretender(Driver):
         if self.fit_deaths:
             together = self.fit_deaths.pop()
             for row in self.manifest.rows:
-                if row.video_id in together and (key := row_state(row, self.job, self.store).fit_key):
-                    self.store.forget(Stage.FIT, key)
+                if row.video_id in together:
+                    for span in row_state(row, self.job, self.store).found:
+                        self.store.forget(Stage.FIT, span.fit_key)
             return died(Stage.FIT, *together)
         return WaveEnd(died=False)
 
@@ -106,7 +108,7 @@ def label(row: ManifestRow, job: Job, store: Store) -> None:
 
     if not row.video_id.startswith("bad"):
         (job.manifest_folder / row.url).write_bytes(row.video_id.encode())
-    fetch_row(row, desk, Source())
+    fetch_row(row, desk, Source(), lambda path: None)
     state = row_state(row, job, store)
     if state.next_stage is Stage.FACES:
         if row.video_id.startswith("black"):

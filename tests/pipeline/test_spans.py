@@ -1,0 +1,236 @@
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pretend import LONG_S, Detector, Line, duration_of, faces, fits, pieces
+from synthetic import MODEL, manifest_of, with_options
+
+from facevid.dataset import open_dataset
+from facevid.failures import FailureCode, Stage
+from pipeline.assemble import ShardOrder, references, remove_old_tables, write_description, write_shards
+from pipeline.faces.options import FacesOptions
+from pipeline.fetch import Fetcher
+from pipeline.fit_spans import fit_spans
+from pipeline.funnel import funnel
+from pipeline.label import Desk, fetch_row, find_faces
+from pipeline.manifest import ManifestRow
+from pipeline.progress import Counters
+from pipeline.spans import Span, outside, spans_of
+
+SECONDS = st.floats(0, 1e5)
+
+
+@given(
+    start_s=st.none() | SECONDS, length_s=st.none() | st.floats(0.1, 1e5), duration_s=st.none() | SECONDS,
+    span_s=st.floats(50, 500),
+)  # fmt: skip
+def test_spans_are_the_clip_without_gap_or_overlap(
+    start_s: float | None, length_s: float | None, duration_s: float | None, span_s: float
+) -> None:
+    end_s = None if length_s is None else (start_s or 0.0) + length_s
+
+    spans = spans_of(start_s=start_s, end_s=end_s, duration_s=duration_s, span_s=span_s)
+
+    assert (spans[0].start_s, spans[-1].end_s) == (start_s, end_s)
+    assert all(before.end_s == after.start_s for before, after in pairwise(spans))
+    known = [end for end in (end_s, duration_s) if end is not None]
+    if duration_s is None:
+        assert len(spans) == 1
+    for span in spans[1:]:
+        assert span.start_s is not None
+        # The last may be half as long again, none is shorter than a half.
+        assert span.start_s + 0.499 * span_s <= min(known)
+    if duration_s is not None and len(spans) == 1:
+        assert min(known) - (start_s or 0.0) <= 1.501 * span_s
+
+
+def test_a_video_is_cut_at_multiples_of_the_span() -> None:
+    spans = spans_of(start_s=None, end_s=None, duration_s=290.0, span_s=120.0)
+
+    assert spans == (Span(start_s=None, end_s=120.0), Span(start_s=120.0, end_s=None))
+    assert len(spans_of(start_s=None, end_s=None, duration_s=300.0, span_s=120.0)) == 3
+    assert spans_of(start_s=None, end_s=None, duration_s=None, span_s=120.0) == (Span(),)
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "words"),
+    [
+        (9.0, 11.0, None), (None, None, None), (10.0, None, "the clip begins at 10 s, but the video lasts 10.00 s"),
+        (12.0, 14.0, "begins at 12 s"), (3.0, 11.5, "the clip ends at 11.5 s, but the video lasts 10.00 s"),
+    ],
+)  # fmt: skip
+def test_a_clip_must_lie_in_its_video(start_s: float | None, end_s: float | None, words: str | None) -> None:
+    trouble = outside(start_s=start_s, end_s=end_s, duration_s=10.0)
+
+    assert (trouble is None) if words is None else (words in (trouble or ""))
+    assert outside(start_s=start_s, end_s=end_s, duration_s=None) is None
+
+
+def long_line(folder: Path) -> Line:
+    folder.mkdir(exist_ok=True)
+    line = Line(folder)
+    line.job = with_options(line.job, faces=FacesOptions(span_s=20.0), shards=1)
+    return line
+
+
+def tables(line: Line, *rows: ManifestRow) -> dict[str, list[dict[str, object]]]:
+    """Assembled as the build does it, into one shard."""
+    found = [references(index, row, line.job, line.store) for index, row in enumerate(rows)]
+    order = ShardOrder(
+        shard=0, tracks=tuple((index, track) for index, (tracks, _) in enumerate(found) for track in tracks),
+        failures=tuple(failure for _, failures in found for failure in failures),
+    )  # fmt: skip
+    remove_old_tables(line.job.out)
+    written = write_shards(order, rows, line.job, line.store, MODEL)
+    write_description(line.job, MODEL, written, funnel(manifest_of(*rows), line.job, line.store))
+    dataset = open_dataset(line.job.out)
+    return {name: dataset.table(name).to_pylist() for name in ("frames", "tracks", "crops", "failures")}
+
+
+def test_a_long_video_is_one_video_again_in_the_tables(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    row = line.row("talk", b"long")
+
+    counts = line.run(row)
+
+    # 61 s are three spans, from 0, 20 and 40 s: 100, 100 and 105 frames, each with a track of 10 in its middle.
+    assert counts["decoded_frames"] == 305
+    assert counts["fitted_tracks"] == 3
+    found = tables(line, row)
+    assert [(t["track"], t["first_frame"], t["last_frame"]) for t in found["tracks"]] == [
+        (0, 50, 59), (1, 150, 159), (2, 252, 261),
+    ]  # fmt: skip
+    assert [f["frame"] for f in found["frames"]] == [*range(50, 60), *range(150, 160), *range(252, 262)]
+    # A crop of these says when its span began, in milliseconds, plus its frame in the span.
+    crops = [(crop["track"], crop["frame"], crop["jpeg"]) for crop in found["crops"]]
+    assert crops[::10] == [(0, 50, b"50"), (1, 150, b"20050"), (2, 252, b"40052")]
+    assert [crop[:2] for crop in crops] == [(frame["track"], frame["frame"]) for frame in found["frames"]]
+    (step,) = [step for step in funnel(manifest_of(row), line.job, line.store) if step.step == "tracks"]
+    assert (step.ok, step.filtered) == (3, 3)
+
+
+def test_a_span_without_a_face_still_counts_its_frames(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    row = line.row("talk", b"long half dark")
+    line.run(row)
+
+    assert line.code(row) is None
+    assert [(t["track"], t["first_frame"]) for t in tables(line, row)["tracks"]] == [(0, 50), (1, 252)]
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        (b"long dark", FailureCode.NO_FACE, "none of the 3 spans of the video has a face track"),
+        (b"long broken", FailureCode.CORRUPT, "broken at 20 s"),
+    ],
+)
+def test_a_long_video_fails_once_whoever_of_its_spans_comes_first(
+    tmp_path: Path, content: bytes, code: FailureCode, message: str
+) -> None:
+    for seed in range(4):
+        line = long_line(tmp_path / str(seed))
+        row = line.row("talk", content)
+        desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+        fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, line.folder), duration_of)
+        mixed = pieces(row, line.job)
+        Random(seed).shuffle(mixed)
+
+        for piece in mixed:
+            find_faces(piece, desk, Detector(), faces)
+        fit_spans(mixed, desk, MODEL, fits)
+
+        assert line.code(row) == (Stage.FACES, code)
+        (failure,) = tables(line, row)["failures"]
+        assert str(failure["message"]).startswith(message)
+
+
+def test_a_container_that_promises_more_than_it_holds_costs_nothing(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    row = line.row("talk", b"long promise")
+    line.run(row)
+
+    assert line.code(row) is None
+    assert len(tables(line, row)["tracks"]) == 1
+
+
+def test_a_stopped_long_video_goes_on_where_it_was(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    row = line.row("talk", b"long")
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
+    find_faces(pieces(row, line.job)[1], desk, Detector(), faces)
+    desk.counters.flush()
+
+    counts = line.run(row)
+
+    assert counts["decoded_frames"] == 205
+    assert "fetched" not in counts or counts["fetched"] == 0
+
+
+def test_the_tables_do_not_depend_on_the_order_of_the_spans(tmp_path: Path) -> None:
+    found = []
+    for seed in range(3):
+        line = long_line(tmp_path / str(seed))
+        rows = [line.row("a", b"long"), line.row("b", b"long half dark")]
+        desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+        for row in rows:
+            fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, line.folder), duration_of)
+        mixed = [piece for row in rows for piece in pieces(row, line.job)]
+        Random(seed).shuffle(mixed)
+        for piece in mixed:
+            find_faces(piece, desk, Detector(), faces)
+            fit_spans([piece], desk, MODEL, fits)
+        found.append(tables(line, *rows))
+
+    assert found[0] == found[1] == found[2]
+
+
+def test_clips_of_one_video_are_fetched_and_hashed_as_one_but_read_apart(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    whole = line.row("talk", b"long")
+    clips = [replace(whole, video_id=f"clip-{k}", start_s=20.0 * k, end_s=20.0 * k + 20) for k in range(3)]
+
+    counts = line.run(*clips)
+
+    assert counts["decoded_frames"] == 300
+    found = tables(line, *clips)
+    assert [t["first_frame"] for t in found["tracks"]] == [50, 50, 50]
+    assert [(t["clip_start_s"], t["clip_end_s"]) for t in found["tracks"]] == [(0.0, 20.0), (20.0, 40.0), (40.0, 60.0)]
+    # They show the same people: one split, by what they are clips of.
+    assert len({t["split"] for t in found["tracks"]}) == 1
+
+
+def test_a_clip_beyond_the_end_is_a_failure_that_says_so(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    row = replace(line.row("talk", b"long"), start_s=LONG_S + 1)
+    line.run(row)
+
+    assert line.code(row) == (Stage.FACES, FailureCode.OUTSIDE_VIDEO)
+    (failure,) = tables(line, row)["failures"]
+    assert failure["message"] == "the clip begins at 62 s, but the video lasts 61.00 s"
+
+
+def test_a_file_that_claims_to_last_for_ever_has_one_span(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    row = line.row("talk", b"for ever")
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), lambda path: 1e9)
+
+    assert len(pieces(row, line.job)) == 1
+
+
+def test_a_clip_that_is_a_span_of_the_whole_is_read_once(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    whole = line.row("talk", b"long")
+
+    counts = line.run(whole, replace(whole, video_id="middle", start_s=20.0, end_s=40.0))
+
+    assert counts["decoded_frames"] == 305
+    assert np.unique([t["source_sha256"] for t in tables(line, whole)["tracks"]]).size == 1
