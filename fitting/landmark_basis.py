@@ -48,6 +48,13 @@ class LandmarkBasis:
         """Landmarks of identities with the mean expression."""
         return self.mean + times_shared(identity, self.identity.flatten(0, 1).mT).reshape(-1, *self.mean.shape)
 
+    def displaced(
+        self, directions: Float[Tensor, "tracks n_identity directions"]
+    ) -> Float[Tensor, "tracks 3 points directions"]:
+        """Displacements of the landmarks by directions in identity."""
+        flat = self.identity.flatten(0, 1).expand(len(directions), -1, -1)
+        return torch.bmm(flat, directions).reshape(len(directions), *self.mean.shape, -1)
+
     def expressions(self, expression: Float[Tensor, "frames n_expression"]) -> Float[Tensor, "frames 3 points"]:
         """Displacements of the landmarks by expressions."""
         return times_shared(expression, self.expression.flatten(0, 1).mT).reshape(-1, *self.mean.shape)
