@@ -9,6 +9,7 @@ import tyro
 
 from facevid.commands.assets import AssetsFetch, AssetsList, AssetsVerify
 from facevid.commands.dataset import Build, Demo, ManifestSchema, Report, Schema, Status
+from facevid.commands.egress import Egress
 from facevid.commands.fit import Fit
 from facevid.commands.model import ModelBuild, ModelImport, ModelInfo, ModelRender
 from facevid.commands.train import Predict, TrainDeepExp3D, TrainExpression
@@ -18,7 +19,7 @@ TRACEBACK_VARIABLE = "FACEVID_TRACEBACK"
 
 _Command = type[
     AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | ModelImport | Fit | Build | Status
-    | Schema | ManifestSchema | Report | TrainDeepExp3D | TrainExpression | Predict | Demo
+    | Schema | ManifestSchema | Report | TrainDeepExp3D | TrainExpression | Predict | Demo | Egress
 ]
 COMMANDS: dict[str, _Command] = {
     "assets list": AssetsList,
@@ -38,6 +39,7 @@ COMMANDS: dict[str, _Command] = {
     "train expression": TrainExpression,
     "predict": Predict,
     "demo": Demo,
+    "egress": Egress,
 }
 
 

@@ -17,12 +17,14 @@ from facevid.failures import FailureCode
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from pipeline.config import BuildOptions
 from pipeline.driver import Wave
+from pipeline.egress.service import build_egress
 from pipeline.faces.landmarks import detector_sha256
 from pipeline.job import Job, state_folder
 from pipeline.manifest import Manifest, is_remote
 from pipeline.manifest_files import read_manifest
 from pipeline.marks import set_apart_the_dead
 from pipeline.processes import DRIVER_VARIABLE, end_with, leave_when_a_worker_dies
+from pipeline.source_lists import keep_lists
 from pipeline.store import build_lock
 from pipeline.waves import BuildSummary, Waves
 
@@ -74,7 +76,8 @@ def run_build(
         report(f"manifest: {remark}")
     if (more := len(rows.remarks) - _REMARKS_SHOWN) > 0:
         report(f"manifest: {more} more of the kind")
-    with build_lock(job.state) as lock:
+    with build_lock(job.state) as lock, build_egress(options.fetch, job.state):
+        keep_lists(options.fetch, job.state)
         return Waves(
             job, rows, model, beam_options=beam_options, retry=frozenset(retry), report=report, lock=lock
         ).run()

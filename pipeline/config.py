@@ -31,10 +31,33 @@ class FetchOptions:
     """Exact pause between two videos from one host, instead of the 5 to 10 s of the polite profile."""
     attempts: int | None = None
     """Tries per video, instead of the profile's; only what may pass is tried again."""
+    max_fetch_s: float = 3600.0
+    """Longest time that a video may be connected, over all its tries; waiting for its turn does not count."""
+    max_bytes_per_s: int | None = None
+    """Cap on the bandwidth of all workers together."""
+    max_store_bytes: int | None = None
+    """The build stops, to be resumed, before its store's videos grow beyond this."""
+    user_agent: str | None = None
+    """What to say to servers; without it, what yt-dlp says."""
+    cookies: Path | None = None
+    """File with cookies (Netscape format) of a visitor who is logged in. It is read only, and never kept or logged."""
+    allow_list: Path | None = None
+    """File: only its hosts, addresses and `id:VIDEO_ID` are fetched. One per line; hosts stand for all below them."""
+    deny_list: Path | None = None
+    """File of the same kind: these are never fetched, nor asked for on the way, and leave the dataset."""
+    ignore_opt_out: bool = False
+    """Fetch what its server reserves (X-Robots-Tag noai and the like, TDM-Reservation). For servers of your own."""
+    upstream_proxy: str | None = None
+    """http://HOST:PORT of a proxy to go through; FACEVID_UPSTREAM_AUTHORIZATION in the environment is its password."""
+    egress: str | None = None
+    """HOST:PORT of `facevid egress`, for workers on many machines; its token is in FACEVID_EGRESS_TOKEN."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        _at_least(self, min_height_px=1, max_bytes=1, timeout_s=0.1, pause_s=0.0, attempts=1)
+        _at_least(
+            self, min_height_px=1, max_bytes=1, timeout_s=0.1, pause_s=0.0, attempts=1, max_fetch_s=0.1,
+            max_bytes_per_s=1, max_store_bytes=0,
+        )  # fmt: skip
         if self.politeness not in PROFILES:
             raise ValueError(f"politeness={self.politeness!r} is none of {', '.join(PROFILES)}")
 
@@ -68,10 +91,10 @@ class LimitOptions(DecodeLimits):
 
     fetch_s: float = 2 * 3600.0
     """Longest time for a row's download, waiting for its turn included; then it fails as timeout, seconds."""
-    faces_s: float = 2 * 3600.0
-    """Longest time for finding the faces of one span of a video; then the video fails as timeout, seconds."""
+    faces_s: float = 6 * 3600.0
+    """Longest time for finding the faces of one video; then it fails as timeout, seconds."""
     fit_s: float = 3600.0
-    """Longest time for fitting the tracks of one span; then the video fails as timeout, seconds."""
+    """Longest time for fitting the tracks of one video; then it fails as timeout, seconds."""
     stall_s: float = 600.0
     """Longest time without a frame from a worker that reads a video; then the video fails as timeout, seconds."""
     worker_memory_bytes: int | None = None

@@ -1,51 +1,49 @@
-"""Acquisition: one manifest row to one video file, from a local path or over http(s) with yt-dlp.
+"""Acquisition: one manifest row to one video file, from a local path, a bucket, or the web.
 
-yt-dlp is used for what it knows of sites and formats and for nothing else: one file per video (no merging,
-so no post-processors), no external programs, no configuration files, cookies, plugins or caches.
-`FetchOptions.allow_private` false refuses addresses outside the public internet: before the first request
-by resolving the host, and at every connection, so on redirects too (see `pipeline.addresses`). A proxy that
-is the only way out, retries with backoff and limits over all workers are not here; the pause between two
-downloads from one host holds within one worker.
+What comes from the web comes with yt-dlp through the build's egress proxy: a video waits for its host's turn, and
+is tried again, with growing pauses, where that may help. See `pipeline.egress` and `pipeline.download`.
 """
 
-import http.client
+import random
 import stat
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
-
-import yt_dlp.globals
-from yt_dlp.utils import YoutubeDLError
 
 from facevid.failures import FailureCode
-from pipeline.addresses import GuardedYoutubeDL, TooLargeError, UnsafeAddressError, require_public_host
-from pipeline.config import FetchOptions
-from pipeline.fetch_errors import FetchError, classify, machine_trouble, printable
-from pipeline.manifest import is_remote, local_path
-from pipeline.store import FetchedVideo, Store, file_sha256
+from pipeline.config import FetchOptions, stable_hash
+from pipeline.download.buckets import copy_object
+from pipeline.download.cookies import read_cookies
+from pipeline.download.handler import Session
+from pipeline.download.partial import FILE_NAME, PartialFile, forget_partial, partial_file
+from pipeline.download.ytdlp import download
+from pipeline.egress.client import Lease, video_lease
+from pipeline.egress.service import EgressAddress
+from pipeline.egress.wire import RefusedError
+from pipeline.faces.errors import VideoError
+from pipeline.faces.probe import probe
+from pipeline.fetch_errors import FetchError, machine_trouble, printable
+from pipeline.manifest import is_bucket, is_remote, local_path
+from pipeline.store import FetchedVideo, Store, StoreFullError, file_sha256
 
-_NATIVE_PROTOCOLS = frozenset({None, "http", "https", "m3u8_native", "m3u8", "http_dash_segments"})
-
-_STUMBLES = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError, SyntaxError, TypeError,
-    ValueError, zlib.error,
-)  # fmt: skip
+# A file may be this much shorter than its source says: pages round, and count credits.
+_SHORTER_S = 2.0
+_SHORTER_SHARE = 0.1
 
 
 class Fetcher:
-    """Fetches videos one after the other, politely.
+    """Fetches videos one after the other.
 
     Args:
         options: Options of acquisition.
         store: Where downloads go.
         folder: What relative local paths refer to.
-        sleep: Waits for seconds; tests replace it.
-        clock: Monotonic seconds; tests replace it.
+        egress: The proxy; without it, there is no way to the web.
+        sleep: Waits for seconds between tries; tests replace it.
+        draw: Random numbers in [0, 1); tests replace it.
     """
 
     def __init__(
@@ -54,15 +52,17 @@ class Fetcher:
         store: Store,
         folder: Path,
         *,
+        egress: EgressAddress | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._options = options
         self._store = store
         self._folder = folder
+        self._egress = egress
         self._sleep = sleep
-        self._clock = clock
-        self._last_s: dict[str, float] = {}
+        self._draw = draw
+        self._cookies = read_cookies(options.cookies) if options.cookies else None
 
     def fetch(self, url: str) -> FetchedVideo:
         """Fetch one video.
@@ -72,9 +72,14 @@ class Fetcher:
 
         Raises:
             FetchError: It cannot be had.
+            EgressError: The proxy is gone.
+            StoreFullError: There is no room under `max_store_bytes`.
             OSError: The machine lacks what every video needs, such as room on the disk.
         """
-        return self._download(url) if is_remote(url) else self._local(url)
+        if not is_remote(url):
+            return self._local(url)
+        self._room_bytes()
+        return self._bucket(url) if is_bucket(url) else self._web(url)
 
     def _local(self, url: str) -> FetchedVideo:
         path = local_path(url, self._folder)
@@ -97,21 +102,87 @@ class Fetcher:
             bytes=seen.st_size,
         )
 
-    def _download(self, url: str) -> FetchedVideo:
-        host = urlsplit(url).netloc.lower()
-        self._wait_for(host)
-        try:
-            with self._store.scratch() as scratch:
-                file, info = self._run(url, scratch)
-                size = file.stat().st_size
-                self._require_size(size, url)
-                sha256 = file_sha256(file)
-                path = self._store.add_video(file, sha256)
-        finally:
-            self._last_s[host] = self._clock()
+    def _bucket(self, url: str) -> FetchedVideo:
+        with self._store.scratch() as folder:
+            file = folder / FILE_NAME
+            attempts = 0
+            while True:
+                attempts += 1
+                try:
+                    copy_object(url, file, max_bytes=self._options.max_bytes)
+                    self._require_size(file.stat().st_size, url)
+                except FetchError as error:
+                    error.attempts = attempts
+                    pause_s = self._options.courtesy.next_backoff_s(attempts, None, self._draw)
+                    if not error.passing or pause_s is None:
+                        raise
+                    self._sleep(pause_s)
+                else:
+                    return self._kept(url, file, {"ext": url.rpartition("/")[2].rpartition(".")[2]})
+
+    def _web(self, url: str) -> FetchedVideo:
+        if self._egress is None:
+            raise RuntimeError(f"{url} cannot be fetched without an egress proxy")
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        key = stable_hash([url, self._options.min_height_px])
+        with self._store.scratch() as spare, partial_file(self._store.root, key, spare) as partial:
+            try:
+                with video_lease(self._egress, host, port, url) as lease:
+                    file, info = self._try(url, lease, partial)
+                video = self._kept(url, file, info)
+            except RefusedError as refused:
+                raise FetchError(refused.code, refused.message) from refused
+            except FetchError as error:
+                if not error.code.retryable:
+                    forget_partial(partial)
+                raise
+            forget_partial(partial)
+        return video
+
+    def _try(self, url: str, lease: Lease, partial: PartialFile) -> tuple[Path, Mapping[str, Any]]:
+        attempts = 0
+        while True:
+            attempts += 1
+            partial.prepare()
+            session = Session(
+                lease=lease, partial=partial, timeout_s=self._options.timeout_s,
+                ignore_opt_out=self._options.ignore_opt_out, room_bytes=self._room_bytes(),
+            )  # fmt: skip
+            try:
+                file, info = download(url, session, self._options, self._cookies)
+                self._require_size(file.stat().st_size, url)
+                _require_duration(file, info)
+            except FetchError as raised:
+                error = raised
+                if stopped := lease.stopped():
+                    error = FetchError(stopped.code, stopped.message)
+                error.attempts = attempts
+                pause_s = self._options.courtesy.next_backoff_s(attempts, error.retry_after_s, self._draw)
+                if not error.passing or pause_s is None:
+                    lease.end(error.code)
+                    raise error from raised
+                self._sleep(pause_s)
+                lease.again()
+            else:
+                lease.end(None)
+                return file, info
+
+    def _room_bytes(self) -> int | None:
+        limit = self._options.max_store_bytes
+        if limit is None:
+            return None
+        used = self._store.video_bytes()
+        if used >= limit:
+            raise StoreFullError(self._store.root, used, limit)
+        return limit - used
+
+    def _kept(self, url: str, file: Path, info: Mapping[str, Any]) -> FetchedVideo:
+        size = file.stat().st_size
+        sha256 = file_sha256(file)
         return FetchedVideo(
             sha256=sha256,
-            path=path,
+            path=self._store.add_video(file, sha256),
             url=url,
             title=_text(info.get("title")),
             uploader=_text(info.get("uploader") or info.get("channel")),
@@ -127,79 +198,6 @@ class Fetcher:
             duration_s=_number(info.get("duration")),
         )
 
-    def _wait_for(self, host: str) -> None:
-        if host in self._last_s:
-            rest_s = self._last_s[host] + self._options.courtesy.pause_s - self._clock()
-            if rest_s > 0:
-                self._sleep(rest_s)
-
-    def _run(self, url: str, scratch: Path) -> tuple[Path, Mapping[str, Any]]:
-        parts = urlsplit(url)
-        try:
-            if not self._options.allow_private:
-                require_public_host(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-            # Plugins are code that someone left in a folder.
-            yt_dlp.globals.plugin_dirs.value = []
-            with GuardedYoutubeDL(self._parameters(scratch)) as downloader:
-                info = _one_video(downloader.extract_info(url, download=False), url)
-                downloader.process_ie_result(info, download=True)
-        except UnsafeAddressError as error:
-            # Without the proxy's address, which may hold a password, and would be published.
-            proxy = ", or is the proxy that the environment names" if getproxies().keys() - {"no"} else ""
-            message = f"{error.msg}{proxy}; --allow-private permits it"
-            raise FetchError(FailureCode.UNSAFE_ADDRESS, message) from error
-        except (YoutubeDLError, OSError, UnicodeError, http.client.HTTPException) as error:
-            if trouble := machine_trouble(error):
-                raise trouble from error
-            raise classify(error) from error
-        except _STUMBLES as error:
-            # What some page makes one of two thousand extractors raise must not stop a build of six thousand videos.
-            message = f"yt-dlp stumbled over this page: {type(error).__name__}: {error}"
-            raise FetchError(FailureCode.INTERNAL, message) from error
-        files = [file for file in scratch.iterdir() if file.is_file() and file.suffix != ".part"]
-        if len(files) != 1:
-            raise FetchError(FailureCode.NETWORK, f"{url} gave {len(files)} files where one was expected")
-        return files[0], info
-
-    def _parameters(self, scratch: Path) -> dict[str, Any]:
-        def watch(progress: Mapping[str, Any]) -> None:
-            seen = max(progress.get("downloaded_bytes") or 0, progress.get("total_bytes") or 0)
-            if seen > self._options.max_bytes:
-                raise TooLargeError(f"more than {self._options.max_bytes} bytes")
-
-        return {
-            "facevid_allow_private": self._options.allow_private,
-            "format": lambda context: choose_format(context["formats"], self._options.min_height_px),
-            "outtmpl": {"default": str(scratch / "video.bin")},
-            "progress_hooks": [watch],
-            "logger": _Silent(),
-            "socket_timeout": self._options.timeout_s,
-            # Trying again is a decision over all workers, not one that each connection takes by itself.
-            "retries": 0,
-            "extractor_retries": 0,
-            "fragment_retries": 0,
-            "file_access_retries": 0,
-            # The default leaves holes in a video and calls it done.
-            "skip_unavailable_fragments": False,
-            "noplaylist": True,
-            # Two are enough to see that there is more than one.
-            "playlist_items": "1,2",
-            "quiet": True,
-            "noprogress": True,
-            "no_warnings": True,
-            "cachedir": False,
-            "updatetime": False,
-            "continuedl": False,
-            "overwrites": True,
-            "fixup": "never",
-            "hls_prefer_native": True,
-            # No such program: nothing is handed to an ffmpeg whose network access we do not watch.
-            "ffmpeg_location": "/nonexistent",
-            "js_runtimes": {},
-            "enable_file_urls": False,
-            "geo_bypass": False,
-        }
-
     def _require_size(self, size: int, url: str) -> None:
         if size > self._options.max_bytes:
             raise FetchError(
@@ -209,54 +207,17 @@ class Fetcher:
             raise FetchError(FailureCode.CORRUPT, f"{url} is empty")
 
 
-def choose_format(formats: list[dict[str, Any]], min_height_px: int) -> Iterator[dict[str, Any]]:
-    """Among a page's formats, the cheapest single file with a picture that is high enough.
-
-    Args:
-        formats: yt-dlp's formats.
-        min_height_px: Wanted height.
-
-    Yields:
-        The format with the smallest height of at least `min_height_px`, of the lowest bit rate among these;
-        else the highest; else (heights unknown, as for direct links) the last one, which yt-dlp thinks best.
-    """
-    usable = [f for f in formats if f.get("vcodec") != "none" and f.get("protocol") in _NATIVE_PROTOCOLS]
-    enough = [f for f in usable if (f.get("height") or 0) >= min_height_px]
-    if enough:
-        yield min(enough, key=lambda f: (f["height"], f.get("acodec") != "none", f.get("tbr") or 0.0))
-    elif known := [f for f in usable if f.get("height")]:
-        yield max(known, key=lambda f: (f["height"], -(f.get("tbr") or 0.0)))
-    elif usable:
-        yield usable[-1]
-
-
-class _Silent:
-    """yt-dlp's messages go nowhere: the exception carries what matters."""
-
-    def debug(self, message: str) -> None:
-        """Drop it."""
-
-    def info(self, message: str) -> None:
-        """Drop it."""
-
-    def warning(self, message: str) -> None:
-        """Drop it."""
-
-    def error(self, message: str) -> None:
-        """Drop it."""
-
-
-def _one_video(info: Any, url: str) -> dict[str, Any]:
-    entries = info.get("entries") if isinstance(info, dict) else None
-    if entries is None:
-        if not isinstance(info, dict):
-            raise FetchError(FailureCode.UNSUPPORTED_FORMAT, f"{url} names no video")
-        return info
-    found = [entry for entry in entries if isinstance(entry, dict)]
-    if len(found) != 1:
-        count = "no video" if not found else "more than one video; give each a row of its own"
-        raise FetchError(FailureCode.UNSUPPORTED_FORMAT, f"{url} names {count}")
-    return found[0]
+def _require_duration(file: Path, info: Mapping[str, Any]) -> None:
+    told_s = _number(info.get("duration"))
+    if told_s is None:
+        return
+    try:
+        came_s = probe(file).duration_s
+    except VideoError:
+        return  # what is wrong with it is for the next stage to say
+    if came_s is not None and came_s < told_s - max(_SHORTER_S, _SHORTER_SHARE * told_s):
+        message = f"the file lasts {came_s:.1f} s where its source says {told_s:.1f} s"
+        raise FetchError(FailureCode.NETWORK, message, passing=True)
 
 
 def _text(value: object) -> str | None:

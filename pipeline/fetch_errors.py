@@ -5,17 +5,28 @@ import http.client
 import re
 import socket
 import ssl
+import traceback
+import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, RequestError, SSLError, TransportError
 from yt_dlp.utils import (
     ContentTooShortError,
+    DownloadCancelled,
     GeoRestrictedError,
     UnsupportedError,
 )
 
 from facevid.failures import FailureCode
-from pipeline.addresses import TooLargeError, UnsafeAddressError
+from pipeline.egress.client import EgressError
+from pipeline.egress.seal import SealError
+from pipeline.egress.wire import RefusedError
+
+
+class TooLargeError(DownloadCancelled):  # type: ignore[misc]  # yt-dlp has no types
+    """A download grew beyond the limit; yt-dlp lets cancellations through."""
 
 
 class FetchError(Exception):
@@ -24,13 +35,23 @@ class FetchError(Exception):
     Args:
         code: The failure code that the dataset records.
         message: One sentence for a person; it may hold what a stranger's page says.
+        passing: Whether it may be tried again in a moment, within the same fetch.
+        retry_after_s: How long the server asked to wait (Retry-After), or None.
+
+    Attributes:
+        attempts: How often it was tried.
     """
 
-    def __init__(self, code: FailureCode, message: str) -> None:
+    def __init__(
+        self, code: FailureCode, message: str, *, passing: bool = False, retry_after_s: float | None = None
+    ) -> None:
         message = printable(message, 500)
         super().__init__(code, message)
         self.code = code
         self.message = message
+        self.passing = passing
+        self.retry_after_s = retry_after_s
+        self.attempts = 1
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -38,9 +59,9 @@ class FetchError(Exception):
 
 _STATUS = {
     401: FailureCode.LOGIN_REQUIRED,
-    # "Forbidden" without a reason is what sites answer to robots and to visitors who are not logged in; both
-    # may pass later or elsewhere, so it is the retryable one. Sites that give a reason are told by their message.
-    403: FailureCode.LOGIN_REQUIRED,
+    # "Forbidden" without a reason: to robots, to this network, or to all the world. Sites that give a reason are
+    # told by their message.
+    403: FailureCode.DENIED,
     404: FailureCode.NOT_FOUND,
     407: FailureCode.LOGIN_REQUIRED,
     408: FailureCode.TIMEOUT,
@@ -73,8 +94,8 @@ _MESSAGES = tuple(
 )
 # The later in this list, the less it says.
 _TYPES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], FailureCode], ...] = (
-    (UnsafeAddressError, FailureCode.UNSAFE_ADDRESS),
     (TooLargeError, FailureCode.TOO_LARGE),
+    (SealError, FailureCode.UNSUPPORTED_FORMAT),
     (GeoRestrictedError, FailureCode.GEO_BLOCKED),
     (UnsupportedError, FailureCode.UNSUPPORTED_FORMAT),
     (TimeoutError, FailureCode.TIMEOUT),
@@ -83,6 +104,12 @@ _TYPES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Failu
     ((ContentTooShortError, IncompleteRead, SSLError, TransportError, ssl.SSLError, http.client.HTTPException,
       ConnectionError, socket.gaierror), FailureCode.NETWORK),
 )
+_PASSING = frozenset({FailureCode.NETWORK, FailureCode.TIMEOUT, FailureCode.RATE_LIMITED})
+STUMBLES = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError, SyntaxError, TypeError,
+    ValueError, zlib.error,
+)  # fmt: skip
+"""What some page makes one of two thousand extractors raise."""
 _MACHINE = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
 })  # fmt: skip
@@ -107,30 +134,76 @@ def classify(error: BaseException) -> FetchError:
     """
     chain = list(_chain(error))
     message = _one_line(str(error))
-    # A refused address matters more than what the extractor made of it.
+    # What we refused, or a host did not grant us, matters more than what the extractor made of it.
+    for cause in chain:
+        if isinstance(cause, RefusedError):
+            return FetchError(cause.code, cause.message, passing=cause.passing)
     for kind, code in _TYPES[:2]:
         if any(isinstance(cause, kind) for cause in chain):
             return FetchError(code, message)
     for cause in chain:
         if isinstance(cause, HTTPError):
-            if cause.redirect_loop:
-                return FetchError(FailureCode.NETWORK, f"the server redirects in a circle: {message}")
-            return FetchError(_of_status(cause.status, message), message)
+            return _of_answer(cause, message)
     for kind, code in _TYPES[2:]:
         if any(isinstance(cause, kind) for cause in chain):
-            return FetchError(code, message)
+            refused = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain)
+            return FetchError(code, message, passing=code in _PASSING and not refused)
     for pattern, code in _MESSAGES:
         if pattern.search(message):
-            return FetchError(code, message)
+            return FetchError(code, message, passing=code in _PASSING)
     if any(isinstance(cause, RequestError) for cause in chain):
         return FetchError(FailureCode.NETWORK, message)
     return FetchError(FailureCode.INTERNAL, message)
+
+
+def our_mistake(error: BaseException) -> BaseException | None:
+    """What went wrong in our own code while yt-dlp was running it, if that is the cause: a bug, to stop for.
+
+    An error of ours and one of an extractor have the same types. They differ in where they were raised: in the
+    deepest of the frames that are ours or yt-dlp's.
+    """
+    for cause in _chain(error):
+        if isinstance(cause, STUMBLES) and not isinstance(cause, UnicodeError):
+            deepest = ""
+            for frame, _ in traceback.walk_tb(cause.__traceback__):
+                package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+                deepest = package if package in {"pipeline", "yt_dlp"} else deepest
+            if deepest == "pipeline":
+                return cause
+        if isinstance(cause, EgressError):
+            return cause
+    return None
 
 
 def machine_trouble(error: BaseException) -> OSError | None:
     """What this machine lacks (a full disk, no more files), if that is the cause: it would fail every video."""
     found = (cause for cause in _chain(error) if isinstance(cause, OSError) and cause.errno in _MACHINE)
     return next(found, None)
+
+
+def _of_answer(error: HTTPError, message: str) -> FetchError:
+    if error.redirect_loop:
+        return FetchError(FailureCode.NETWORK, f"the server redirects in a circle: {message}")
+    code = _of_status(error.status, message)
+    if code is FailureCode.DENIED:
+        message += " (it does not say why; cookies, or another network, may help)"
+    wait_s = retry_after_s(error.response.headers.get("Retry-After"), now=datetime.now(UTC))
+    # Other than 429, 5xx says nothing about us; 501 and 505 will not change.
+    passing = code is FailureCode.RATE_LIMITED or (error.status >= 500 and error.status not in {501, 505})
+    return FetchError(code, message, passing=passing or error.status == 408, retry_after_s=wait_s)
+
+
+def retry_after_s(value: str | None, *, now: datetime) -> float | None:
+    """The seconds that a Retry-After header asks for (RFC 9110, section 10.2.3: a number or a date), or None."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:12])
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # A date without a zone is one in UTC (RFC 5322, section 3.3).
+    return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds())
 
 
 def _of_status(status: int, message: str) -> FailureCode:
@@ -157,6 +230,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         info = getattr(cause, "exc_info", None)
         waiting += [getattr(cause, "cause", None), getattr(cause, "reason", None), cause.__cause__, cause.__context__]
         waiting += list(info) if isinstance(info, tuple) else []
+        waiting += list(getattr(cause, "unexpected_errors", []))
+        waiting += [getattr(cause, "refused", None)]
 
 
 def _one_line(text: str) -> str:

@@ -19,8 +19,10 @@ from pipeline.store import FetchedVideo
 
 FETCH_VERSION = 2
 FACES_VERSION = 5
-FIT_VERSION = 3
+FIT_VERSION = 2
 ASSEMBLE_VERSION = 1
+
+_FETCH_PATHS = ("cookies", "allow_list", "deny_list")
 
 _BY_LIMITS = frozenset({
     FailureCode.TOO_LARGE, FailureCode.TIMEOUT, FailureCode.OUT_OF_MEMORY, FailureCode.WORKER_DIED,
@@ -69,6 +71,8 @@ class Job:
         """The inverse of `to_plain`."""
         paths = {name: Path(plain[name]) for name in ("out", "manifest_folder", "networks", "model_path")}
         options = dict(plain["options"])
+        fetch = options["fetch"]
+        options["fetch"] = fetch | {name: Path(fetch[name]) for name in _FETCH_PATHS if fetch[name] is not None}
         for name, kind in (("fetch", FetchOptions), ("faces", FacesOptions), ("fit", FitOptions),
                            ("prune", PruneOptions), ("limits", LimitOptions)):
             options[name] = kind(**options[name])
@@ -92,7 +96,7 @@ def fetch_keys(row: ManifestRow, job: Job) -> tuple[str, str]:
     options = job.options.fetch
     source: list[object]
     if is_remote(row.url):
-        source = [row.url, options.min_height_px, options.allow_private]
+        source = [row.url, options.min_height_px, options.allow_private, options.ignore_opt_out]
     else:
         path = local_path(row.url, job.manifest_folder)
         # As `make` does: a file of the same size and time is taken for the same, and not read for its hash again.
@@ -133,7 +137,9 @@ def result_config(job: Job) -> dict[str, Any]:
     """The options that went into a dataset: all that can change a byte of it, and nothing else."""
     fetch = job.options.fetch
     return {
-        "fetch": {"min_height_px": fetch.min_height_px, "max_bytes": fetch.max_bytes},
+        "fetch": {
+            "min_height_px": fetch.min_height_px, "max_bytes": fetch.max_bytes, "ignore_opt_out": fetch.ignore_opt_out,
+        },
         "faces": asdict(job.options.faces),
         "fit": asdict(job.options.fit),
         "prune": asdict(job.options.prune),

@@ -33,7 +33,7 @@ from pipeline.spans import Span
 from pipeline.store import FetchedVideo, Store
 
 # A file's duration is a fact of the file, whatever a build permits.
-_ANY_LIMITS = DecodeLimits(max_duration_s=1e12, max_frames=1 << 60, max_pixels=1 << 40)
+_ANY_LIMITS = DecodeLimits(max_duration_s=1e12, max_pixels=1 << 40)
 
 
 @runtime_checkable
@@ -114,7 +114,9 @@ def fetch_row(
         try:
             video = fetcher.fetch(row.url)
         except FetchError as error:
-            desk.store.commit_failure(Stage.FETCH, failure_key, error.code, error.message)
+            desk.store.commit_failure(
+                Stage.FETCH, failure_key, error.code, error.message, attempts=error.attempts
+            )
             return
         known = replace(video, file_duration_s=(duration_of or file_duration_s)(video.path))
         local = not is_remote(row.url)

@@ -17,7 +17,7 @@ class ManifestRow:
 
     Attributes:
         video_id: Unique in the manifest; letters, digits, `.`, `_`, `-`, a letter or digit first, at most 128.
-        url: An http(s) address, or the path of a local file (relative to the manifest's folder).
+        url: An http(s), gs or s3 address, or the path of a local file (relative to the manifest's folder).
         start_s: Start of the wanted range, seconds on the file's clock, or None.
         end_s: End of the wanted range (exclusive), seconds on the file's clock, or None.
         subject_id: Who it is; all videos of a subject fall into one split.
@@ -98,7 +98,12 @@ class Manifest:
 
 def is_remote(url: str) -> bool:
     """Whether a manifest's url is fetched over the network; else it is a local path."""
-    return url.lower().startswith(("http://", "https://"))
+    return url.lower().startswith(("http://", "https://")) or is_bucket(url)
+
+
+def is_bucket(url: str) -> bool:
+    """Whether a manifest's url names an object in a bucket (`memory://` is one inside this process)."""
+    return url.lower().startswith(("gs://", "s3://", "memory://"))
 
 
 def local_path(url: str, folder: Path) -> Path:

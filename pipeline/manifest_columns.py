@@ -37,8 +37,8 @@ def manifest_schema() -> dict[str, Any]:
             "video_id": {"type": "string", "pattern": f"^{_ID.pattern}$", "description": "unique in the manifest"},
             "url": {
                 "type": "string", "maxLength": _LONGEST_ADDRESS, "pattern": r"^[^\u0000-\u001f\u007f]+$",
-                "description": "http(s) address of a video or of a page with one, without user name or password; or a "
-                               "path, relative to the manifest's folder",
+                "description": "http(s) address of a video or of a page with one, without user name or password; "
+                               "gs:// or s3:// address of a video; or a path, relative to the manifest's folder",
             },
             "start_s": seconds | {"description": "start of the wanted range, seconds on the file's clock"},
             "end_s": seconds | {
@@ -118,7 +118,7 @@ def _address_trouble(url: str) -> str | None:
         return f"url {url!r} holds control characters"
     if not is_remote(url):
         if scheme := _SCHEME.match(url):
-            return f"url {url!r} has the scheme {scheme[1]!r}; only http, https and local paths are read"
+            return f"url {url!r} has the scheme {scheme[1]!r}; only http, https, gs, s3 and local paths are read"
         return None
     try:
         parts = urlsplit(url)

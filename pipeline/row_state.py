@@ -12,6 +12,7 @@ from facevid.failures import Failure, FailureCode, Stage
 from pipeline.items import FoundCounts, read_faces_counts, read_fetched
 from pipeline.job import Job, faces_key, fetch_keys, fit_key, limited_key
 from pipeline.manifest import ManifestRow
+from pipeline.source_lists import denial
 from pipeline.spans import Span, outside, spans_of
 from pipeline.store import FetchedVideo, Store, StoredFailure
 
@@ -88,6 +89,9 @@ class SpanPlace:
 def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
     """Look up how far a row has come; reads a few small files, and one or two per span."""
     fetch_key, failed_key = fetch_keys(row, job)
+    if reason := denial(row.url, row.video_id, job.options.fetch, job.state):
+        failure = StoredFailure(code=FailureCode.DENIED, attempt=1, message=f"denied by list: {reason}")
+        return RowState(fetch_key=fetch_key, failure=_of_row(row, Stage.FETCH, failure))
     if store.find("fetch", fetch_key) is None:
         # A success and a failure of a fetch have keys of their own: the success holds under any size limit.
         if found := _failed(Stage.FETCH, failed_key, job, store):
@@ -101,12 +105,9 @@ def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
     if trouble := outside(start_s=row.start_s, end_s=row.end_s, duration_s=fetched.file_duration_s):
         failure = StoredFailure(code=FailureCode.OUTSIDE_VIDEO, attempt=1, message=trouble)
         return RowState(fetch_key=fetch_key, fetched=fetched, failure=_of_row(row, Stage.FACES, failure))
-    duration_s, longest_s = fetched.file_duration_s, job.options.limits.max_duration_s
-    if duration_s is not None and duration_s > longest_s:
-        # What a stranger's file says must not become a million spans.
-        message = f"the video lasts {duration_s:.0f} s; the most is max_duration_s={longest_s:g}"
-        failure = StoredFailure(code=FailureCode.TOO_LARGE, attempt=1, message=message)
-        return RowState(fetch_key=fetch_key, fetched=fetched, failure=_of_row(row, Stage.FACES, failure))
+    duration_s = fetched.file_duration_s
+    if duration_s is not None and duration_s > job.options.limits.max_duration_s:
+        duration_s = None  # it will be refused; what a stranger's file says must not become a million spans
     parts = spans_of(
         start_s=row.start_s, end_s=row.end_s, duration_s=duration_s, span_s=job.options.faces.span_s
     )

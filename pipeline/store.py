@@ -3,6 +3,7 @@
     store/
       videos/ab/abcd...          the bytes of one downloaded video
       STAGE/ab/abcd.../          one result: a folder of small files, committed by one rename
+      partial/ab/abcd.../        what has come of a download; the next try goes on with it
       tmp/                       what is being written; leftovers of dead processes are swept
 
 `STAGE` is fetch, faces or fit; a result that is a failure is a folder with a `failure.json`. Everything is
@@ -28,12 +29,29 @@ from typing import Any
 
 from facevid.failures import FailureCode
 from facevid.storage import sync_folder
+from pipeline.download.partial import sweep_partials
 
 _LOCK_PATIENCE_S = 1.0
 
 
 class StoreBusyError(Exception):
     """Another build is at work on this output."""
+
+
+class StoreFullError(Exception):
+    """The videos have grown to the limit that the user gave.
+
+    Args:
+        root: The store's folder.
+        bytes: What the videos take up, or would.
+        limit_bytes: The limit.
+    """
+
+    def __init__(self, root: Path, bytes: int, limit_bytes: int) -> None:  # noqa: A002  # as the records call it
+        super().__init__(
+            f"the videos in {root} take up {bytes} bytes, max_store_bytes={limit_bytes}: raise it, or remove videos "
+            "whose rows are done from the folder `videos`, and run the build again"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +127,11 @@ class Store:
         """Where a downloaded video lies, or would lie."""
         return self.root / "videos" / sha256[:2] / sha256
 
+    def video_bytes(self) -> int:
+        """What the downloaded videos take up, whole ones and parts, bytes."""
+        folders = (self.root / name for name in ("videos", "partial", "tmp"))
+        return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+
     def result_path(self, stage: str, key: str) -> Path:
         """The folder of a result, or where it would be."""
         return self.root / stage / key[:2] / key
@@ -160,7 +183,9 @@ class Store:
         sync_folder(target.parent)
         return target
 
-    def commit_failure(self, stage: str, key: str, code: FailureCode, message: str, *, frames: int = 0) -> None:
+    def commit_failure(
+        self, stage: str, key: str, code: FailureCode, message: str, *, frames: int = 0, attempts: int = 1
+    ) -> None:
         """Commit a failure as the result of this key; its attempt counts on from failures that were forgotten.
 
         Args:
@@ -169,9 +194,10 @@ class Store:
             code: Why.
             message: One sentence for a person.
             frames: Frames that were read before.
+            attempts: How often it was tried.
         """
         before = self.failure("forgotten", f"{key}-{stage}")
-        attempt = before.attempt + 1 if before else 1
+        attempt = (before.attempt if before else 0) + attempts
         record = {"code": code.value, "attempt": attempt, "message": message, "frames": frames}
         self.commit(stage, key, lambda folder: write_json(folder / "failure.json", record))
 
@@ -218,11 +244,12 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what processes of this machine that are no more have left in `tmp`."""
+        """Remove what processes of this machine that are no more have left in `tmp`, and forgotten downloads."""
         for folder in (self.root / "tmp").iterdir():
             host, _, pid = folder.name.rpartition("-")[0].rpartition("-")
             if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(folder, ignore_errors=True)
+        sweep_partials(self.root)
 
 
 @contextmanager

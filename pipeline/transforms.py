@@ -146,10 +146,12 @@ class _WithFaces(_Work):
 class _FetchRows(_WithFaces):
     def setup(self) -> None:
         super().setup()
+        from pipeline.egress.service import find_egress
         from pipeline.fetch import Fetcher
 
         job = self._plan.job
-        self._fetcher = Fetcher(job.options.fetch, self._store, job.manifest_folder)
+        egress = find_egress(job.options.fetch, job.state)
+        self._fetcher = Fetcher(job.options.fetch, self._store, job.manifest_folder, egress=egress)
 
     def process(self, index: int) -> Iterator[tuple[int, int]]:
         """(the row's place, the span's number), for all spans in which something is left to do."""

@@ -1,0 +1,107 @@
+"""Lists of what may, or must not, be fetched: hosts with all below them, video ids, beginnings of addresses.
+
+One entry per line, `#` begins a comment:
+
+    example.org                       the host and all hosts below it
+    https://video.example/user/anna   this address, and all that go on with / or ? or &
+    id:clip-0007                      the row with this video_id
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]+")
+_BORDER = re.compile(r"[/?&]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceList:
+    """A list that was read.
+
+    Attributes:
+        hosts: Names of hosts, lower case.
+        prefixes: Beginnings of addresses, in one spelling.
+        ids: Video ids.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    prefixes: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, path: Path) -> "SourceList":
+        """Read a list.
+
+        Raises:
+            ValueError: The file cannot be read, or a line is none of the three; all such lines are named.
+        """
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot read the list {path}: {error}") from error
+        hosts, prefixes, ids, bad = set(), set(), set(), []
+        for number, line in enumerate(lines, 1):
+            entry = re.sub(r"(^|\s)#.*", "", line).strip()
+            if not entry:
+                continue
+            if entry.startswith("id:"):
+                ids.add(entry.removeprefix("id:").strip())
+            elif "://" in entry and (plain := _plain(entry)):
+                prefixes.add(plain[1].rstrip("/"))
+            elif _HOST.fullmatch(host := _plain_host(entry)):
+                hosts.add(host)
+            else:
+                bad.append(f"line {number}: {entry!r} is neither a host, nor an address, nor id:VIDEO_ID")
+        if bad:
+            raise ValueError(f"the list {path} has lines that cannot be used: {'; '.join(bad)}")
+        return cls(hosts=frozenset(hosts), prefixes=frozenset(prefixes), ids=frozenset(ids))
+
+    def names(self, url: str, video_id: str) -> str | None:
+        """The entry that a row falls under, or None.
+
+        Args:
+            url: The row's address; paths of local files fall under ids alone.
+            video_id: The row's id.
+        """
+        if video_id in self.ids:
+            return f"id:{video_id}"
+        if (found := _plain(url)) is None:
+            return None
+        host, plain = found
+        if listed := self.names_host(host):
+            return listed
+        ends = (*(match.start() for match in _BORDER.finditer(plain)), len(plain))
+        return next((plain[:end] for end in ends if plain[:end] in self.prefixes), None)
+
+    def names_host(self, host: str) -> str | None:
+        """The listed host that a host is, or is below of, or None."""
+        labels = _plain_host(host).split(".")
+        above = (".".join(labels[begin:]) for begin in range(len(labels)))
+        return next((name for name in above if name in self.hosts), None)
+
+
+def _plain_host(host: str) -> str:
+    host = host.lower().strip("[]").rstrip(".")
+    try:
+        return host.encode("idna").decode() if not host.isascii() else host
+    except UnicodeError:
+        return host
+
+
+def _plain(url: str) -> tuple[str, str] | None:
+    # (host, whole address in one spelling); http and https are one, as sites are the same under both.
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host:
+        return None
+    web = parts.scheme in _DEFAULT_PORTS
+    host = _plain_host(host)
+    place = host if port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f"{host}:{port}"
+    query = f"?{parts.query}" if parts.query else ""
+    return host, f"{'https' if web else parts.scheme}://{place}{unquote(parts.path)}{query}"
