@@ -58,7 +58,7 @@ def frames_schema(*, points: int, n_expression: int) -> pa.Schema:
         _field("translation_px", _vector(2), "camera: where the head frame's origin falls, pixels"),
         _field("expression", _vector(n_expression), "expression coefficients, standard deviations"),
         _field("expression_sigma", _vector(n_expression),
-               "posterior standard deviation of each given the identity, same unit"),
+               "posterior standard deviation of each, the identity's own uncertainty included, same unit"),
         _field("reprojection_error", pa.float32(),
                "median distance of the inner 51 fitted points to landmarks_px, over face_size_px"),
         _field("face_size_px", pa.float32(), "outer-eye distance as fitted, seen from the front, pixels"),

@@ -2,8 +2,8 @@
 
 Everything is in units of one landmark standard deviation: pixels are divided by it before they come here, so the
 energy is `1/2 sum_l w_l rho(p_l |r_l|^2)`, where `p_l` says how precise a landmark is beside that unit, and the priors
-are `1/2 |coefficients|^2`. All products are batched over
-frames with shapes that do not depend on the batch, and no batched operand is a vector: see `times_shared`.
+are `1/2 |coefficients|^2`. All products are batched over frames with shapes that do not depend on the batch, and no
+batched operand is a vector: see `times_shared`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.camera import ScaledOrthographic, camera_jacobian, turned_points
+from fitting.camera import ScaledOrthographic, turned_points
 from fitting.landmark_basis import LandmarkBasis
 
 ROBUST_SCALES = (10.0, 7.0, 5.0)
@@ -51,7 +51,10 @@ class Observations:
 class FrameBlocks:
     """Gauss-Newton blocks of the landmark term per frame: `hessian step = gradient` (the gradient points downhill).
 
+    The rows of a Jacobian are x of all points, then y. Weights stand on one side of each product only.
+
     Attributes:
+        energy: The landmark term itself.
         camera_camera: Block of the camera's 6 parameters.
         camera_expression: Block between camera and expression.
         expression_expression: Block of the expression.
@@ -59,11 +62,11 @@ class FrameBlocks:
         expression_gradient: Downhill gradient for the expression.
         weight: Confidence times robust weight times precision of each landmark.
         scaled_rotation: First two rows of the rotation, times the scale.
-        weighted_residual: Residuals times the root of the weight, x of all points, then y.
-        weighted_camera: Camera Jacobian times the root of the weight, same rows.
-        weighted_expression: Expression Jacobian times the root of the weight, same rows.
+        weighted_narrow: Camera Jacobian, transposed, and the residuals as its last row, times the weight.
+        weighted_expression: Expression Jacobian times the weight.
     """
 
+    energy: Float[Tensor, " frames"]
     camera_camera: Float[Tensor, "frames 6 6"]
     camera_expression: Float[Tensor, "frames 6 n_expression"]
     expression_expression: Float[Tensor, "frames n_expression n_expression"]
@@ -71,8 +74,7 @@ class FrameBlocks:
     expression_gradient: Float[Tensor, "frames n_expression"]
     weight: Float[Tensor, "frames points"]
     scaled_rotation: Float[Tensor, "frames 2 3"]
-    weighted_residual: Float[Tensor, "frames rows 1"]
-    weighted_camera: Float[Tensor, "frames rows 6"]
+    weighted_narrow: Float[Tensor, "frames 7 rows"]
     weighted_expression: Float[Tensor, "frames rows n_expression"]
 
 
@@ -89,9 +91,15 @@ def landmark_energy(
 ) -> Float[Tensor, " frames"]:
     """`1/2 sum_l w_l c^2 s_l / (c^2 + s_l)`, `s_l = p_l r_l^2`, per frame; plain squares at an infinite scale."""
     squared = whitened_squares(observed, residuals(observed, turned_points(camera, head), camera))
+    return _robust_energy(observed.weight, squared, scale)
+
+
+def _robust_energy(
+    confidence: Float[Tensor, "frames points"], squared: Float[Tensor, "frames points"], scale: float
+) -> Float[Tensor, " frames"]:
     if scale != float("inf"):
         squared = scale**2 * squared / (scale**2 + squared)
-    return 0.5 * (observed.weight * squared).sum(-1)
+    return 0.5 * (confidence * squared).sum(-1)
 
 
 def residuals(
@@ -125,25 +133,45 @@ def frame_blocks(
     scale: float,
 ) -> FrameBlocks:
     """Linearise the landmark term at the given cameras and head points, with robust weights frozen there."""
-    scaled = turned_points(camera, head)
+    turn = camera.scale[:, None, None] * camera.rotation()
+    scaled = torch.bmm(turn, head)
     residual = residuals(observed, scaled, camera)
-    weight = observed.weight * observed.precision * robust_weight(whitened_squares(observed, residual), scale)
-    root = weight.sqrt()[:, None, :, None]
-    scaled_rotation = camera.scale[:, None, None] * camera.rotation()[:, :2]
-    # Residual and camera share one product each with themselves and with the expression: gradients come for free.
-    narrow = torch.cat([camera_jacobian(scaled), residual[..., None]], dim=-1).mul_(root).flatten(1, 2)
-    wide = model_jacobian(scaled_rotation, basis.expression).mul_(root).flatten(1, 2)
-    narrow_narrow = torch.bmm(narrow.mT, narrow)
-    narrow_wide = torch.bmm(narrow.mT, wide)
+    squared = whitened_squares(observed, residual)
+    weight = observed.weight * observed.precision * robust_weight(squared, scale)
+    scaled_rotation = turn[:, :2].contiguous()
+    narrow = _narrow(scaled, residual)
+    weighted_narrow = (narrow * weight[:, None, None]).flatten(2)
+    wide = model_jacobian(scaled_rotation, basis.expression)
+    weighted_wide = (wide * weight[:, None, :, None]).flatten(1, 2)
+    wide = wide.flatten(1, 2)
+    # The residuals are one more row of the camera's products: gradients come for free.
+    narrow_narrow = torch.bmm(weighted_narrow, narrow.flatten(2).mT)
+    narrow_wide = torch.bmm(weighted_narrow, wide)
     return FrameBlocks(
+        energy=_robust_energy(observed.weight, squared, scale),
         camera_camera=narrow_narrow[:, :6, :6],
         camera_expression=narrow_wide[:, :6],
-        expression_expression=torch.bmm(wide.mT, wide),
+        expression_expression=torch.bmm(weighted_wide.mT, wide),
         camera_gradient=narrow_narrow[:, :6, 6],
         expression_gradient=narrow_wide[:, 6],
         weight=weight,
         scaled_rotation=scaled_rotation,
-        weighted_residual=narrow[..., 6:],
-        weighted_camera=narrow[..., :6],
-        weighted_expression=wide,
+        weighted_narrow=weighted_narrow,
+        weighted_expression=weighted_wide,
     )
+
+
+def _narrow(
+    scaled: Float[Tensor, "frames 3 points"], residual: Float[Tensor, "frames 2 points"]
+) -> Float[Tensor, "frames 7 2 points"]:
+    """The derivative of `camera_jacobian`, one parameter after the other, and the residuals."""
+    narrow = scaled.new_zeros(len(scaled), 7, 2, scaled.shape[-1])
+    narrow[:, 0] = scaled[:, :2]
+    narrow[:, 1, 1] = -scaled[:, 2]
+    narrow[:, 2, 0] = scaled[:, 2]
+    narrow[:, 3, 0] = -scaled[:, 1]
+    narrow[:, 3, 1] = scaled[:, 0]
+    narrow[:, 4, 0] = 1.0
+    narrow[:, 5, 1] = 1.0
+    narrow[:, 6] = residual
+    return narrow

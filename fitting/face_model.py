@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from fitting.calibration import DetectorCalibration, calibration_arrays, calibrations_from
 from fitting.npz import npz_bytes
 
 FORMAT_VERSION = 1
@@ -75,6 +76,7 @@ class FaceModel:
         licence: SPDX id or a sentence.
         source: Where the data came from.
         sha256: Hash of the file it was read from, or of the bytes it would be saved as.
+        calibrations: What is known of the detectors' errors, for some of the schemes in `landmarks`.
     """
 
     name: str
@@ -89,6 +91,7 @@ class FaceModel:
     licence: str
     source: str
     sha256: str = field(default="")
+    calibrations: Mapping[str, DetectorCalibration] = field(default_factory=dict)
 
     @property
     def n_identity(self) -> int:
@@ -174,6 +177,9 @@ def _from_arrays(header: dict[str, Any], arrays: dict[str, Any], *, sha256: str,
             licence=header["licence"],
             source=header["source"],
             sha256=sha256,
+            calibrations=calibrations_from(
+                arrays, header.get("calibrated_schemes", []), {s: len(ids) for s, (ids, _) in schemes.items()}, where
+            ),
         )
     except KeyError as error:
         raise ValueError(f"{where} lacks {error}") from error
@@ -239,4 +245,7 @@ def _to_bytes(model: FaceModel) -> bytes:
     for scheme, embedding in model.landmarks.items():
         arrays[f"landmarks/{scheme}/vertex_ids"] = embedding.vertex_ids
         arrays[f"landmarks/{scheme}/weights"] = embedding.weights
+    if model.calibrations:
+        header["calibrated_schemes"] = sorted(model.calibrations)
+        arrays |= calibration_arrays(model.calibrations)
     return npz_bytes(header, arrays)

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int64
 
 POSE_SPREAD_DEG = 12.0
 """Turns of this size count as much as an even spacing in time."""
-CLOSEST_S = 0.15
+CLOSEST_S = 0.12
 """Key frames lie at least this far apart: expressions of neighbours are nearly the same, and counting them twice
 would make the fit too sure of its identity."""
 

@@ -48,6 +48,13 @@ class LandmarkBasis:
         """Landmarks of identities with the mean expression."""
         return self.mean + times_shared(identity, self.identity.flatten(0, 1).mT).reshape(-1, *self.mean.shape)
 
+    def displaced(
+        self, directions: Float[Tensor, "tracks n_identity directions"]
+    ) -> Float[Tensor, "tracks 3 points directions"]:
+        """Displacements of the landmarks by directions in identity."""
+        flat = self.identity.flatten(0, 1).expand(len(directions), -1, -1)
+        return torch.bmm(flat, directions).reshape(len(directions), *self.mean.shape, -1)
+
     def expressions(self, expression: Float[Tensor, "frames n_expression"]) -> Float[Tensor, "frames 3 points"]:
         """Displacements of the landmarks by expressions."""
         return times_shared(expression, self.expression.flatten(0, 1).mT).reshape(-1, *self.mean.shape)
@@ -61,7 +68,8 @@ def landmark_basis(model: FaceModel, scheme: str, *, device: str) -> LandmarkBas
     """
     mean, identity, expression = landmark_fields(model, scheme)
     first, second = OUTER_EYE_POINTS
-    ratio = np.full(len(mean), max(1.0, len(mean) / _INDEPENDENT_POINTS) ** 0.5)
+    known = model.calibrations.get(scheme)
+    same = np.full(len(mean), max(1.0, len(mean) / _INDEPENDENT_POINTS) ** 0.5)
 
     def tensor(values: np.ndarray) -> Tensor:
         return torch.tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)
@@ -71,8 +79,8 @@ def landmark_basis(model: FaceModel, scheme: str, *, device: str) -> LandmarkBas
         identity=tensor(identity.transpose(2, 1, 0)),
         expression=tensor(expression.transpose(2, 1, 0)),
         outer_eye_mm=float(np.linalg.norm(mean[first] - mean[second])),
-        noise_ratio=tensor(ratio),
-        bias_ratio=tensor(ratio),
+        noise_ratio=tensor(known.noise_ratio if known else same),
+        bias_ratio=tensor(known.bias_ratio if known else same),
     )
 
 
@@ -84,6 +92,8 @@ def landmark_fields(
     Float64[np.ndarray, "n_expression points 3"],
 ]:
     """Mean, identity basis and expression basis of a model at a scheme's landmarks, mm.
+
+    The mean is where the detector marks them, if the model's calibration knows of an offset from the embedding.
 
     Raises:
         ValueError: The model has no embedding for `scheme`.
@@ -97,8 +107,11 @@ def landmark_fields(
             np.einsum("...pkc,pk->...pc", field[..., embedding.vertex_ids, :].astype(np.float64), weights)
         )
 
+    mean = at_landmarks(model.mean_mm)
+    if scheme in model.calibrations:
+        mean = mean + model.calibrations[scheme].offset_mm
     return (
-        at_landmarks(model.mean_mm),
+        mean,
         at_landmarks(model.identity_basis_mm),
         at_landmarks(model.expression_basis_mm),
     )

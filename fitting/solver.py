@@ -14,14 +14,15 @@ from fitting.angles import yaw_pitch_roll_deg
 from fitting.baselines.fit import camera_of, fit_baseline
 from fitting.energy import Observations
 from fitting.face_model import INNER_POINTS, FaceModel
-from fitting.frame_stage import fit_frames, smooth_prior
-from fitting.identity_stage import fit_identities
+from fitting.frame_stage import fit_frames
+from fitting.identity_stage import UNCERTAIN_DIRECTIONS, fit_identities
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
 from fitting.options import FitOptions
 from fitting.pixel_camera import PixelCamera, pixel_camera
 from fitting.preparation import PreparedTrack, check_sequences, first_cameras, prepare
 from fitting.ragged import TimeMajor
 from fitting.reprojection import HELD_OUT, fitted_half, reprojection_errors
+from fitting.smooth_prior import smooth_prior
 from fitting.tracks import FittedTrack, LandmarkSequence
 
 NO_FACE_ERROR = 0.5
@@ -30,7 +31,7 @@ SEEN_FROM_BEHIND_DEG = 120.0
 """Mirrored landmarks look to this camera like a face seen from behind, which nobody's landmarks are: `diverged`."""
 FRAMES_PER_GROUP = 1 << 15
 """Tracks are fitted together until they have this many frames."""
-IDENTITY_CHUNK_ENTRIES = 1 << 25
+IDENTITY_CHUNK_ENTRIES = 1 << 22
 """Identities are found together until their key frames have this many Jacobian entries."""
 _SMALLEST_BUCKET = 8
 
@@ -112,7 +113,7 @@ def _fit(
     if options.method != "two_stage":
         return [_baseline(track, seen, full, options, points) for track in tracks]
     device = options.device
-    identity, first_stage = _identities(tracks, seen, options, points)
+    identity, uncertainty, first_stage = _identities(tracks, seen, options, points)
     layout = TimeMajor([len(track.pts_s) for track in tracks], device=device)
     observed = _observations(
         layout.pack([track.points for track in tracks])[:, points],
@@ -125,8 +126,9 @@ def _fit(
     spacing = torch.tensor(layout.pack([track.spacing_s for track in tracks]), device=device)
     prior = smooth_prior(spacing, layout, expression_smoothness=options.expression_smoothness)
     fit = fit_frames(
-        observed, camera, identity_points, seen, prior=prior, layout=layout,
-        iterations=options.frame_iterations, robust=options.robust,
+        observed, camera, identity_points, seen,
+        uncertainty=seen.displaced(uncertainty), prior=prior, layout=layout, iterations=options.frame_iterations,
+        robust=options.robust,
     )  # fmt: skip
     head = full.identities(identity)[layout.track] + full.expressions(fit.expression)
     results = []
@@ -172,9 +174,15 @@ def _baseline(
 
 def _identities(
     tracks: Sequence[PreparedTrack], seen: LandmarkBasis, options: FitOptions, points: Int64[np.ndarray, " seen"]
-) -> tuple[Float[torch.Tensor, "tracks n_identity"], list[tuple[bool, int]]]:
-    """First stage: identity of each track, and whether it converged after how many iterations."""
-    identity = torch.zeros(len(tracks), seen.identity.shape[-1], device=options.device)
+) -> tuple[
+    Float[torch.Tensor, "tracks n_identity"],
+    Float[torch.Tensor, "tracks n_identity directions"],
+    list[tuple[bool, int]],
+]:
+    """First stage: identity of each track, its uncertainty, and whether it converged after how many iterations."""
+    n_identity, directions = seen.identity.shape[-1], min(UNCERTAIN_DIRECTIONS, seen.expression.shape[-1])
+    identity = torch.zeros(len(tracks), n_identity, device=options.device)
+    uncertainty = torch.zeros(len(tracks), n_identity, directions, device=options.device)
     outcome = [(False, 0)] * len(tracks)
     buckets: dict[int, list[int]] = {}
     # One standard deviation is larger here, by the errors that do not average out over key frames.
@@ -200,10 +208,10 @@ def _identities(
             replace(observed, weight=observed.weight * found[:, None]), camera, seen,
             tracks=len(members), iterations=options.identity_iterations, robust=options.robust,
         )  # fmt: skip
-        identity[members] = fit.identity
+        identity[members], uncertainty[members] = fit.identity, fit.uncertainty
         for row, number in enumerate(members):
             outcome[number] = (bool(fit.converged[row]), int(fit.iterations[row]))
-    return identity, outcome
+    return identity, uncertainty, outcome
 
 
 def _pieces(buckets: dict[int, list[int]], seen: LandmarkBasis) -> Iterator[tuple[int, list[int]]]:

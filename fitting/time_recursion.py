@@ -1,72 +1,86 @@
 """Block-tridiagonal systems over time, for all tracks at once, and the diagonal of their inverse.
 
-The system has one block per frame, and neighbours in time are coupled by a multiple of the identity matrix, as a
-first-order Markov prior does. Eliminating forward in time gives the pivots
+The system has one block per frame, and neighbours in time are coupled by a diagonal matrix K_t, as a first-order
+Markov prior does. Eliminating forward in time gives the pivots
 
-    A_t = S_t - k_t^2 A_(t-1)^(-1),    b_t = g_t + k_t A_(t-1)^(-1) b_(t-1)
+    A_t = S_t - K_t A_(t-1)^(-1) K_t,    y_t = A_t^(-1) (g_t + K_t y_(t-1))
 
-and going back `x_t = A_t^(-1) (b_t + k_(t+1) x_(t+1))`; the block diagonal of the inverse follows from
-`V_t = A_t^(-1) + k_(t+1)^2 A_t^(-1) V_(t+1) A_t^(-1)` (selected inversion; the same numbers as a Kalman smoother,
-Rauch, Tung and Striebel 1965). Float64 throughout.
+and going back `x_t = y_t + A_t^(-1) K_(t+1) x_(t+1)`; the block diagonal of the inverse follows from
+`V_t = A_t^(-1) + A_t^(-1) K_(t+1) V_(t+1) K_(t+1) A_t^(-1)` (selected inversion; the same numbers as a Kalman
+smoother, Rauch, Tung and Striebel 1965).
 """
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from fitting.ragged import TimeMajor
 
 
 def solve_over_time(
-    blocks: Float64[Tensor, "frames n n"],
-    right: Float64[Tensor, "frames n"],
-    coupling: Float64[Tensor, " frames"],
+    blocks: Float[Tensor, "frames n n"],
+    right: Float[Tensor, "frames n columns"],
+    coupling: Float[Tensor, "frames n_or_1"],
     layout: TimeMajor,
-) -> Float64[Tensor, "frames n"]:
-    """Solve the system; `blocks` is overwritten with the inverse pivots, which `variances_over_time` wants.
+) -> Float[Tensor, "frames n columns"]:
+    """Solve the system in place.
+
+    `right` is overwritten with the solution, `blocks` with the inverse pivots, which `variances_over_time` wants.
 
     Args:
         blocks: Diagonal blocks S_t, symmetric.
-        right: Right-hand sides.
-        coupling: k_t >= 0 between each frame and the one before it (the matrix holds -k_t on that diagonal); whatever
-            stands at a track's first frame is not used.
+        right: Right-hand sides, two columns at least: a batched product with one takes another path, and other bits,
+            in a batch of one.
+        coupling: Diagonal of K_t >= 0 between each frame and the one before it, or one number where it is the same
+            for all components (the matrix holds -K_t beside the diagonal); whatever stands at a track's first frame
+            is not used.
         layout: Order of the frame axis.
+
+    Raises:
+        ValueError: There is only one right-hand side.
     """
-    # Two columns, the second empty: a batched product with one takes another path, and other bits, in a batch of 1.
-    forward = torch.stack([right, torch.zeros_like(right)], dim=-1)
+    if right.shape[-1] < 2:
+        raise ValueError(f"right has {right.shape[-1]} columns, and needs two at least")
+    unit = torch.eye(blocks.shape[-1], dtype=blocks.dtype, device=blocks.device)
+    k = coupling[..., None]
     before: slice | None = None
     for step in layout.steps:
-        pivot = blocks[step]
+        pivot, y = blocks[step], right[step]
         if before is not None:
             last = slice(before.start, before.start + len(pivot))
-            k = coupling[step][:, None, None]
-            pivot = pivot - (k * k) * blocks[last]
-            forward[step] += k * torch.bmm(blocks[last], forward[last])
-        blocks[step] = torch.cholesky_inverse(torch.linalg.cholesky_ex(pivot).L)
+            pivot.sub_((k[step] * k[step].mT) * blocks[last])
+            y.addcmul_(k[step], right[last])
+        factor = torch.linalg.cholesky_ex(pivot).L
+        root = torch.linalg.solve_triangular(factor, unit.expand_as(pivot), upper=False)
+        torch.bmm(root.mT, root, out=pivot)
+        y.copy_(torch.bmm(pivot, y))
         before = step
     after: slice | None = None
     for step in reversed(layout.steps):
         if after is not None:
-            before = slice(step.start, step.start + after.stop - after.start)
-            forward[before] += coupling[after][:, None, None] * forward[after]
-        forward[step] = torch.bmm(blocks[step], forward[step])
+            these = slice(step.start, step.start + after.stop - after.start)
+            right[these] += torch.bmm(blocks[these], k[after] * right[after])
         after = step
-    return forward[..., 0].contiguous()
+    return right
 
 
 def variances_over_time(
-    inverse_pivots: Float64[Tensor, "frames n n"], coupling: Float64[Tensor, " frames"], layout: TimeMajor
-) -> Float64[Tensor, "frames n"]:
-    """The diagonal of the inverse of the whole system, from what `solve_over_time` left in `blocks`."""
-    variances = torch.empty(inverse_pivots.shape[:2], dtype=inverse_pivots.dtype, device=inverse_pivots.device)
+    inverse_pivots: Float[Tensor, "frames n n"], coupling: Float[Tensor, "frames n_or_1"], layout: TimeMajor
+) -> Float[Tensor, "frames n"]:
+    """The diagonal of the inverse of the whole system, from what `solve_over_time` left in `blocks`.
+
+    There is nothing to lose digits here, all terms are positive: float32 is wide enough.
+    """
+    variances = torch.empty(inverse_pivots.shape[:2], device=inverse_pivots.device)
+    k = coupling.float()[..., None]
     full: Tensor | None = None
     after: slice | None = None
     for step in reversed(layout.steps):
-        covariance = inverse_pivots[step].clone()
+        covariance = inverse_pivots[step].float()
         if after is not None and full is not None:
-            pivots = inverse_pivots[step.start : step.start + len(full)]
-            k = coupling[after]
-            covariance[: len(full)] += (k * k)[:, None, None] * torch.bmm(torch.bmm(pivots, full), pivots)
+            reached = torch.bmm(covariance[: len(full)], k[after] * full * k[after].mT)
+            added = torch.bmm(reached, covariance[: len(full)])
+            covariance[: len(full)] += added
         variances[step] = covariance.diagonal(dim1=-2, dim2=-1)
         full, after = covariance, step
     return variances

@@ -40,7 +40,7 @@ class FittedTrack:
         iterations: Gauss-Newton iterations taken, both stages.
         identity: Coefficients, standard deviations.
         expression: Coefficients per frame, standard deviations.
-        expression_sigma: Posterior standard deviation of each coefficient.
+        expression_sigma: Posterior standard deviation of each coefficient, the identity's uncertainty included.
         scale_px_per_mm: Camera scale.
         rotation_wxyz: Unit quaternions.
         translation_px: Where the head frame's origin falls.

@@ -91,10 +91,10 @@ class LimitOptions(DecodeLimits):
 
     fetch_s: float = 2 * 3600.0
     """Longest time for a row's download, waiting for its turn included; then it fails as timeout, seconds."""
-    faces_s: float = 6 * 3600.0
-    """Longest time for finding the faces of one video; then it fails as timeout, seconds."""
+    faces_s: float = 2 * 3600.0
+    """Longest time for finding the faces of one span of a video; then the video fails as timeout, seconds."""
     fit_s: float = 3600.0
-    """Longest time for fitting the tracks of one video; then it fails as timeout, seconds."""
+    """Longest time for fitting the tracks of one span; then the video fails as timeout, seconds."""
     stall_s: float = 600.0
     """Longest time without a frame from a worker that reads a video; then the video fails as timeout, seconds."""
     worker_memory_bytes: int | None = None

@@ -33,7 +33,7 @@ from pipeline.spans import Span
 from pipeline.store import FetchedVideo, Store
 
 # A file's duration is a fact of the file, whatever a build permits.
-_ANY_LIMITS = DecodeLimits(max_duration_s=1e12, max_pixels=1 << 40)
+_ANY_LIMITS = DecodeLimits(max_duration_s=1e12, max_frames=1 << 60, max_pixels=1 << 40)
 
 
 @runtime_checkable

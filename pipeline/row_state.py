@@ -105,9 +105,12 @@ def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
     if trouble := outside(start_s=row.start_s, end_s=row.end_s, duration_s=fetched.file_duration_s):
         failure = StoredFailure(code=FailureCode.OUTSIDE_VIDEO, attempt=1, message=trouble)
         return RowState(fetch_key=fetch_key, fetched=fetched, failure=_of_row(row, Stage.FACES, failure))
-    duration_s = fetched.file_duration_s
-    if duration_s is not None and duration_s > job.options.limits.max_duration_s:
-        duration_s = None  # it will be refused; what a stranger's file says must not become a million spans
+    duration_s, longest_s = fetched.file_duration_s, job.options.limits.max_duration_s
+    if duration_s is not None and duration_s > longest_s:
+        # What a stranger's file says must not become a million spans.
+        message = f"the video lasts {duration_s:.0f} s; the most is max_duration_s={longest_s:g}"
+        failure = StoredFailure(code=FailureCode.TOO_LARGE, attempt=1, message=message)
+        return RowState(fetch_key=fetch_key, fetched=fetched, failure=_of_row(row, Stage.FACES, failure))
     parts = spans_of(
         start_s=row.start_s, end_s=row.end_s, duration_s=duration_s, span_s=job.options.faces.span_s
     )

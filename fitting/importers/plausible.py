@@ -5,6 +5,8 @@ model is held against what is known of faces: how far apart the eyes are, what l
 of the skin is outside, and by how much faces differ.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
@@ -59,6 +61,12 @@ def checked_model(raw: RawModel) -> FaceModel:
         for scheme in sorted(reference.landmarks)
         if scheme != SCHEME
     }
+    # How noisy a detector's points are holds for every model; where they lie beside it was learnt on the reference.
+    calibrations = {
+        scheme: replace(known, offset_mm=np.zeros_like(known.offset_mm))
+        for scheme, known in reference.calibrations.items()
+        if scheme in carried
+    }
     neutral = np.zeros(len(raw.expression)) if raw.neutral is None else raw.neutral
     return FaceModel(
         name=raw.name,
@@ -72,6 +80,7 @@ def checked_model(raw: RawModel) -> FaceModel:
         arkit=raw.arkit,
         licence=raw.licence,
         source=raw.source,
+        calibrations=calibrations,
     )
 
 

@@ -12,15 +12,15 @@ class DecodeLimits:
     max_duration_s: float = 4 * 3600.0
     """Longer videos are refused as too_large, seconds."""
     max_frames: int = 1_000_000
-    """Videos with more frames than this are refused as too_large, whatever duration they claim."""
+    """Videos that promise, or have in one span, more frames than this are refused as too_large."""
     max_pixels: int = 7680 * 4320
     """Videos with larger pictures are refused as too_large before one is decoded, pixels per frame."""
     decoder_memory_bytes: int = 4 * GIB
     """Address space of the decoder's process (RLIMIT_AS); what needs more fails as out_of_memory."""
     decoder_stall_s: float = 60.0
     """Longest wait for the next frame; then the decoder is ended and the video fails as timeout, seconds."""
-    decoder_cpu_s: float = 6 * 3600.0
-    """CPU time of the decoder's process (RLIMIT_CPU); what needs more fails as timeout, seconds."""
+    decoder_cpu_s: float = 2 * 3600.0
+    """CPU time for decoding one span (RLIMIT_CPU); a video that needs more fails as timeout, seconds."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range.

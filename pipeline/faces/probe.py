@@ -114,10 +114,13 @@ def probe(path: Path, limits: DecodeLimits | None = None) -> VideoInfo:
     if info.width_px * info.height_px > limits.max_pixels:
         size = f"{info.width_px}x{info.height_px}"
         raise VideoTooLargeError(f"{path.name} has pictures of {size}; the most is max_pixels={limits.max_pixels}")
-    if info.duration_s is not None and info.duration_s > limits.max_duration_s:
+    duration_s = info.duration_s or 0.0
+    if duration_s > limits.max_duration_s:
         raise VideoTooLargeError(
-            f"{path.name} lasts {info.duration_s:.0f} s; the most is max_duration_s={limits.max_duration_s:g}"
+            f"{path.name} lasts {duration_s:.0f} s; the most is max_duration_s={limits.max_duration_s:g}"
         )
+    if (frames := duration_s * info.fps) > limits.max_frames + 1:
+        raise VideoTooLargeError(f"{path.name} has {frames:.0f} frames; the most is max_frames={limits.max_frames}")
     return info
 
 

@@ -7,10 +7,12 @@ from scipy.optimize import least_squares
 from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations
 from fitting.face_model import FaceModel
-from fitting.frame_stage import _FrameWork, fit_frames, smooth_prior
+from fitting.frame_stage import fit_frames
+from fitting.frame_system import FrameProblem, FrameState
 from fitting.landmark_basis import landmark_basis
 from fitting.preparation import first_cameras
 from fitting.ragged import TimeMajor
+from fitting.smooth_prior import smooth_prior
 from fitting.synthetic import SyntheticOptions, synthetic_track
 
 
@@ -28,17 +30,21 @@ def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel) -> None:
     prior = smooth_prior(torch.full((frames,), 1 / 30, dtype=torch.float64), layout, expression_smoothness=16.0)
     identity_points = basis.identities(torch.tensor(truth.identity[None], dtype=torch.float32))
     start, _ = first_cameras(observed, identity_points[layout.track], basis)
+    uncertainty = 0.4 * basis.displaced(torch.eye(toy_model.n_identity)[None, :, :3])
     fit = fit_frames(
-        observed, start, identity_points, basis, prior=prior, layout=layout, iterations=30, robust=False
+        observed, start, identity_points, basis, uncertainty=uncertainty, prior=prior, layout=layout, iterations=30,
+        robust=False,
     )  # fmt: skip
-    work = _FrameWork(observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout)
-    ours = float(work.energy(fit.expression, fit.camera, float("inf")))
+    problem = FrameProblem(
+        observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout
+    )  # fmt: skip
+    ours = float(problem.energy(FrameState(expression=fit.expression, camera=fit.camera), float("inf")))
 
     head = identity_points[0].double().numpy()
     flat = basis.expression.double().numpy()
     keep, root = prior.keep.numpy(), np.sqrt(prior.stiffness.numpy())
 
-    def residuals(x: np.ndarray) -> np.ndarray:
+    def residuals(x: np.ndarray, head: np.ndarray = head) -> np.ndarray:
         step = torch.from_numpy(x.reshape(frames, 6 + size))
         camera = ScaledOrthographic(
             scale=start.scale.double(), quaternion=start.quaternion.double(), translation=start.translation.double()
@@ -54,7 +60,13 @@ def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel) -> None:
     oracle = least_squares(residuals, np.zeros(frames * (6 + size)), method="trf", xtol=1e-12, ftol=1e-12)
     np.testing.assert_allclose(ours, oracle.cost, rtol=1e-5)
     np.testing.assert_allclose(fit.expression.numpy(), oracle.x.reshape(frames, -1)[:, 6:], atol=2e-3)
-    # The posterior: the inverse of J^T J at the optimum, expression rows. The cameras are eliminated in both.
+    # The posterior given the identity: the inverse of J^T J at the optimum, expression rows.
     covariance = np.linalg.inv(oracle.jac.T @ oracle.jac)
-    expected = np.sqrt(covariance.diagonal()).reshape(frames, -1)[:, 6:]
+    given_identity = covariance.diagonal().reshape(frames, -1)[:, 6:]
+    # And where one standard deviation of each direction of the identity would take the optimum.
+    moves = uncertainty[0].double().numpy()
+    slope = np.stack([residuals(oracle.x, head + moves[..., k]) - oracle.fun for k in range(3)], axis=-1)
+    reaction = (covariance @ oracle.jac.T @ slope).reshape(frames, -1, 3)[:, 6:]
+    expected = np.sqrt(given_identity + (reaction**2).sum(-1))
+    assert np.median(expected / np.sqrt(given_identity)) > 1.1, "the identity must matter for this test to mean much"
     np.testing.assert_allclose(fit.expression_sigma.numpy(), expected, rtol=2e-2)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import torch
 
 from fitting import identity_stage as stage
+from fitting import identity_system as system
 from fitting.camera import ScaledOrthographic
-from fitting.energy import Observations, frame_blocks, model_jacobian
+from fitting.energy import Observations, landmark_energy, model_jacobian
 from fitting.face_model import FaceModel
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
 from fitting.rotation import canonical
@@ -14,7 +15,7 @@ from fitting.rotation import canonical
 TRACKS, FRAMES = 2, 4
 
 
-def scene(model: FaceModel) -> tuple[LandmarkBasis, Observations, stage._State]:
+def scene(model: FaceModel) -> tuple[LandmarkBasis, Observations, system.IdentityState]:
     narrow = landmark_basis(model, "toy68", device="cpu")
     basis = replace(
         narrow, mean=narrow.mean.double(), identity=narrow.identity.double(), expression=narrow.expression.double()
@@ -25,7 +26,7 @@ def scene(model: FaceModel) -> tuple[LandmarkBasis, Observations, stage._State]:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     count = TRACKS * FRAMES
-    state = stage._State(
+    state = system.IdentityState(
         identity=normal(TRACKS, model.n_identity),
         expression=normal(count, model.n_expression),
         camera=ScaledOrthographic(
@@ -40,55 +41,92 @@ def scene(model: FaceModel) -> tuple[LandmarkBasis, Observations, stage._State]:
 def test_the_frames_gradient_with_the_expressions_covariance_is_autograds(toy_model: FaceModel) -> None:
     basis, observed, state = scene(toy_model)
     for scale in (30.0, float("inf")):
-        blocks = frame_blocks(observed, state.camera, stage._head(state, basis), basis, scale)
-        spread = stage.expression_spread(blocks, basis)
-        _, gradient = stage._frame_system(state, blocks, spread)
+        seen = system.linearise(observed, state, basis, scale)
+        _, camera_gradient = system.camera_system(state.camera, seen)
+        gradient = torch.cat([camera_gradient, seen.blocks.expression_gradient - state.expression], dim=-1)
         step = torch.zeros_like(gradient, requires_grad=True)
-        moved = stage._State(
+        moved = system.IdentityState(
             identity=state.identity,
             expression=state.expression + step[:, 6:],
             camera=state.camera.updated(step[:, :6]),
         )
-        energy = stage._energy(observed, moved, spread, basis, scale).sum()
+        landmarks = landmark_energy(observed, moved.camera, moved.head(basis), scale)
+        energy = stage._energy(landmarks, moved, seen.spread).sum()
         (slope,) = torch.autograd.grad(energy, step)
         torch.testing.assert_close(gradient, -slope, rtol=1e-8, atol=1e-6)
 
 
 def test_the_covariance_term_is_the_trace_of_the_covariance_through_the_jacobian(toy_model: FaceModel) -> None:
     basis, observed, state = scene(toy_model)
-    blocks = frame_blocks(observed, state.camera, stage._head(state, basis), basis, float("inf"))
-    turned = stage._turned_spread(state.camera, stage.expression_spread(blocks, basis))
+    seen = system.linearise(observed, state, basis, float("inf"))
+    turned = system.turned_spread(state.camera, seen.spread)
     frame = 3
-    unit = torch.eye(toy_model.n_expression, dtype=torch.float64)
-    covariance = torch.linalg.inv(blocks.expression_expression[frame] + unit)
-    expected = torch.trace(covariance @ blocks.expression_expression[frame])
+    hessian = seen.blocks.expression_expression[frame]
+    covariance = torch.linalg.inv(hessian + torch.eye(toy_model.n_expression, dtype=torch.float64))
+    expected = torch.trace(covariance @ hessian)
     torch.testing.assert_close(turned[frame, 0, 0] + turned[frame, 1, 1], expected)
+
+
+def dense_systems(
+    basis: LandmarkBasis, state: system.IdentityState, seen: system.KeyFrames
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Each track's Gauss-Newton system in full: identity, then camera and expression of each frame."""
+    camera_hessian, camera_gradient = system.camera_system(state.camera, seen)
+    blocks = seen.blocks
+    jacobian = model_jacobian(blocks.scaled_rotation, basis.identity).flatten(1, 2)
+    n, n_expression = state.identity.shape[-1], state.expression.shape[-1]
+    size = 6 + n_expression
+    systems = []
+    for track in range(TRACKS):
+        dense = torch.eye(n + FRAMES * size, dtype=torch.float64)
+        right = torch.zeros(n + FRAMES * size, dtype=torch.float64)
+        right[:n] = -state.identity[track]
+        for slot, frame in enumerate(range(track * FRAMES, (track + 1) * FRAMES)):
+            camera = slice(n + slot * size, n + slot * size + 6)
+            expression = slice(n + slot * size + 6, n + (slot + 1) * size)
+            dense[:n, :n] += jacobian[frame].T @ (blocks.weight[frame].repeat(2)[:, None] * jacobian[frame])
+            dense[camera, camera] = camera_hessian[frame]
+            dense[camera, expression] = blocks.camera_expression[frame]
+            dense[expression, camera] = blocks.camera_expression[frame].T
+            dense[expression, expression] += blocks.expression_expression[frame]
+            dense[camera, :n] = blocks.weighted_narrow[frame, :6] @ jacobian[frame]
+            dense[expression, :n] = blocks.weighted_expression[frame].T @ jacobian[frame]
+            dense[:n, camera], dense[:n, expression] = dense[camera, :n].T, dense[expression, :n].T
+            right[:n] += blocks.weighted_narrow[frame, 6] @ jacobian[frame]
+            right[camera] = camera_gradient[frame]
+            right[expression] = blocks.expression_gradient[frame] - state.expression[frame]
+        systems.append((dense, right))
+    return systems
 
 
 def test_the_schur_step_solves_the_dense_system(toy_model: FaceModel) -> None:
     basis, observed, state = scene(toy_model)
-    blocks = frame_blocks(observed, state.camera, stage._head(state, basis), basis, float("inf"))
-    spread = stage.expression_spread(blocks, basis)
-    trial, step = stage._trial(state, blocks, spread, basis, torch.zeros(TRACKS, dtype=torch.float64))
-    hessian, gradient = stage._frame_system(state, blocks, spread)
-    root = blocks.weight.sqrt()[:, None, :, None]
-    jacobian = (model_jacobian(blocks.scaled_rotation, basis.identity) * root).flatten(1, 2)
-    narrow = torch.cat([blocks.weighted_camera, blocks.weighted_expression], dim=-1)
-    for track in range(TRACKS):
-        frames = range(track * FRAMES, (track + 1) * FRAMES)
-        size, n = hessian.shape[-1], toy_model.n_identity
-        dense = torch.eye(n + FRAMES * size, dtype=torch.float64)
-        right = torch.zeros(n + FRAMES * size, dtype=torch.float64)
-        right[:n] = -state.identity[track]
-        for slot, frame in enumerate(frames):
-            at = slice(n + slot * size, n + (slot + 1) * size)
-            dense[:n, :n] += jacobian[frame].T @ jacobian[frame]
-            dense[at, at] = hessian[frame]
-            dense[at, :n] = narrow[frame].T @ jacobian[frame]
-            dense[:n, at] = dense[at, :n].T
-            right[:n] += (jacobian[frame].T @ blocks.weighted_residual[frame])[:, 0]
-            right[at] = gradient[frame]
+    seen = system.linearise(observed, state, basis, float("inf"))
+    trial, precision = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
+    n = toy_model.n_identity
+    for track, (dense, right) in enumerate(dense_systems(basis, state, seen)):
         solution = torch.linalg.solve(dense, right)
-        torch.testing.assert_close(step[track], solution[:n], rtol=1e-8, atol=1e-9)
-        expression_steps = torch.stack([trial.expression[f] - state.expression[f] for f in frames])
-        torch.testing.assert_close(expression_steps, solution[n:].reshape(FRAMES, size)[:, 6:], rtol=1e-8, atol=1e-9)
+        frames = slice(track * FRAMES, (track + 1) * FRAMES)
+        torch.testing.assert_close(trial.identity[track] - state.identity[track], solution[:n], rtol=1e-6, atol=1e-8)
+        steps = solution[n:].reshape(FRAMES, -1)
+        torch.testing.assert_close(
+            trial.expression[frames] - state.expression[frames], steps[:, 6:], rtol=1e-6, atol=1e-8
+        )
+        moved = state.camera.at(slice(frames.start, frames.stop)).updated(steps[:, :6])
+        torch.testing.assert_close(trial.camera.translation[frames], moved.translation, rtol=1e-6, atol=1e-8)
+        # What is left of the identity's block is the inverse of its part of the inverse: its posterior precision.
+        torch.testing.assert_close(precision.identity[track], torch.linalg.inv(torch.linalg.inv(dense)[:n, :n]))
+
+
+def test_the_directions_hold_all_that_expressions_feel_of_the_identitys_covariance(toy_model: FaceModel) -> None:
+    basis, observed, state = scene(toy_model)
+    seen = system.linearise(observed, state, basis, float("inf"))
+    _, precision = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
+    directions = stage._uncertainty(precision)
+    reaction = torch.linalg.solve(precision.expression, precision.coupling)
+    whole = reaction @ torch.linalg.inv(precision.identity) @ reaction.mT
+    held = (reaction @ directions) @ (reaction @ directions).mT
+    torch.testing.assert_close(held, whole)
+    # And it is never more than the covariance itself.
+    left = torch.linalg.inv(precision.identity) - directions @ directions.mT
+    assert torch.linalg.eigvalsh(left).min() > -1e-9

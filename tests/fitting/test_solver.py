@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitting import frame_stage, solver
+from fitting import frame_system, solver
 from fitting.face_model import FaceModel
 from fitting.identity_stage import IdentityFit
 from fitting.metrics import accuracy, mean_accuracy
@@ -101,7 +101,7 @@ def test_a_tracks_result_is_the_same_bit_for_bit_in_any_company(
     pairs = [fit_tracks([sequence, sequences[2]], toy_model, options)[0] for sequence in sequences]
     order = [4, 2, 5, 0, 3, 1]
     permuted = fit_tracks([sequences[i] for i in order] + [broken], toy_model, options)
-    monkeypatch.setattr(frame_stage, "FRAME_CHUNK_ENTRIES", 40 * 2 * 68 * 8)
+    monkeypatch.setattr(frame_system, "FRAME_CHUNK_ENTRIES", 40 * 2 * 68 * 8)
     monkeypatch.setattr(solver, "FRAMES_PER_GROUP", 50)
     chunked = fit_tracks(sequences, toy_model, options)
     monkeypatch.undo()

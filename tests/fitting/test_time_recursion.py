@@ -1,39 +1,51 @@
 """The recursion over time against one dense system per track."""
 
 import numpy as np
+import pytest
 import torch
 
-from fitting.frame_stage import smooth_prior
 from fitting.ragged import TimeMajor
+from fitting.smooth_prior import smooth_prior
 from fitting.time_recursion import solve_over_time, variances_over_time
 
 LENGTHS = [5, 1, 9, 5]
 
 
-def random_system(layout: TimeMajor, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def random_system(layout: TimeMajor, size: int, widths: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     frames = len(layout.track)
     root = torch.randn(frames, size, size, generator=generator, dtype=torch.float64)
     blocks = root @ root.mT + 4 * torch.eye(size, dtype=torch.float64)
-    right = torch.randn(frames, size, generator=generator, dtype=torch.float64)
-    return blocks, right, torch.rand(frames, generator=generator, dtype=torch.float64)
+    right = torch.randn(frames, size, 3, generator=generator, dtype=torch.float64)
+    return blocks, right, torch.rand(frames, widths, generator=generator, dtype=torch.float64)
 
 
-def test_the_recursion_solves_each_tracks_dense_system_and_knows_the_diagonal_of_its_inverse() -> None:
+@pytest.mark.parametrize("widths", [1, 4])
+def test_the_recursion_solves_each_tracks_dense_system_and_knows_the_diagonal_of_its_inverse(widths: int) -> None:
     layout, size = TimeMajor(LENGTHS, device="cpu"), 4
-    blocks, right, coupling = random_system(layout, size)
+    blocks, right, coupling = random_system(layout, size, widths)
     pivots = blocks.clone()
-    solution = solve_over_time(pivots, right, coupling, layout)
+    solution = solve_over_time(pivots, right.clone(), coupling, layout)
     variances = variances_over_time(pivots, coupling, layout)
     for track, frames in enumerate(LENGTHS):
         rows = layout.positions(track)
         dense = torch.block_diag(*blocks[rows])
         for t in range(1, frames):
-            beside = -coupling[rows[t]] * torch.eye(size, dtype=torch.float64)
+            beside = -torch.diag(coupling[rows[t]].expand(size))
             dense[t * size : (t + 1) * size, (t - 1) * size : t * size] = beside
             dense[(t - 1) * size : t * size, t * size : (t + 1) * size] = beside
-        torch.testing.assert_close(solution[rows].flatten(), torch.linalg.solve(dense, right[rows].flatten()))
-        torch.testing.assert_close(variances[rows].flatten(), torch.linalg.inv(dense).diagonal())
+        expected = torch.linalg.solve(dense, right[rows].flatten(0, 1))
+        torch.testing.assert_close(solution[rows].flatten(0, 1), expected)
+        torch.testing.assert_close(
+            variances[rows].flatten().double(), torch.linalg.inv(dense).diagonal(), rtol=1e-5, atol=0
+        )
+
+
+def test_one_right_hand_side_alone_is_refused() -> None:
+    layout = TimeMajor([2], device="cpu")
+    blocks, right, coupling = random_system(layout, 4, 1)
+    with pytest.raises(ValueError, match="right has 1 columns, and needs two at least"):
+        solve_over_time(blocks, right[..., :1], coupling, layout)
 
 
 def test_the_smoothness_prior_has_unit_variance_in_every_frame_and_the_promised_change_between_frames() -> None:

@@ -13,6 +13,7 @@ from synthetic import MODEL, manifest_of, with_options
 from facevid.dataset import open_dataset
 from facevid.failures import FailureCode, Stage
 from pipeline.assemble import ShardOrder, references, remove_old_tables, write_description, write_shards
+from pipeline.config import LimitOptions
 from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
@@ -216,14 +217,26 @@ def test_a_clip_beyond_the_end_is_a_failure_that_says_so(tmp_path: Path) -> None
     assert failure["message"] == "the clip begins at 62 s, but the video lasts 61.00 s"
 
 
-def test_a_file_that_claims_to_last_for_ever_has_one_span(tmp_path: Path) -> None:
+def test_a_file_that_claims_to_last_for_ever_is_not_looked_at(tmp_path: Path) -> None:
     line = long_line(tmp_path)
     row = line.row("talk", b"for ever")
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
 
     fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), lambda path: 1e9)
 
-    assert len(pieces(row, line.job)) == 1
+    assert pieces(row, line.job) == []
+    assert line.code(row) == (Stage.FACES, FailureCode.TOO_LARGE)
+
+
+def test_a_lowered_limit_holds_for_what_was_read_before(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    row = line.row("talk", b"long")
+    line.run(row)
+    assert line.code(row) is None
+
+    line.job = with_options(line.job, limits=LimitOptions(max_duration_s=60.0))
+
+    assert line.code(row) == (Stage.FACES, FailureCode.TOO_LARGE)
 
 
 def test_a_clip_that_is_a_span_of_the_whole_is_read_once(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def python(code: str, limits: DecodeLimits) -> "subprocess.Popen[bytes]":
     [
         (DecodeLimits(max_duration_s=1.9), r"lasts 2 s; the most is max_duration_s=1\.9"),
         (DecodeLimits(max_pixels=64 * 48 - 1), "has pictures of 64x48; the most is max_pixels=3071"),
-        (DecodeLimits(max_frames=19), "has more frames than max_frames=19"),
+        (DecodeLimits(max_frames=18), "has 20 frames; the most is max_frames=18"),
     ],
 )
 def test_videos_beyond_a_limit_are_too_large(make_clip, limits, message):
@@ -53,6 +53,8 @@ def test_a_file_that_promises_no_duration_is_stopped_where_it_gets_too_long(make
     assert probe(path).duration_s is None
     with pytest.raises(VideoTooLargeError, match=r"lasts longer than max_duration_s=1"):
         frames(path, DecodeLimits(max_duration_s=1.0))
+    with pytest.raises(VideoTooLargeError, match=r"has more frames than max_frames=19"):
+        frames(path, DecodeLimits(max_frames=19))
 
 
 def test_the_decoders_bounds_are_the_kernels(make_clip):

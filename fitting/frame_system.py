@@ -1,0 +1,177 @@
+"""One Gauss-Newton step of the frame stage: cameras are eliminated frame by frame, expressions solved over time.
+
+Frames are worked through in chunks, small enough for their Jacobians to stay in the cache.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from fitting.camera import PARAMETERS, ScaledOrthographic
+from fitting.energy import FrameBlocks, Observations, frame_blocks, landmark_energy
+from fitting.identity_system import CAMERA_RIDGE, inverse_root
+from fitting.landmark_basis import LandmarkBasis
+from fitting.ragged import TimeMajor
+from fitting.smooth_prior import SmoothPrior
+from fitting.time_recursion import solve_over_time, variances_over_time
+
+FRAME_CHUNK_ENTRIES = 1 << 18
+"""Largest number of entries of the expressions' Jacobians at once: 1 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameState:
+    """Where the iteration stands; the frame axis is in the layout's order."""
+
+    expression: Float[Tensor, "frames n_expression"]
+    camera: ScaledOrthographic
+
+    def where(self, chosen: Bool[Tensor, " frames"], other: "FrameState") -> "FrameState":
+        """This state in frames that are `chosen`, `other` in the rest."""
+        return FrameState(
+            expression=torch.where(chosen[:, None], self.expression, other.expression),
+            camera=self.camera.where(chosen, other.camera),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameSystem:
+    """All frames linearised at a state, their cameras eliminated.
+
+    Attributes:
+        blocks: Diagonal blocks of the expressions' system, the prior included; `step` leaves its inverse pivots there.
+        right: Right-hand side, then the reaction of the system to each uncertain direction of the identity.
+        camera_root: Inverse Cholesky factor of the camera's block.
+        camera_half: That, times the camera's block with the expression, and the camera's gradient.
+        energy: Landmark term of each frame.
+    """
+
+    blocks: Float64[Tensor, "frames n n"]
+    right: Float64[Tensor, "frames n columns"]
+    camera_root: Float[Tensor, "frames 6 6"]
+    camera_half: Float[Tensor, "frames 6 n_plus_1"]
+    energy: Float[Tensor, " frames"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameProblem:
+    """What stays the same over the iterations.
+
+    Attributes:
+        observed: Landmarks of all frames, in the layout's order.
+        identity_points: Landmarks of each track's identity with the mean expression, head frame, mm.
+        basis: The face model at the observed landmarks.
+        prior: Smoothness over time.
+        layout: Order of the frame axis.
+    """
+
+    observed: Observations
+    identity_points: Float[Tensor, "tracks 3 points"]
+    basis: LandmarkBasis
+    prior: SmoothPrior
+    layout: TimeMajor
+
+    def energy(self, state: FrameState, scale: float) -> Float64[Tensor, " tracks"]:
+        """Landmark term and prior of each track."""
+        landmarks = torch.cat(
+            [
+                landmark_energy(self.observed.at(part), state.camera.at(part), self._head(state, part), scale)
+                for part in self._chunks()
+            ]
+        )
+        return self.total(landmarks, state)
+
+    def total(self, landmarks: Float[Tensor, " frames"], state: FrameState) -> Float64[Tensor, " tracks"]:
+        """Energy of each track, from its frames' landmark terms."""
+        return self.layout.sum_over_time(landmarks.double() + self.prior.energy(state.expression))
+
+    def linearised(
+        self,
+        state: FrameState,
+        damping: Float[Tensor, " tracks"],
+        scale: float,
+        directions: Float[Tensor, "tracks 3 points directions"] | None = None,
+    ) -> FrameSystem:
+        """The system at a state.
+
+        Args:
+            state: Where.
+            damping: Levenberg-Marquardt damping of the cameras; the prior holds the expressions.
+            scale: Width of the robust weights.
+            directions: Displacements of each track's landmarks, mm, to which the reaction is wanted.
+        """
+        frames, size = state.expression.shape
+        like = self.observed.points
+        columns = 2 if directions is None else 1 + directions.shape[-1]
+        blocks = like.new_empty(frames, size, size, dtype=torch.float64)
+        right = like.new_zeros(frames, size, columns, dtype=torch.float64)
+        system = FrameSystem(
+            blocks=blocks,
+            right=right,
+            camera_root=like.new_empty(frames, PARAMETERS, PARAMETERS),
+            camera_half=like.new_empty(frames, PARAMETERS, size + 1),
+            energy=like.new_empty(frames),
+        )
+        for part in self._chunks():
+            local = frame_blocks(
+                self.observed.at(part), state.camera.at(part), self._head(state, part), self.basis, scale
+            )
+            track = self.layout.track[part]
+            camera_block = local.camera_camera.clone()
+            diagonal = camera_block.diagonal(dim1=-2, dim2=-1)
+            diagonal *= 1.0 + damping[track][:, None]
+            diagonal += CAMERA_RIDGE
+            root = inverse_root(camera_block)
+            sides = [local.camera_expression, local.camera_gradient[..., None]]
+            if directions is not None:
+                narrow, wide = _reactions(local, directions[track])
+                sides.append(narrow)
+                right[part, :, 1:] = wide
+            half = torch.bmm(root, torch.cat(sides, dim=-1))
+            across = torch.bmm(half[..., :size].mT, half)
+            blocks[part] = local.expression_expression - across[..., :size]
+            right[part, :, 0] = local.expression_gradient - across[..., size]
+            if directions is not None:
+                right[part, :, 1:] -= across[..., size + 1 :]
+            system.camera_root[part] = root
+            system.camera_half[part] = half[..., : size + 1]
+            system.energy[part] = local.energy
+        diagonal = blocks.diagonal(dim1=-2, dim2=-1)
+        diagonal += self.prior.precision[:, None]
+        right[..., 0] += self.prior.pull(state.expression)
+        return system
+
+    def stepped(self, state: FrameState, system: FrameSystem) -> FrameState:
+        """The state after the step; `system.blocks` and `system.right` hold inverse pivots and solutions after it."""
+        solution = solve_over_time(system.blocks, system.right, self.prior.coupling[:, None], self.layout)
+        step = solution[..., 0].to(state.expression.dtype)
+        known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1)
+        # Two columns, because a batched product with one takes another path where the batch is 1.
+        remaining = torch.bmm(system.camera_half, torch.stack([known, torch.zeros_like(known)], dim=-1))
+        camera_step = torch.bmm(system.camera_root.mT, remaining)[..., 0]
+        return FrameState(expression=state.expression + step, camera=state.camera.updated(camera_step))
+
+    def variances(self, system: FrameSystem) -> Float[Tensor, "frames n"]:
+        """Posterior variance of each expression coefficient, from a system that `stepped` has solved."""
+        given_identity = variances_over_time(system.blocks, self.prior.coupling[:, None], self.layout)
+        of_identity = (system.right[..., 1:].float() ** 2).sum(-1)
+        return given_identity + of_identity
+
+    def _head(self, state: FrameState, part: slice) -> Float[Tensor, "chunk 3 points"]:
+        return self.identity_points[self.layout.track[part]] + self.basis.expressions(state.expression[part])
+
+    def _chunks(self) -> Iterator[slice]:
+        frames, points = self.observed.weight.shape
+        size = max(32, FRAME_CHUNK_ENTRIES // (2 * points * self.basis.expression.shape[-1]))
+        return (slice(start, min(start + size, frames)) for start in range(0, frames, size))
+
+
+def _reactions(
+    local: FrameBlocks, directions: Float[Tensor, "frames 3 points directions"]
+) -> tuple[Float[Tensor, "frames 6 directions"], Float[Tensor, "frames n_expression directions"]]:
+    """Blocks between camera or expression, and displacements of the landmarks."""
+    moved = torch.bmm(local.scaled_rotation, directions.flatten(2)).reshape(len(directions), -1, directions.shape[-1])
+    return torch.bmm(local.weighted_narrow, moved)[:, :PARAMETERS], torch.bmm(local.weighted_expression.mT, moved)

@@ -1,0 +1,238 @@
+"""One Gauss-Newton step of the identity stage: key frames are eliminated first, so the identity's system is small.
+
+Per frame the expression goes first (its block is the one whose inverse EM needs anyway), then the camera. With inverse
+Cholesky factors instead of triangular solves everything is a batched product.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from fitting.camera import PARAMETERS, ScaledOrthographic
+from fitting.energy import FrameBlocks, Observations, frame_blocks, model_jacobian
+from fitting.landmark_basis import LandmarkBasis
+
+CAMERA_RIDGE = 1e-6
+"""Added to the camera's block, so that a frame without landmarks has an inverse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityState:
+    """Where the iteration stands; each track has the same number of frames, one track after the other."""
+
+    identity: Float[Tensor, "tracks n_identity"]
+    expression: Float[Tensor, "frames n_expression"]
+    camera: ScaledOrthographic
+
+    def head(self, basis: LandmarkBasis) -> Float[Tensor, "frames 3 points"]:
+        """Landmarks in the head frame, mm."""
+        frames = len(self.expression) // len(self.identity)
+        return basis.identities(self.identity).repeat_interleave(frames, dim=0) + basis.expressions(self.expression)
+
+    def where(self, chosen: Bool[Tensor, " tracks"], other: "IdentityState") -> "IdentityState":
+        """This state where `chosen`, `other` elsewhere."""
+        per_frame = chosen.repeat_interleave(len(self.expression) // len(chosen))
+        return IdentityState(
+            identity=torch.where(chosen[:, None], self.identity, other.identity),
+            expression=torch.where(per_frame[:, None], self.expression, other.expression),
+            camera=self.camera.where(per_frame, other.camera),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFrames:
+    """The key frames linearised at a state.
+
+    Attributes:
+        blocks: The landmark term.
+        expression_root: Inverse Cholesky factor of each frame's expression block, prior included.
+        spread: `sum_l w_l E_l Cov(e) E_l^T`: where the unknown expression scatters the landmarks, head frame, mm^2.
+            Cov is the expression's covariance given camera and identity.
+    """
+
+    blocks: FrameBlocks
+    expression_root: Float[Tensor, "frames n_expression n_expression"]
+    spread: Float[Tensor, "frames 3 3"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """What the key frames say together, at one linearisation.
+
+    Attributes:
+        identity: Inverse posterior covariance of the identity, cameras and expressions integrated out.
+        expression: Sum over frames of the expression's block, the camera eliminated, priors included.
+        coupling: Sum over frames of the block between expression and identity, the camera eliminated.
+    """
+
+    identity: Float64[Tensor, "tracks n n"]
+    expression: Float64[Tensor, "tracks n_expression n_expression"]
+    coupling: Float64[Tensor, "tracks n_expression n"]
+
+    def where(self, chosen: Bool[Tensor, " tracks"], other: "Precision") -> "Precision":
+        """This where `chosen`, `other` elsewhere."""
+        pick = chosen[:, None, None]
+        return Precision(
+            identity=torch.where(pick, self.identity, other.identity),
+            expression=torch.where(pick, self.expression, other.expression),
+            coupling=torch.where(pick, self.coupling, other.coupling),
+        )
+
+
+def linearise(observed: Observations, state: IdentityState, basis: LandmarkBasis, scale: float) -> KeyFrames:
+    """The landmark term at a state, and the expression's covariance there."""
+    blocks = frame_blocks(observed, state.camera, state.head(basis), basis, scale)
+    root = inverse_root(blocks.expression_expression + _unit(blocks.expression_expression))
+    return KeyFrames(blocks=blocks, expression_root=root, spread=_expression_spread(blocks, root, basis))
+
+
+def inverse_root(matrix: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch n n"]:
+    """`L^(-1)` of `L L^T = matrix`, for positive definite matrices; not a number for others."""
+    factor = torch.linalg.cholesky_ex(matrix).L
+    root: Tensor = torch.linalg.solve_triangular(factor, _unit(matrix).expand_as(matrix), upper=False)
+    return root
+
+
+def _expression_spread(
+    blocks: FrameBlocks, root: Float[Tensor, "frames n n"], basis: LandmarkBasis
+) -> Float[Tensor, "frames 3 3"]:
+    frames = len(root)
+    covariance = torch.bmm(root.mT, root)
+    moved = torch.bmm(basis.expression.flatten(0, 1).expand(frames, -1, -1), covariance)
+    moved = moved.reshape(frames, *basis.expression.shape).mul_(blocks.weight[:, None, :, None])
+    return torch.bmm(moved.flatten(2), basis.expression.flatten(1).mT.expand(frames, -1, -1))
+
+
+def turned_spread(camera: ScaledOrthographic, spread: Float[Tensor, "frames 3 3"]) -> Float[Tensor, "frames 3 3"]:
+    """The spread in camera axes and picture units."""
+    turn = camera.scale[:, None, None] * camera.rotation()
+    return torch.bmm(torch.bmm(turn, spread), turn.mT)
+
+
+def gauss_newton(
+    state: IdentityState, seen: KeyFrames, basis: LandmarkBasis, damping: Float[Tensor, " tracks"]
+) -> tuple[IdentityState, Precision]:
+    """The state after one damped step, and the precision at the state before it."""
+    tracks, blocks = len(damping), seen.blocks
+    size = len(state.expression) // tracks
+    hessian, gradient = camera_system(state.camera, seen)
+    gradients = torch.cat([gradient, blocks.expression_gradient - state.expression], dim=-1)[..., None]
+    jacobian = model_jacobian(blocks.scaled_rotation, basis.identity).flatten(1, 2)
+    narrow_identity = torch.bmm(blocks.weighted_narrow, jacobian)
+    wide_identity = torch.bmm(blocks.weighted_expression.mT, jacobian)
+    # Eliminate the expression, then the camera: columns are camera, identity, gradient.
+    root = seen.expression_root
+    columns = torch.cat([blocks.camera_expression.mT, wide_identity, gradients[:, PARAMETERS:]], dim=-1)
+    half = torch.bmm(root, columns)
+    left = torch.bmm(half[..., :PARAMETERS].mT, half)
+    camera_root = inverse_root(_damped(hessian, damping.repeat_interleave(size)) - left[..., :PARAMETERS])
+    columns = torch.cat([narrow_identity[:, :PARAMETERS], gradients[:, :PARAMETERS]], dim=-1) - left[..., PARAMETERS:]
+    camera_half = torch.bmm(camera_root, columns)
+    stacked = torch.cat([half[..., PARAMETERS:], camera_half], dim=1).reshape(tracks, -1, columns.shape[-1])
+    # Float64: this difference is where digits are lost. The last row and column belong to the gradient.
+    eliminated = torch.bmm(stacked.mT, stacked).double()
+    own = _identity_hessian(blocks, basis, tracks).double()
+    schur = own - eliminated[:, :-1, :-1] + _unit(own)
+    schur = 0.5 * (schur + schur.mT)
+    downhill = narrow_identity[:, PARAMETERS].reshape(tracks, size, -1).double().sum(1)
+    downhill = downhill - state.identity - eliminated[:, :-1, -1]
+    step = _identity_step(schur, own, downhill, damping).to(state.identity.dtype)
+    # Back: the camera's step from the identity's, the expression's from both.
+    known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1).repeat_interleave(size, dim=0)
+    camera_step = _times(camera_root.mT, _times(camera_half, known))
+    known = torch.cat([-camera_step, known], dim=-1)
+    moved = IdentityState(
+        identity=state.identity + step,
+        expression=state.expression + _times(root.mT, _times(half, known)),
+        camera=state.camera.updated(camera_step),
+    )
+    return moved, _precision(schur, seen, hessian, narrow_identity, wide_identity)
+
+
+def camera_system(
+    camera: ScaledOrthographic, seen: KeyFrames
+) -> tuple[Float[Tensor, "frames 6 6"], Float[Tensor, "frames 6"]]:
+    """The camera's block and gradient with EM's trace term, `1/2 s^2 tr(R_2 spread R_2^T)`."""
+    hessian, gradient = seen.blocks.camera_camera.clone(), seen.blocks.camera_gradient.clone()
+    turned = turned_spread(camera, seen.spread)
+    trace = turned[:, 0, 0] + turned[:, 1, 1]
+    diagonal = hessian.diagonal(dim1=-2, dim2=-1)
+    diagonal += CAMERA_RIDGE
+    diagonal[:, 0] += 2.0 * trace
+    # By log scale and by the turns about x and y.
+    gradient[:, 0] -= trace
+    gradient[:, 1] += turned[:, 1, 2]
+    gradient[:, 2] -= turned[:, 0, 2]
+    return hessian, gradient
+
+
+def _identity_hessian(blocks: FrameBlocks, basis: LandmarkBasis, tracks: int) -> Float[Tensor, "tracks n n"]:
+    # Frames enter only through one 3x3 matrix per landmark, so the cost does not grow with frames times identities.
+    square = torch.bmm(blocks.scaled_rotation.mT, blocks.scaled_rotation).reshape(tracks, -1, 9)
+    points = blocks.weight.shape[-1]
+    weight = blocks.weight.reshape(tracks, -1, points)
+    per_landmark = torch.bmm(weight.mT, square).reshape(-1, 3, 3)
+    by_landmark = basis.identity.permute(1, 0, 2)
+    moved = torch.bmm(per_landmark, by_landmark.repeat(tracks, 1, 1)).reshape(tracks, 3 * points, -1)
+    flat = by_landmark.flatten(0, 1)
+    return torch.bmm(flat.mT.expand(tracks, -1, -1), moved)
+
+
+def _identity_step(
+    schur: Float64[Tensor, "tracks n n"],
+    own: Float64[Tensor, "tracks n n"],
+    downhill: Float64[Tensor, "tracks n"],
+    damping: Float[Tensor, " tracks"],
+) -> Float64[Tensor, "tracks n"]:
+    damped = schur.clone()
+    diagonal = damped.diagonal(dim1=-2, dim2=-1)
+    diagonal += damping[:, None].double() * (1.0 + own.diagonal(dim1=-2, dim2=-1))
+    factor = torch.linalg.cholesky_ex(damped).L
+    wide = torch.stack([downhill, torch.zeros_like(downhill)], dim=-1)
+    half = torch.linalg.solve_triangular(factor, wide, upper=False)
+    step: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)[..., 0]
+    return step
+
+
+def _precision(
+    schur: Float64[Tensor, "tracks n n"],
+    seen: KeyFrames,
+    camera_hessian: Float[Tensor, "frames 6 6"],
+    narrow_identity: Float[Tensor, "frames 7 n"],
+    wide_identity: Float[Tensor, "frames n_expression n"],
+) -> Precision:
+    tracks = len(schur)
+
+    def over_frames(blocks: Float[Tensor, "frames a b"]) -> Float64[Tensor, "tracks a b"]:
+        return blocks.reshape(tracks, -1, *blocks.shape[1:]).sum(1).double()
+
+    hessian = seen.blocks.expression_expression
+    frames = len(hessian) // tracks
+    across = over_frames(seen.blocks.camera_expression)
+    root = inverse_root(over_frames(camera_hessian))
+    half = torch.bmm(root, across)
+    half_identity = torch.bmm(root, over_frames(narrow_identity[:, :PARAMETERS]))
+    return Precision(
+        identity=schur,
+        expression=over_frames(hessian) + frames * _unit(schur[:, : hessian.shape[-1], : hessian.shape[-1]])
+        - torch.bmm(half.mT, half),
+        coupling=over_frames(wide_identity) - torch.bmm(half.mT, half_identity),
+    )  # fmt: skip
+
+
+def _damped(hessian: Float[Tensor, "frames d d"], damping: Float[Tensor, " frames"]) -> Float[Tensor, "frames d d"]:
+    damped = hessian.clone()
+    diagonal = damped.diagonal(dim1=-2, dim2=-1)
+    diagonal *= 1.0 + damping[:, None]
+    return damped
+
+
+def _times(matrix: Float[Tensor, "frames a b"], vector: Float[Tensor, "frames b"]) -> Float[Tensor, "frames a"]:
+    # Two columns, because a batched product with one takes another path where the batch is 1.
+    return torch.bmm(matrix, torch.stack([vector, torch.zeros_like(vector)], dim=-1))[..., 0]
+
+
+def _unit(like: Float[Tensor, "batch n n"]) -> Float[Tensor, "n n"]:
+    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
