@@ -74,7 +74,7 @@ class FaceReader:
 
     def crop(self, picture: Picture, face: FaceLandmarks) -> UInt8[np.ndarray, "224 224 3"]:
         """The registered crop, by the very code that made the training crops."""
-        return register(picture, face.points_px)[0]
+        return register(picture, face.points_px).rgb
 
     def coefficients(self, crops: UInt8[np.ndarray, "faces 224 224 3"]) -> Float32[np.ndarray, "faces n_expression"]:
         """Expression coefficients of registered crops, standard deviations."""

@@ -86,7 +86,11 @@ class FaceFinder:
 
 def overlap(first: Float32[np.ndarray, " 4"], second: Float32[np.ndarray, " 4"]) -> float:
     """Intersection over union of two boxes x0, y0, x1, y1."""
-    return float(_overlaps(first, second[None])[0])
+    ax0, ay0, ax1, ay1 = first.tolist()
+    bx0, by0, bx1, by1 = second.tolist()
+    common = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
+    areas = (ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0)
+    return float(common / max(areas - common, 1e-9))
 
 
 def _overlaps(box: Float32[np.ndarray, " 4"], others: Float32[np.ndarray, "boxes 4"]) -> Float32[np.ndarray, " boxes"]:

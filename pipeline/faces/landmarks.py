@@ -8,6 +8,7 @@ the rim or the lid for the brow.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -36,7 +37,9 @@ _MEDIAPIPE_FILES = (SHORT_RANGE_FILE, FULL_RANGE_FILE, MESH_FILE, EYE_FILE)
 _FACE_GROWTH = 1.5
 _EYE_GROWTH = 2.3
 _EYE_POINTS = 71
-_IRIS_POINTS = 5
+_EYE_OUTPUT = "output_eyes_contours_and_brows"
+_RIGHT_CORNERS, _LEFT_CORNERS = (OUTER_EYES[0], INNER_EYES[0]), (INNER_EYES[1], OUTER_EYES[1])
+_LIDS_RIGHT, _LIDS_LEFT = np.array(LIDS_RIGHT), np.array(LIDS_LEFT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,7 @@ class MediapipeDetector:
         self._ids = points_of(scheme)
         self._find = FaceFinder(networks)
         self._mesh = Network(networks / MESH_FILE, low=0.0)
-        self._eye = Network(networks / EYE_FILE, low=0.0)
+        self._eyes = Network(networks / EYE_FILE, low=0.0, output=_EYE_OUTPUT, pictures=2)
         self.weights_sha256 = _sha256_over(networks, _MEDIAPIPE_FILES)
 
     def find_faces(self, picture: Picture) -> list[FaceBox]:
@@ -130,12 +133,11 @@ class MediapipeDetector:
 
     def mesh_points(
         self, picture: Picture, *, min_confidence: float = 0.5
-    ) -> Float32[np.ndarray, "478 2"] | None:
-        """The whole mesh of the largest face: 468 points with refined lids, then 5 points of each iris.
+    ) -> Float32[np.ndarray, "468 2"] | None:
+        """The whole mesh of the largest face, with refined lids.
 
-        All schemes are rows of it: `mesh_points(picture)[points_of(scheme)]`. The iris points (right eye first) are its
-        centre and four points of its rim. The face is looked at twice, the second time in the region that the first
-        look gives, as in a video.
+        All schemes are rows of it: `mesh_points(picture)[points_of(scheme)]`. The face is looked at twice, the second
+        time in the region that the first look gives, as in a video.
         """
         boxes = self.find_faces(picture)
         if not boxes:
@@ -155,27 +157,23 @@ class MediapipeDetector:
 
     def _with_eyes(
         self, picture: Picture, mesh: Float32[np.ndarray, "468 2"]
-    ) -> Float32[np.ndarray, "478 2"]:
-        refined = np.empty((MESH_POINTS + 2 * _IRIS_POINTS, 2), dtype=np.float32)
-        refined[:MESH_POINTS] = mesh
-        for side, lids in enumerate((LIDS_RIGHT, LIDS_LEFT)):
-            corners = (OUTER_EYES[0], INNER_EYES[0]) if side == 0 else (INNER_EYES[1], OUTER_EYES[1])
-            start, end = mesh[corners[0]], mesh[corners[1]]
-            along = end - start
+    ) -> Float32[np.ndarray, "468 2"]:
+        looks = []
+        for mirrored, corners in ((False, _RIGHT_CORNERS), (True, _LEFT_CORNERS)):
+            (x0, y0), (x1, y1) = (mesh[corner].tolist() for corner in corners)
             region = FaceRegion(
-                x=float(start[0] + end[0]) / 2,
-                y=float(start[1] + end[1]) / 2,
-                side_px=max(_EYE_GROWTH * float(np.hypot(*along)), 1.0),
-                angle_rad=float(np.arctan2(along[1], along[0])),
+                x=(x0 + x1) / 2,
+                y=(y0 + y1) / 2,
+                side_px=max(_EYE_GROWTH * math.hypot(x1 - x0, y1 - y0), 1.0),
+                angle_rad=math.atan2(y1 - y0, x1 - x0),
             )
-            square, to_frame = look_into(picture, region, self._eye.size_px, mirrored=side == 1)
-            eye, iris = self._eye(square)
-            contour = eye.reshape(_EYE_POINTS, 3)[: len(lids), :2] - np.float32(0.5)
-            refined[list(lids)] = mapped(contour, to_frame)
-            first = MESH_POINTS + side * _IRIS_POINTS
-            refined[first : first + _IRIS_POINTS] = mapped(
-                iris.reshape(_IRIS_POINTS, 3)[:, :2] - np.float32(0.5), to_frame
-            )
+            looks.append(look_into(picture, region, self._eyes.size_px, mirrored=mirrored))
+        # Both at once: the second finds the network's weights in the cache.
+        (contours,) = self._eyes(*(square for square, _ in looks))
+        refined = mesh.copy()
+        eyes = contours.reshape(2, _EYE_POINTS, 3)[:, :, :2] - np.float32(0.5)
+        for eye, lids, (_, to_frame) in zip(eyes, (_LIDS_RIGHT, _LIDS_LEFT), looks, strict=True):
+            refined[lids] = mapped(eye[: len(lids)], to_frame)
         return refined
 
 

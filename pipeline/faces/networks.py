@@ -1,50 +1,59 @@
 """One TensorFlow Lite network on one core."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 
 class Network:
-    """A network with one picture as input. Not for use by two threads at once.
+    """A network with one picture, or a few at a time, as input. Not for use by two threads at once.
 
     Args:
         path: The `.tflite` file.
         low: Value that the network wants for black (white is 1).
+        output: Name of the only output that is wanted, if one is: what leads to the others is not computed.
+        pictures: How many pictures it takes at a time.
 
     Raises:
-        ValueError: There is no such file, or it is no network that this runtime can run.
+        ValueError: There is no such file, it is no network that this runtime can run, or it has no such output.
     """
 
-    def __init__(self, path: Path, *, low: float) -> None:
+    def __init__(self, path: Path, *, low: float, output: str | None = None, pictures: int = 1) -> None:
         # Imported here: loading the runtime takes a tenth of a second that a command's help must not pay.
         from ai_edge_litert.interpreter import Interpreter
 
         if not path.is_file():
             raise ValueError(f"there is no landmark network at {path}; `facevid assets fetch` fetches it")
+        content = path.read_bytes()
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=1)
-            self._interpreter.allocate_tensors()
+            self._interpreter = _opened(Interpreter, content, pictures)
+            if output is not None:
+                # Only what was seen to be a network may be taken apart.
+                self._interpreter = _opened(Interpreter, _leading_to(output, content), pictures)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path} is no network that LiteRT can run: {error}") from error
         detail = self._interpreter.get_input_details()[0]
-        self._input = int(detail["index"])
         self._outputs = [int(d["index"]) for d in self._interpreter.get_output_details()]
         self.size_px = int(detail["shape"][1])
         self._low = np.float32(low)
         self._gain = np.float32((1.0 - low) / 255.0)
-        self._picture = np.empty((1, self.size_px, self.size_px, 3), dtype=np.float32)
+        self._input = self._interpreter.tensor(int(detail["index"]))
 
-    def __call__(self, square: UInt8[np.ndarray, "size size 3"]) -> list[Float32[np.ndarray, "..."]]:
+    def __call__(self, *squares: UInt8[np.ndarray, "size size 3"]) -> list[Float32[np.ndarray, "..."]]:
         """The network's outputs, in its own order.
 
         Args:
-            square: RGB picture of `size_px` x `size_px`.
+            squares: As many RGB pictures of `size_px` x `size_px` as it takes.
         """
-        np.multiply(square, self._gain, out=self._picture[0])
-        self._picture += self._low
-        self._interpreter.set_tensor(self._input, self._picture)
+        # Straight into the network's own memory, to which nothing may refer while it runs.
+        pictures = self._input()
+        for index, square in enumerate(squares):
+            np.multiply(square, self._gain, out=pictures[index])
+        if self._low:
+            pictures += self._low
+        del pictures
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
@@ -52,3 +61,35 @@ class Network:
 def sigmoid(logit: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
     """1 / (1 + exp(-logit)), without overflow."""
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -80.0, 80.0))), dtype=np.float32)
+
+
+def _opened(interpreter_class: Any, content: bytes, pictures: int) -> Any:
+    interpreter = interpreter_class(model_content=content, num_threads=1)
+    detail = interpreter.get_input_details()[0]
+    if pictures > 1:
+        interpreter.resize_tensor_input(detail["index"], [pictures, *detail["shape"][1:]])
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _leading_to(output: str, content: bytes) -> bytes:
+    """The network with this output only, and the operators that lead to it."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    wanted = [index for index in graph.outputs if graph.tensors[index].name.decode() == output]
+    if not wanted:
+        raise ValueError(f"it has no output={output!r}")
+    needed, operators = set(map(int, wanted)), []
+    for operator in reversed(graph.operators):
+        if not needed.isdisjoint(map(int, operator.outputs)):
+            operators.append(operator)
+            needed.update(map(int, operator.inputs))
+    graph.operators, graph.outputs = operators[::-1], wanted
+    # They name the outputs that are gone.
+    model.signatureDefs = model.metadata = None
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float, Float64, UInt8
 
 from pipeline.faces.planes import Planes, resized
 
@@ -57,23 +57,25 @@ class Picture:
         width_px: int | None = None,
         height_px: int | None = None,
     ) -> None:
-        self._planes = samples if isinstance(samples, Planes) else None
+        self._samples = samples
         rows, columns = (samples.luma if isinstance(samples, Planes) else samples).shape[:2]
         self._all = _Window(0, 0, columns, rows)
         self.width_px = columns if width_px is None else width_px
         self.height_px = rows if height_px is None else height_px
-        self._known = _Window(0, 0, 0, 0) if isinstance(samples, Planes) else self._all
-        self._colours = np.empty((0, 0, 3), dtype=np.uint8) if isinstance(samples, Planes) else samples
+        self._known = _Window(0, 0, 0, 0)
+        self._colours = np.empty((0, 0, 4), dtype=np.uint8)
 
     @property
     def rgb(self) -> UInt8[np.ndarray, "rows columns 3"]:
         """The whole picture, in the size in which it was decoded."""
-        return self._window(self._all)
+        if not isinstance(self._samples, Planes):
+            return self._samples
+        return cv2.cvtColor(self._window(self._all), cv2.COLOR_RGBA2RGB)
 
     def square(
-        self, displayed_from_square: Float32[np.ndarray, "2 3"], size_px: int, *, averaged: bool
-    ) -> UInt8[np.ndarray, "size size 3"]:
-        """A part of the picture, moved, turned and scaled to a square; black outside the picture.
+        self, displayed_from_square: Float[np.ndarray, "2 3"], size_px: int, *, averaged: bool
+    ) -> UInt8[np.ndarray, "size size 4"]:
+        """A part of the picture, moved, turned and scaled to a square.
 
         A square that shrinks the picture more than twice is sampled from an averaged one: bilinear sampling would
         alias. Up to twice it aliases little; `averaged` spares a crop even that, by a filter of three taps.
@@ -83,15 +85,20 @@ class Picture:
                 without reflection.
             size_px: Side of the square.
             averaged: See above.
+
+        Returns:
+            RGB, and whether that is the picture: black and 0 outside of it, 255 inside. (Four channels also take a
+            third of the time of three.)
         """
         to_samples = self._samples_from_square(displayed_from_square)
-        shrink = float(np.hypot(*to_samples[:, 0]))
+        shrink = math.hypot(to_samples[0, 0], to_samples[1, 0])
         factor = int(shrink) if shrink > _SHRINK_WITHOUT_ALIASES else 1
         window = _around(to_samples, size_px, margin=3 * factor + 1).within(self._all)
         if window.empty:
-            return np.zeros((size_px, size_px, 3), dtype=np.uint8)
+            return np.zeros((size_px, size_px, 4), dtype=np.uint8)
         source = self._window(window)
-        to_samples[:, 2] -= window[:2]
+        to_samples[0, 2] -= window.x0
+        to_samples[1, 2] -= window.y0
         columns, rows = (window.x1 - window.x0) // factor, (window.y1 - window.y0) // factor
         if factor > 1 and columns and rows:
             whole_blocks = source[: rows * factor, : columns * factor]
@@ -104,9 +111,7 @@ class Picture:
             taps = np.array([side, 1 - 2 * side, side], dtype=np.float32)
             source = cv2.sepFilter2D(source, -1, taps, taps)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(
-            source, to_samples, (size_px, size_px), flags=flags, borderMode=cv2.BORDER_CONSTANT
-        )
+        return cv2.warpAffine(source, to_samples, (size_px, size_px), flags=flags, borderMode=cv2.BORDER_CONSTANT)
 
     def thumbnail(
         self, wide: int, high: int, *, samples_per_pixel: int | None = None
@@ -118,36 +123,39 @@ class Picture:
             high: Its height.
             samples_per_pixel: Average only so many samples across and down each of its pixels, which is faster.
         """
-        if self._planes is None:
-            return resized(self._colours, wide, high, samples_per_pixel)
-        return self._planes.thumbnail(wide, high, samples_per_pixel)
+        if isinstance(self._samples, Planes):
+            return self._samples.thumbnail(wide, high, samples_per_pixel)
+        return resized(self._samples, wide, high, samples_per_pixel)
 
-    def _samples_from_square(
-        self, displayed_from_square: Float32[np.ndarray, "2 3"]
-    ) -> Float64[np.ndarray, "2 3"]:
-        scale = np.array([self._all.x1 / self.width_px, self._all.y1 / self.height_px])
-        matrix = np.asarray(displayed_from_square, dtype=np.float64) * scale[:, None]
-        # Pixel centres lie half a pixel from the edge in both sizes.
-        matrix[:, 2] += (scale - 1) / 2
-        return np.asarray(matrix)
+    def _samples_from_square(self, displayed_from_square: Float[np.ndarray, "2 3"]) -> Float64[np.ndarray, "2 3"]:
+        matrix = np.array(displayed_from_square, dtype=np.float64)
+        for row, scale in enumerate((self._all.x1 / self.width_px, self._all.y1 / self.height_px)):
+            if scale != 1:
+                matrix[row] *= scale
+                # Pixel centres lie half a pixel from the edge in both sizes.
+                matrix[row, 2] += (scale - 1) / 2
+        return matrix
 
-    def _window(self, wanted: _Window) -> UInt8[np.ndarray, "rows columns 3"]:
-        if self._planes is not None and wanted.within(self._known) != wanted:
+    def _window(self, wanted: _Window) -> UInt8[np.ndarray, "rows columns 4"]:
+        if wanted.within(self._known) != wanted:
             # Chroma comes in blocks of 2 x 2.
             even = _Window(wanted.x0 & ~1, wanted.y0 & ~1, wanted.x1 + (wanted.x1 & 1), wanted.y1 + (wanted.y1 & 1))
-            self._known = even.within(self._all)
-            self._colours = self._planes.rgb(*self._known)
+            self._known = known = even.within(self._all)
+            if isinstance(self._samples, Planes):
+                self._colours = self._samples.rgba(*known)
+            else:
+                part = self._samples[known.y0 : known.y1, known.x0 : known.x1]
+                self._colours = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2RGBA), dtype=np.uint8)
         left, top = wanted.x0 - self._known.x0, wanted.y0 - self._known.y0
-        part = self._colours[top : top + wanted.y1 - wanted.y0, left : left + wanted.x1 - wanted.x0]
-        return np.asarray(part)
+        return self._colours[top : top + wanted.y1 - wanted.y0, left : left + wanted.x1 - wanted.x0]
 
 
 def _around(samples_from_square: Float64[np.ndarray, "2 3"], size_px: int, *, margin: int) -> _Window:
-    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]) * (size_px - 1)
-    places = corners @ samples_from_square[:, :2].T + samples_from_square[:, 2]
-    # A region may be anywhere: keep its corners in the range of the window's integers.
-    low, high = np.clip([places.min(axis=0), places.max(axis=0)], -1e6, 1e6)
-    return _Window(
-        math.floor(low[0]) - margin, math.floor(low[1]) - margin,
-        math.ceil(high[0]) + margin + 1, math.ceil(high[1]) + margin + 1,
-    )  # fmt: skip
+    far = (size_px - 1) / 2
+    edges = []
+    for a, b, shift in samples_from_square.tolist():
+        # A region may be anywhere: its edges are kept in the range of OpenCV's integers.
+        middle, reach = max(-1e6, min(1e6, (a + b) * far + shift)), min(1e6, (abs(a) + abs(b)) * far)
+        edges.append((math.floor(middle - reach) - margin, math.ceil(middle + reach) + margin + 1))
+    (x0, x1), (y0, y1) = edges
+    return _Window(x0, y0, x1, y1)

@@ -1,5 +1,6 @@
 """Luma and chroma planes as a decoder gives them, and the RGB that they stand for."""
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,8 +34,8 @@ class Planes:
     red: UInt8[np.ndarray, "half_rows half_columns"]
     matrix: ColourMatrix
 
-    def rgb(self, x0: int, y0: int, x1: int, y1: int) -> UInt8[np.ndarray, "rows columns 3"]:
-        """The colours of a window; each chroma sample stands for its four pixels, as in ffmpeg's own conversion.
+    def rgba(self, x0: int, y0: int, x1: int, y1: int) -> UInt8[np.ndarray, "rows columns 4"]:
+        """The colours of a window, opaque; each chroma sample stands for its four pixels, as in ffmpeg's conversion.
 
         Args:
             x0: First column, even.
@@ -49,13 +50,15 @@ class Planes:
             # OpenCV's own conversion knows this matrix and even sizes only, and is three times as fast.
             stacked = np.concatenate([luma.reshape(-1), blue.reshape(-1), red.reshape(-1)])
             rows, columns = luma.shape
-            return cv2.cvtColor(stacked.reshape(rows * 3 // 2, columns), cv2.COLOR_YUV2RGB_I420)
+            return cv2.cvtColor(stacked.reshape(rows * 3 // 2, columns), cv2.COLOR_YUV2RGBA_I420)
         wide, high = 2 * blue.shape[1], 2 * blue.shape[0]
         full = [
             cv2.resize(plane, (wide, high), interpolation=cv2.INTER_NEAREST)[: luma.shape[0], : luma.shape[1]]
             for plane in (blue, red)
         ]
-        return cv2.transform(cv2.merge([luma, *full]), _rgb_from_planes(self.matrix))
+        colours = _rgb_from_planes(self.matrix)
+        opaque = np.array([[0, 0, 0, 255]], dtype=np.float32)
+        return cv2.transform(cv2.merge([luma, *full]), np.concatenate([colours, opaque]))
 
     def thumbnail(
         self, wide: int, high: int, samples_per_pixel: int | None = None
@@ -83,6 +86,7 @@ def resized(
     return cv2.resize(samples, (wide, high), interpolation=smaller)
 
 
+@functools.cache
 def _rgb_from_planes(matrix: ColourMatrix) -> Float32[np.ndarray, "3 4"]:
     red, blue = _RED_AND_BLUE_IN_LUMA[matrix]
     green = 1 - red - blue

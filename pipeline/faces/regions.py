@@ -3,8 +3,10 @@
 Pixels are those of the displayed picture, x right, y down, (0, 0) the centre of the top-left pixel.
 """
 
+import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
@@ -63,7 +65,7 @@ class FaceRegion:
     def frame_from_square(self, size_px: int) -> Float32[np.ndarray, "2 3"]:
         """The similarity that takes pixel centres of a size_px x size_px square to pixels of the frame."""
         scale = self.side_px / size_px
-        c, s = scale * np.cos(self.angle_rad), scale * np.sin(self.angle_rad)
+        c, s = scale * math.cos(self.angle_rad), scale * math.sin(self.angle_rad)
         middle = (size_px - 1) / 2
         return np.array(
             [[c, -s, self.x - c * middle + s * middle], [s, c, self.y - s * middle - c * middle]], dtype=np.float32
@@ -87,14 +89,14 @@ def region_of_points(points_px: Float32[np.ndarray, "points 2"], *, growth: floa
 
     The extent is taken along the eyes' line and across it, so that a rolled head keeps its scale.
     """
-    right, left = (points_px[i] for i in OUTER_EYES)
-    angle = float(np.arctan2(left[1] - right[1], left[0] - right[0]))
-    c, s = np.cos(angle), np.sin(angle)
-    level = points_px @ np.array([[c, -s], [s, c]], dtype=np.float32)
-    low, high = level.min(axis=0), level.max(axis=0)
-    middle = np.array([[c, -s], [s, c]]) @ ((low + high) / 2)
+    (x0, y0), (x1, y1) = (points_px[i].tolist() for i in OUTER_EYES)
+    angle = math.atan2(y1 - y0, x1 - x0)
+    c, s = math.cos(angle), math.sin(angle)
+    along, across = np.array([[c, s], [-s, c]], dtype=np.float32) @ points_px.T
+    low, high = (float(along.min()), float(across.min())), (float(along.max()), float(across.max()))
+    u, v = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2
     return FaceRegion(
-        x=float(middle[0]), y=float(middle[1]), side_px=growth * float((high - low).max()), angle_rad=angle
+        x=c * u - s * v, y=s * u + c * v, side_px=growth * max(high[0] - low[0], high[1] - low[1]), angle_rad=angle
     )
 
 
@@ -109,7 +111,8 @@ def look_into(
     if mirrored:
         to_frame[:, 2] += to_frame[:, 0] * np.float32(size_px - 1)
         to_frame[:, 0] *= np.float32(-1)
-    return picture.square(to_frame, size_px, averaged=False), to_frame
+    square = picture.square(to_frame, size_px, averaged=False)
+    return cv2.cvtColor(square, cv2.COLOR_RGBA2RGB), to_frame
 
 
 def mapped(

@@ -44,11 +44,30 @@ TEMPLATE68_PX: Float32[np.ndarray, "68 2"] = np.array(
 """Where the 68 points lie in the crop, pixels."""
 # fmt: on
 TEMPLATE68_PX.setflags(write=False)
+_NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crop:
+    """A registered face.
+
+    Attributes:
+        rgba: The crop, and how much of each pixel is picture: black and 0 outside, 255 inside.
+        crop_from_frame: The similarity from pixels of the displayed picture to pixels of the crop.
+    """
+
+    rgba: UInt8[np.ndarray, "224 224 4"]
+    crop_from_frame: Float32[np.ndarray, "2 3"]
+
+    @property
+    def rgb(self) -> UInt8[np.ndarray, "224 224 3"]:
+        """The crop, black outside the picture."""
+        return cv2.cvtColor(self.rgba, cv2.COLOR_RGBA2RGB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CropQuality:
-    """What a registered crop tells about the picture.
+    """What a registered crop tells about the picture. What lies outside of it does not count.
 
     Attributes:
         sharpness: Variance of the Laplacian of the luma (0 to 1), times 1000.
@@ -72,30 +91,25 @@ def similarity(
     """
     if len(source) < 2:
         raise ValueError(f"a similarity needs at least 2 points, not {len(source)}")
-    a, b = source.astype(np.float64), target.astype(np.float64)
-    middle_a, middle_b = a.mean(axis=0), b.mean(axis=0)
-    a, b = a - middle_a, b - middle_b
-    spread = float((a**2).sum())
+    a, b = (points.T.astype(np.float64) for points in (source, target))
+    middle_a, middle_b = a.mean(axis=1), b.mean(axis=1)
+    a, b = a - middle_a[:, None], b - middle_b[:, None]
+    spread = float(np.vdot(a, a))
     if not spread > 0:
         raise ValueError("all points of source coincide")
-    along = float((a * b).sum()) / spread
-    across = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / spread
+    along, across = float(np.vdot(a, b)) / spread, float(a[0] @ b[1] - a[1] @ b[0]) / spread
     turn = np.array([[along, -across], [across, along]])
     return np.concatenate([turn, (middle_b - turn @ middle_a)[:, None]], axis=1).astype(np.float32)
 
 
-def register(
-    picture: Picture, landmarks_px: Float32[np.ndarray, "points 2"]
-) -> tuple[UInt8[np.ndarray, "224 224 3"], Float32[np.ndarray, "2 3"]]:
+def register(picture: Picture, landmarks_px: Float32[np.ndarray, "points 2"]) -> Crop:
     """The face, moved, turned and scaled onto the template by its inner 51 landmarks.
+
+    Where the face is larger than the crop, crop pixels are averages, so that nothing aliases.
 
     Args:
         picture: The displayed picture.
         landmarks_px: Landmarks of any scheme; the first 68 are in iBUG order.
-
-    Returns:
-        The crop, black outside the picture, and `crop_from_frame`: the similarity from pixels of the picture to
-        pixels of the crop. Where the face is larger than the crop, crop pixels are averages, so that nothing aliases.
 
     Raises:
         ValueError: There are fewer than 68 landmarks, or they coincide.
@@ -103,17 +117,26 @@ def register(
     if len(landmarks_px) < len(TEMPLATE68_PX):
         raise ValueError(f"landmarks_px has {len(landmarks_px)} points; a crop is registered by 68")
     crop_from_frame = similarity(landmarks_px[INNER_POINTS], TEMPLATE68_PX[INNER_POINTS])
-    return picture.square(cv2.invertAffineTransform(crop_from_frame), CROP_SIZE_PX, averaged=True), crop_from_frame
+    rgba = picture.square(cv2.invertAffineTransform(crop_from_frame), CROP_SIZE_PX, averaged=True)
+    return Crop(rgba=rgba, crop_from_frame=crop_from_frame)
 
 
-def quality(crop: UInt8[np.ndarray, "224 224 3"]) -> CropQuality:
-    """Sharpness and brightness of a registered crop."""
-    luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32) / np.float32(255)
-    edges = cv2.Laplacian(luma, cv2.CV_32F)
-    return CropQuality(sharpness=1000 * float(edges.var()), brightness=float(luma.mean()))
+def quality(crop: Crop) -> CropQuality:
+    """Sharpness and brightness of a registered crop; both 0 where nothing of the picture is in it."""
+    luma = cv2.cvtColor(crop.rgba, cv2.COLOR_RGBA2GRAY)
+    edges = cv2.Laplacian(luma, cv2.CV_16S)
+    inside = deep_inside = None
+    if not crop.rgba[:: CROP_SIZE_PX - 1, :: CROP_SIZE_PX - 1, 3].all():
+        # A border of the picture is an edge, but says nothing about its sharpness.
+        inside = np.equal(crop.rgba[..., 3], 255).astype(np.uint8)
+        deep_inside = cv2.erode(inside, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
+    _, deviation = cv2.meanStdDev(edges, mask=deep_inside)
+    return CropQuality(
+        sharpness=1000 * (float(deviation[0, 0]) / 255) ** 2, brightness=cv2.mean(luma, mask=inside)[0] / 255
+    )
 
 
-def encoded(crop: UInt8[np.ndarray, "224 224 3"], *, jpeg_quality: int) -> bytes:
+def encoded(crop: Crop, *, jpeg_quality: int) -> bytes:
     """The crop as a JPEG file.
 
     Raises:
@@ -121,5 +144,6 @@ def encoded(crop: UInt8[np.ndarray, "224 224 3"], *, jpeg_quality: int) -> bytes
     """
     if not 1 <= jpeg_quality <= 100:
         raise ValueError(f"jpeg_quality={jpeg_quality} is not between 1 and 100")
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+    bgr = cv2.cvtColor(crop.rgba, cv2.COLOR_RGBA2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
     return data.tobytes()

@@ -217,11 +217,12 @@ class _Recorder:
     def add(self, frame: VideoFrame, face: FaceLandmarks) -> None:
         """The face was seen."""
         start = time.perf_counter()
-        crop, crop_from_frame = register(frame.picture, face.points_px)
+        crop = register(frame.picture, face.points_px)
         self._sightings.add(frame.index, frame.pts_s, face, quality(crop))
         self._picture = (frame.picture.width_px, frame.picture.height_px)
         if self.crops is not None:
-            self.crops.add(frame.index, encoded(crop, jpeg_quality=self.options.jpeg_quality), crop_from_frame)
+            jpeg = encoded(crop, jpeg_quality=self.options.jpeg_quality)
+            self.crops.add(frame.index, jpeg, crop.crop_from_frame)
             if self._long_enough():
                 self.crops.release(len(self.tracks))
         self.crops_s += time.perf_counter() - start

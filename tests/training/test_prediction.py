@@ -264,7 +264,7 @@ def test_crops_are_those_of_training(setting: Setting) -> None:
     picture = Picture(read_image(setting.picture))
     face = reader.find(picture)
     assert face is not None
-    np.testing.assert_array_equal(reader.crop(picture, face), register(picture, face.points_px)[0])
+    np.testing.assert_array_equal(reader.crop(picture, face), register(picture, face.points_px).rgb)
 
 
 def test_labelled_images_without_a_face_are_counted_and_left_out(setting: Setting, tmp_path: Path) -> None:

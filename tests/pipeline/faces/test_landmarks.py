@@ -5,7 +5,8 @@ import pytest
 from facevid import assets
 from pipeline.faces.errors import NoFaceError
 from pipeline.faces.follow import face_in_image
-from pipeline.faces.landmarks import MediapipeDetector, detector_sha256, open_detector
+from pipeline.faces.landmarks import EYE_FILE, MediapipeDetector, detector_sha256, open_detector
+from pipeline.faces.networks import Network
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.schemes import mirror_of, points_of
@@ -89,7 +90,7 @@ def test_no_face_gives_none(detector):
 
 def test_the_mesh_gives_every_scheme_and_the_same_points(picture, networks, detector, points):
     mesh = detector.mesh_points(Picture(picture))
-    assert mesh.shape == (478, 2)
+    assert mesh.shape == (468, 2)
     assert np.allclose(mesh[points_of("mediapipe68")], points, atol=1e-3)
     dense = face_in(picture, MediapipeDetector(networks, scheme="mediapipe_dense"))
     assert np.allclose(mesh[points_of("mediapipe_dense")], dense.points_px, atol=1e-3)
@@ -122,3 +123,16 @@ def test_a_real_video_without_a_face_fails_as_no_face(detector):
     with pytest.raises(NoFaceError) as caught:
         track_faces(assets.fetch("no_face.mp4"), detector, OPTIONS)
     assert caught.value.code == "no_face"
+
+
+def test_both_eyes_at_once_give_what_the_whole_network_gives_for_each(networks):
+    squares = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    whole = Network(networks / EYE_FILE, low=0.0)
+    (together,) = Network(networks / EYE_FILE, low=0.0, output="output_eyes_contours_and_brows", pictures=2)(*squares)
+    each = [whole(square)[0].reshape(-1) for square in squares]
+    np.testing.assert_array_equal(together.reshape(2, -1), each)
+
+
+def test_an_output_that_is_not_there_is_named(networks):
+    with pytest.raises(ValueError, match=r"iris_landmark\.tflite .* it has no output='nose'"):
+        Network(networks / EYE_FILE, low=0.0, output="nose")

@@ -73,7 +73,7 @@ def test_averaging_leaves_nothing_to_alias(shrink):
     stripes = np.zeros((1500, 1500, 3), dtype=np.uint8)
     stripes[::2, ::2], stripes[1::2, 1::2] = 255, 255
     place = np.array([[shrink, 0, 20.3], [0, shrink, 30.7]], dtype=np.float32)
-    square = Picture(stripes).square(place, 200, averaged=True)
+    square = Picture(stripes).square(place, 200, averaged=True)[..., :3]
     assert abs(square.mean() - 127.5) < 2
     assert square.std() < 12
 

@@ -8,12 +8,18 @@ from pipeline.faces.register import (
     CROP_SIZE_PX,
     INNER_POINTS,
     TEMPLATE68_PX,
+    Crop,
     encoded,
     quality,
     register,
     similarity,
 )
 from pipeline.faces.schemes import IBUG68_MIRROR
+
+
+def crop_of(rgb):
+    inside = np.full(rgb.shape[:2], 255, dtype=np.uint8)
+    return Crop(rgba=np.dstack([rgb, inside]), crop_from_frame=np.eye(2, 3, dtype=np.float32))
 
 
 def turned(points, *, scale, angle, shift):
@@ -56,9 +62,9 @@ def test_what_lies_at_a_landmark_lies_at_its_place_in_the_template(scale, angle)
     rows, columns = np.mgrid[:1200, :1400]
     disc = np.clip(8 * scale - np.hypot(columns - x, rows - y) + 0.5, 0, 1)[..., None]
     picture = np.round(picture + disc * 200).astype(np.uint8)
-    crop, crop_from_frame = register(Picture(picture), points)
-    assert np.allclose(mapped(points, crop_from_frame), TEMPLATE68_PX, atol=0.02)
-    weight = crop[..., 0].astype(float) - 40
+    crop = register(Picture(picture), points)
+    assert np.allclose(mapped(points, crop.crop_from_frame), TEMPLATE68_PX, atol=0.02)
+    weight = crop.rgb[..., 0].astype(float) - 40
     rows, columns = np.mgrid[:CROP_SIZE_PX, :CROP_SIZE_PX]
     near = np.hypot(columns - TEMPLATE68_PX[30, 0], rows - TEMPLATE68_PX[30, 1]) < 14
     weight = np.where(near, np.clip(weight, 0, None), 0)
@@ -70,16 +76,17 @@ def test_a_large_face_is_averaged_not_sampled():
     points = turned(TEMPLATE68_PX, scale=4, angle=0, shift=(40, 40))
     fine = np.zeros((1000, 1000, 3), dtype=np.uint8)
     fine[::2, ::2], fine[1::2, 1::2] = 255, 255
-    crop, _ = register(Picture(fine), points)
-    inside = crop[40:180, 40:180].astype(float)
+    crop = register(Picture(fine), points)
+    inside = crop.rgb[40:180, 40:180].astype(float)
     assert abs(inside.mean() - 127.5) < 3
     assert inside.std() < 3
 
 
 def test_outside_the_picture_is_black():
-    crop, _ = register(Picture(np.full((224, 112, 3), 200, dtype=np.uint8)), np.array(TEMPLATE68_PX))
-    assert (crop[:, 120:] == 0).all()
-    assert (crop[:, :100] == 200).all()
+    crop = register(Picture(np.full((224, 112, 3), 200, dtype=np.uint8)), np.array(TEMPLATE68_PX))
+    assert (crop.rgba[:, 120:] == 0).all()
+    assert (crop.rgb[:, :100] == 200).all()
+    assert (crop.rgba[:, :100, 3] == 255).all()
 
 
 def test_too_few_landmarks_are_refused():
@@ -88,17 +95,28 @@ def test_too_few_landmarks_are_refused():
 
 
 def test_blur_lowers_sharpness_and_brightness_is_the_mean():
-    crop = np.random.default_rng(2).integers(0, 256, (224, 224, 3)).astype(np.uint8)
-    sharp, blurred = quality(crop), quality(cv2.GaussianBlur(crop, (0, 0), 2))
+    noise = np.random.default_rng(2).integers(0, 256, (224, 224, 3)).astype(np.uint8)
+    sharp, blurred = quality(crop_of(noise)), quality(crop_of(cv2.GaussianBlur(noise, (0, 0), 2)))
     assert blurred.sharpness < sharp.sharpness / 10
     assert blurred.brightness == pytest.approx(sharp.brightness, abs=0.02)
-    assert quality(np.full((224, 224, 3), 51, dtype=np.uint8)).brightness == pytest.approx(0.2, abs=1e-3)
+    assert quality(crop_of(np.full((224, 224, 3), 51, dtype=np.uint8))).brightness == pytest.approx(0.2, abs=1e-3)
+
+
+def test_what_lies_outside_the_picture_changes_neither_sharpness_nor_brightness():
+    draw = np.random.default_rng(3)
+    picture = cv2.GaussianBlur(draw.integers(0, 256, (224, 224, 3)).astype(np.uint8), (0, 0), 1)
+    whole = quality(register(Picture(picture), np.array(TEMPLATE68_PX)))
+    half = quality(register(Picture(picture[:, :120]), np.array(TEMPLATE68_PX)))
+    assert half.brightness == pytest.approx(whole.brightness, rel=0.02)
+    assert half.sharpness == pytest.approx(whole.sharpness, rel=0.05)
+    nothing = quality(register(Picture(picture), TEMPLATE68_PX + np.float32(1000)))
+    assert (nothing.sharpness, nothing.brightness) == (0, 0)
 
 
 def test_jpegs_are_rgb_and_the_quality_is_checked():
     red = np.zeros((224, 224, 3), dtype=np.uint8)
     red[..., 0] = 200
-    decoded = cv2.imdecode(np.frombuffer(encoded(red, jpeg_quality=92), np.uint8), cv2.IMREAD_COLOR)
+    decoded = cv2.imdecode(np.frombuffer(encoded(crop_of(red), jpeg_quality=92), np.uint8), cv2.IMREAD_COLOR)
     assert np.abs(decoded[100, 100].astype(int) - [0, 0, 200]).max() < 5
     with pytest.raises(ValueError, match="jpeg_quality=0 is not between 1 and 100"):
-        encoded(red, jpeg_quality=0)
+        encoded(crop_of(red), jpeg_quality=0)

@@ -185,7 +185,7 @@ def test_ffmpeg_ends_with_the_block(make_clip):
 
 def test_all_frames_share_one_buffer_and_their_colours_do_not(make_clip):
     with open_video(make_clip("m.mp4", TEST, *H264)) as video:
-        frames = [(frame.picture._planes.luma.ctypes.data, frame.rgb) for frame in video]
+        frames = [(frame.picture._samples.luma.ctypes.data, frame.rgb) for frame in video]
     assert len({address for address, _ in frames}) == 1
     assert (frames[0][1] != frames[1][1]).any()
 
