@@ -19,7 +19,7 @@ class Egress:
     It listens until it is interrupted. FACEVID_EGRESS_TOKEN in the environment, at least 16 characters, is asked of
     workers; give builds the same token and `--egress HOST:PORT`. What the proxy permits is said here, not there.
 
-    Example: FACEVID_EGRESS_TOKEN=$(openssl rand -hex 16) facevid egress --listen 10.0.0.5:3129 --log egress.jsonl
+    Example: facevid egress --listen 10.0.0.5:3129 --log egress.jsonl
     """
 
     listen: str = "127.0.0.1:3129"
