@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from fitting.alignment import similarity
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
@@ -47,13 +47,8 @@ def accuracy(model: FaceModel, truth: SyntheticTrack, fit: FittedTrack) -> FitAc
     estimated = mean + (fit.identity.astype(np.float64) @ flat_identity).reshape(-1, 3)
     true = mean + (truth.identity @ flat_identity).reshape(-1, 3)
     error = fit.expression.astype(np.float64) - truth.expression
-    frames = np.unique(np.linspace(0, len(error) - 1, min(len(error), 40)).astype(int))
+    frames = looked_at(len(error))
     displaced = (error[frames] @ flat_expression).reshape(len(frames), -1, 3)
-    jitter = 0.0
-    if len(error) > 2:
-        second = (error[2:] - 2 * error[1:-1] + error[:-2])[:50]
-        gram = flat_expression @ flat_expression.T
-        jitter = float(np.sqrt(np.einsum("fn,nm,fm->f", second, gram, second).mean() / len(mean)))
     left, right = OUTER_EYE_POINTS
     corners = landmark_fields(model, truth.sequence.scheme)[0][[left, right]]
     outer_eye_px = truth.scale_px_per_mm * np.linalg.norm(corners[0] - corners[1])
@@ -64,10 +59,51 @@ def accuracy(model: FaceModel, truth: SyntheticTrack, fit: FittedTrack) -> FitAc
         size_ratio=float(np.linalg.norm(estimated - estimated.mean(0)) / np.linalg.norm(true - true.mean(0))),
         expression_mm=float(np.linalg.norm(displaced, axis=-1).mean()),
         nme_percent=float((distance / outer_eye_px).mean() * 100),
-        jitter_mm=jitter,
+        jitter_mm=expression_jitter_mm(model, error[:52]),
         rotation_deg=float(rotation_angle_deg(fit.rotation_wxyz.astype(np.float64), truth.rotation_wxyz).mean()),
         sigma_z=float(np.sqrt(((error / fit.expression_sigma) ** 2).mean())),
     )
+
+
+def looked_at(frames: int) -> Int64[np.ndarray, " some"]:
+    """The frames whose vertices are compared: at most 40, evenly spaced."""
+    return np.unique(np.linspace(0, frames - 1, min(frames, 40)).astype(np.int64))
+
+
+def expression_jitter_mm(model: FaceModel, expression: Float[np.ndarray, "frames n_expression"]) -> float:
+    """RMS over vertices and time of the second difference of the displacements; 0 for fewer than three frames."""
+    if len(expression) < 3:
+        return 0.0
+    basis = model.expression_basis_mm.reshape(model.n_expression, -1).astype(np.float64)
+    second = expression[2:] - 2.0 * expression[1:-1] + expression[:-2]
+    squared = np.einsum("fn,nm,fm->f", second, basis @ basis.T, second)
+    return float(np.sqrt(squared.mean() / len(model.mean_mm)))
+
+
+def frame_errors(
+    model: FaceModel, truth: SyntheticTrack, fit: FittedTrack
+) -> tuple[Float[np.ndarray, " some"], Float[np.ndarray, " some"]]:
+    """Errors of single frames, those of `looked_at`.
+
+    Returns:
+        Mean vertex distance of the whole face (identity and expression) after a similarity alignment, as a fraction
+        of the mean face's outer-eye distance; mean vertex distance of the expression displacements, mm.
+    """
+    identity_basis = model.identity_basis_mm.reshape(model.n_identity, -1).astype(np.float64)
+    expression_basis = model.expression_basis_mm.reshape(model.n_expression, -1).astype(np.float64)
+    left, right = OUTER_EYE_POINTS
+    points = landmark_fields(model, truth.sequence.scheme)[0]
+    unit = float(np.linalg.norm(points[left] - points[right]))
+    whole, moved = [], []
+    for frame in looked_at(len(truth.expression)):
+        motions = [e[frame].astype(np.float64) @ expression_basis for e in (fit.expression, truth.expression)]
+        faces = [
+            (model.mean_mm.ravel() + i.astype(np.float64) @ identity_basis + motion).reshape(-1, 3)
+            for i, motion in zip((fit.identity, truth.identity), motions, strict=True)
+        ]
+        whole.append(aligned_distance(*faces, scaled=True).mean() / unit)
+        moved.append(np.linalg.norm((motions[0] - motions[1]).reshape(-1, 3), axis=1).mean())
+    return np.array(whole), np.array(moved)
 
 
 def mean_accuracy(accuracies: list[FitAccuracy]) -> dict[str, float]:

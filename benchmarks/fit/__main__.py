@@ -1,33 +1,28 @@
 """The landmark fit on synthetic videos with known truth: beside the floor, its peers, and what it must reach.
 
-    python -m benchmarks.fit --videos 4                                  quick look, FaceVid-CC0
-    python -m benchmarks.fit --model ict_facekit_narrow.npz --out out    the whole, 20 videos, with curves
+    python -m benchmarks.fit --videos 4 --sections accuracy              quick look, FaceVid-CC0
+    python -m benchmarks.fit --model ict_facekit_narrow.npz --out out    all of it on ICT-FaceKit, with curves
+    python -m benchmarks.fit --sections real --real-videos FOLDER        real videos, beside the baselines
 
 Errors are means with standard errors over videos of 300 frames, seeds fixed, 68 landmarks, 89 pixels between the outer
 eye corners. One thread; times are processor times. Ends with one line of JSON; exit status 1 where a goal was missed.
+eos needs `pip install -e '.[bench]'`. The whole takes about half an hour.
 """
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 import torch
 
-from benchmarks.fit.accuracy import fit, floors, mean_face, videos
+from benchmarks.fit.accuracy import mean_face, videos
 from benchmarks.fit.goals import ICT_MEAN_EXPRESSION_MM, ICT_MEAN_FACE_MM, Value, goals, print_goals
 from benchmarks.fit.models import ICT_NAME, read_model
-from benchmarks.fit.settings import MAIN, OUTLIERS, Setting, settings
-from benchmarks.fit.tables import Means, print_rows
-from fitting.face_model import FaceModel
-
-SECTIONS = ("accuracy",)
-MEAN_FACE, FLOOR, FLOOR_FREE = "mean face", "floor", "floor, cameras free"
-HIDDEN = {
-    MEAN_FACE: ("nme_percent", "jitter_mm", "rotation_deg", "sigma_z"),
-    FLOOR: ("sigma_z",),
-    FLOOR_FREE: ("sigma_z",),
-}
+from benchmarks.fit.sections import SECTIONS, Run
+from benchmarks.fit.settings import settings
+from benchmarks.fit.tables import Means
 
 
 def main() -> int:
@@ -36,56 +31,41 @@ def main() -> int:
     )
     parser.add_argument("--model", type=Path, help="face model file, or ict_facekit_narrow.npz; without it FaceVid-CC0")
     parser.add_argument("--videos", type=int, default=20, help="synthetic videos of each kind (default 20)")
-    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"which of {','.join(SECTIONS)} (default: all)")
-    parser.add_argument("--settings", help="only settings whose names hold this, such as 'px'")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"some of {','.join(SECTIONS)} (all)")
+    parser.add_argument("--settings", help="only settings whose names hold this, such as 'px'; no goals elsewhere")
+    parser.add_argument("--out", type=Path, help="folder for the curves, PNG")
+    parser.add_argument("--other", type=Path, help="another face model to make truth with; default FaceVid-CC0")
+    parser.add_argument(
+        "--real-videos", type=Path, default=os.environ.get("FACEVID_VIDEOS") or None, help="folder of real videos"
+    )
     arguments = parser.parse_args()
-    sections = arguments.sections.split(",")
-    if unknown := set(sections) - set(SECTIONS):
+    chosen = arguments.sections.split(",")
+    if unknown := set(chosen) - set(SECTIONS):
         parser.error(f"--sections has {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     if arguments.videos < 1:
         parser.error(f"--videos {arguments.videos} is below 1")
+    kinds = [s for s in settings() if not arguments.settings or arguments.settings in s.name]
+    if not kinds:
+        parser.error(f"--settings {arguments.settings!r} is in none of: {', '.join(s.name for s in settings())}")
     torch.set_num_threads(1)
     model = read_model(arguments.model)
     print(f"{model.name}: {model.n_identity} identity and {model.n_expression} expression components")
-    chosen = [s for s in settings() if not arguments.settings or arguments.settings in s.name]
-    main_setting = settings()[0]
-    baseline = Means(mean_face(model, videos(model, main_setting, arguments.videos)))
+    other = read_model(arguments.other) if arguments.other or arguments.model else None
+    run = Run(
+        model=model, count=arguments.videos, settings=kinds, out=arguments.out, real_videos=arguments.real_videos,
+        other=other,
+    )  # fmt: skip
     if model.name == ICT_NAME:
         wanted = goals(ICT_MEAN_FACE_MM, ICT_MEAN_EXPRESSION_MM)
     else:
+        baseline = Means(mean_face(model, videos(model, settings()[0], arguments.videos)))
         wanted = goals(baseline["identity_similarity_mm"], baseline["expression_mm"])
     values: dict[str, Value] = dict.fromkeys(wanted)
-    if "accuracy" in sections:
-        values |= measure_accuracy(model, chosen, arguments.videos)
+    for name in chosen:
+        values |= SECTIONS[name](run)
     reached = print_goals(values, wanted)
     print(json.dumps({key: _rounded(value) for key, value in values.items()}))
-    return 0 if reached else 1
-
-
-def measure_accuracy(model: FaceModel, chosen: list[Setting], count: int) -> dict[str, Value]:
-    """All settings and methods; the keys that come of them."""
-    values: dict[str, Value] = {}
-    for setting in chosen:
-        truths = videos(model, setting, count)
-        rows = {MEAN_FACE: Means(mean_face(model, truths))}
-        if setting.has_floor:
-            rows[FLOOR] = Means(floors(model, setting, truths, free_cameras=False))
-            rows[FLOOR_FREE] = Means(floors(model, setting, truths, free_cameras=True))
-        for method in setting.methods:
-            rows[method] = fit(model, setting, truths, method).means
-        print(f"\n{setting.name}")
-        print_rows(rows, HIDDEN)
-        ours = rows["two_stage"]
-        if setting.name == MAIN:
-            names = ("identity_similarity_mm", "identity_rigid_mm", "expression_mm", "nme_percent", "jitter_mm",
-                     "rotation_deg", "size_ratio", "sigma_z")  # fmt: skip
-            values |= {name: ours[name] for name in names}
-            for kind, name in (("identity", "identity_similarity_mm"), ("expression", "expression_mm")):
-                values[f"floor_ratio_{kind}"] = ours[name] / rows[FLOOR][name]
-        if setting.name == OUTLIERS:
-            names = ("identity_similarity_mm", "identity_rigid_mm", "expression_mm", "size_ratio")
-            values |= {f"outlier_{name}": ours[name] for name in names}
-    return values
+    return 0 if reached and run.sound else 1
 
 
 def _rounded(value: Value) -> Value:

@@ -1,7 +1,7 @@
 """Fits of synthetic videos, and their errors."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -14,6 +14,8 @@ from fitting.metrics import FitAccuracy, accuracy
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticTrack, synthetic_track
 from fitting.tracks import FittedTrack
+
+FRAME_COUNTS = (10, 30, 100, 300, 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +55,30 @@ def fit(model: FaceModel, setting: Setting, truths: Sequence[SyntheticTrack], me
 
 
 def floors(
-    model: FaceModel, setting: Setting, truths: Sequence[SyntheticTrack], *, free_cameras: bool
+    model: FaceModel,
+    setting: Setting,
+    truths: Sequence[SyntheticTrack],
+    *,
+    free_cameras: bool,
+    advance: Callable[[int], None],
 ) -> list[FitAccuracy]:
     """The floor of each video: the mean over its draws."""
     rows = []
     for seed, truth in enumerate(truths):
-        draws = floor(model, truth, setting.video, free_cameras=free_cameras, seed=seed)
-        rows.append(_mean(draws))
+        rows.append(_mean(floor(model, truth, setting.video, free_cameras=free_cameras, seed=seed)))
+        advance(1)
+    return rows
+
+
+def identity_by_frames(
+    model: FaceModel, setting: Setting, count: int, advance: Callable[[int], None]
+) -> dict[int, Means]:
+    """Errors of our fit by the number of frames; the same persons at each."""
+    rows = {}
+    for frames in FRAME_COUNTS:
+        longer = replace(setting, video=replace(setting.video, frames=frames))
+        rows[frames] = fit(model, longer, videos(model, longer, count), "two_stage").means
+        advance(count)
     return rows
 
 
