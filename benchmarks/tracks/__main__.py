@@ -18,12 +18,16 @@ from pathlib import Path
 
 import cv2
 
-from benchmarks.tracks import throughput
+from benchmarks.tracks import decode, memory, scaling, stability, throughput
 from benchmarks.tracks.goals import verdicts
 from benchmarks.tracks.setting import Setting, Topic, print_table
 
 TOPICS: dict[str, Topic] = {
+    "stability": stability.measure,
     "throughput": throughput.measure,
+    "decode": decode.measure,
+    "scaling": scaling.measure,
+    "memory": memory.measure,
 }
 """In the order in which they run; `--only` names them."""
 

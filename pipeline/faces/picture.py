@@ -70,7 +70,7 @@ class Picture:
         """The whole picture, in the size in which it was decoded."""
         if not isinstance(self._samples, Planes):
             return self._samples
-        return cv2.cvtColor(self._window(self._all), cv2.COLOR_RGBA2RGB)
+        return self._samples.colours(*self._all, opaque=False)
 
     def square(
         self, displayed_from_square: Float[np.ndarray, "2 3"], size_px: int, *, averaged: bool
@@ -142,7 +142,7 @@ class Picture:
             even = _Window(wanted.x0 & ~1, wanted.y0 & ~1, wanted.x1 + (wanted.x1 & 1), wanted.y1 + (wanted.y1 & 1))
             self._known = known = even.within(self._all)
             if isinstance(self._samples, Planes):
-                self._colours = self._samples.rgba(*known)
+                self._colours = self._samples.colours(*known, opaque=True)
             else:
                 part = self._samples[known.y0 : known.y1, known.x0 : known.x1]
                 self._colours = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2RGBA), dtype=np.uint8)

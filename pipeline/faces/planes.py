@@ -34,14 +34,17 @@ class Planes:
     red: UInt8[np.ndarray, "half_rows half_columns"]
     matrix: ColourMatrix
 
-    def rgba(self, x0: int, y0: int, x1: int, y1: int) -> UInt8[np.ndarray, "rows columns 4"]:
-        """The colours of a window, opaque; each chroma sample stands for its four pixels, as in ffmpeg's conversion.
+    def colours(
+        self, x0: int, y0: int, x1: int, y1: int, *, opaque: bool
+    ) -> UInt8[np.ndarray, "rows columns channels"]:
+        """The colours of a window; each chroma sample stands for its four pixels, as in ffmpeg's conversion.
 
         Args:
             x0: First column, even.
             y0: First row, even.
             x1: Column after the last, even or the picture's width.
             y1: Row after the last, even or the picture's height.
+            opaque: Add a fourth channel to RGB, 255 everywhere.
         """
         luma = self.luma[y0:y1, x0:x1]
         half = slice(y0 // 2, (y1 + 1) // 2), slice(x0 // 2, (x1 + 1) // 2)
@@ -50,22 +53,21 @@ class Planes:
             # OpenCV's own conversion knows this matrix and even sizes only, and is three times as fast.
             stacked = np.concatenate([luma.reshape(-1), blue.reshape(-1), red.reshape(-1)])
             rows, columns = luma.shape
-            return cv2.cvtColor(stacked.reshape(rows * 3 // 2, columns), cv2.COLOR_YUV2RGBA_I420)
+            into = cv2.COLOR_YUV2RGBA_I420 if opaque else cv2.COLOR_YUV2RGB_I420
+            return cv2.cvtColor(stacked.reshape(rows * 3 // 2, columns), into)
         wide, high = 2 * blue.shape[1], 2 * blue.shape[0]
         full = [
             cv2.resize(plane, (wide, high), interpolation=cv2.INTER_NEAREST)[: luma.shape[0], : luma.shape[1]]
             for plane in (blue, red)
         ]
-        colours = _rgb_from_planes(self.matrix)
-        opaque = np.array([[0, 0, 0, 255]], dtype=np.float32)
-        return cv2.transform(cv2.merge([luma, *full]), np.concatenate([colours, opaque]))
+        return cv2.transform(cv2.merge([luma, *full]), _colours_from_planes(self.matrix, opaque=opaque))
 
     def thumbnail(
         self, wide: int, high: int, samples_per_pixel: int | None = None
     ) -> UInt8[np.ndarray, "high wide 3"]:
         """The whole picture in another size: each plane by itself, then the colours. See `resized`."""
         small = [resized(plane, wide, high, samples_per_pixel) for plane in (self.luma, self.blue, self.red)]
-        return cv2.transform(cv2.merge(small), _rgb_from_planes(self.matrix))
+        return cv2.transform(cv2.merge(small), _colours_from_planes(self.matrix, opaque=False))
 
 
 def resized(
@@ -87,7 +89,7 @@ def resized(
 
 
 @functools.cache
-def _rgb_from_planes(matrix: ColourMatrix) -> Float32[np.ndarray, "3 4"]:
+def _colours_from_planes(matrix: ColourMatrix, *, opaque: bool) -> Float32[np.ndarray, "channels 4"]:
     red, blue = _RED_AND_BLUE_IN_LUMA[matrix]
     green = 1 - red - blue
     of_blue, of_red = 2 * (1 - blue), 2 * (1 - red)
@@ -95,4 +97,5 @@ def _rgb_from_planes(matrix: ColourMatrix) -> Float32[np.ndarray, "3 4"]:
         [[1, 0, of_red], [1, -of_blue * blue / green, -of_red * red / green], [1, of_blue, 0]]
     ) * [255 / 219, 255 / 224, 255 / 224]
     offset = -colours @ [16, 128, 128]
-    return np.concatenate([colours, offset[:, None]], axis=1).astype(np.float32)
+    rows = np.concatenate([colours, offset[:, None]], axis=1)
+    return np.concatenate([rows, [[0, 0, 0, 255]]])[: 4 if opaque else 3].astype(np.float32)
