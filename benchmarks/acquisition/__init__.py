@@ -1,0 +1,1 @@
+"""Acquisition at its worst: a server that misbehaves, poison, attackers, kills, and what becomes of every row."""

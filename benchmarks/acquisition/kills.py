@@ -1,0 +1,88 @@
+"""A build that is killed at any moment, and resumed: the same bytes, and nothing finished is done again."""
+
+import json
+import random
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.acquisition.builds import data, kill_all, kill_parent, results, run_build, start_build
+
+_LIMIT_S = 900.0
+_SEED = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kills:
+    """What came of it.
+
+    Attributes:
+        kills: How often a build was killed in mid-run.
+        identical: How often its resume gave the bytes of an undisturbed build.
+        repeated: Videos that were fetched or read again although the result had been committed.
+    """
+
+    kills: int
+    identical: int
+    repeated: int
+
+
+def measure_kills(
+    manifest: Path, folder: Path, options: Sequence[str], *, times: int, say: Callable[[str], None]
+) -> Kills:
+    """Kill a build again and again, at moments drawn evenly over its duration, and resume it each time.
+
+    Every second time only the process group of the build itself is killed, and its children must notice.
+
+    Args:
+        manifest: A few rows.
+        folder: For the datasets.
+        options: Of the builds; results must not depend on when they run.
+        times: How often.
+        say: Receives a line for each kill.
+    """
+    began_s = time.monotonic()
+    status, _ = run_build(manifest, folder / "undisturbed", options, limit_s=_LIMIT_S)
+    duration_s = time.monotonic() - began_s
+    if status:
+        raise RuntimeError(f"the undisturbed build exits {status}; see {folder / 'undisturbed.log'}")
+    wanted, counts = data(folder / "undisturbed"), _counts(folder / "undisturbed")
+    draw = random.Random(_SEED)
+    kills = identical = repeated = 0
+    for number in range(2 * times):
+        if kills == times:
+            break
+        out = folder / f"killed-{number:02d}"
+        process = start_build(manifest, out, options)
+        moment_s = draw.uniform(0, duration_s)
+        try:
+            process.wait(moment_s)
+        except subprocess.TimeoutExpired:
+            (kill_parent if number % 2 else kill_all)(process)
+        if process.returncode >= 0:  # it was faster than the undisturbed one
+            continue
+        kills += 1
+        done = _done(out)
+        status, _ = run_build(manifest, out, options, limit_s=_LIMIT_S)
+        same = status == 0 and data(out) == wanted
+        identical += same
+        again = sum(_counts(out)[name] - (counts[name] - done[name]) for name in counts)
+        repeated += again
+        say(f"kill {kills} of {times} after {moment_s:.1f} s of {duration_s:.1f} s, {done['read']} of {counts['read']} "
+            f"videos read: {'the same bytes' if same else 'DIFFERENT'}, {again} finished videos done again")
+    return Kills(kills=kills, identical=identical, repeated=repeated)
+
+
+def _counts(out: Path) -> dict[str, int]:
+    """What a build says that it really did: downloads and videos searched for faces (or not to be had)."""
+    counts = json.loads((out / "run.json").read_bytes())["counts"]
+    return {name: counts.get(name, 0) for name in ("fetched", "read")}
+
+
+def _done(out: Path) -> dict[str, int]:
+    """The same, of the results that a killed build had committed."""
+    fetched = sum(1 for _ in (out / "store" / "fetch").glob("*/*/video.json"))
+    failed = sum(1 for _ in (out / "store" / "fetch").glob("*/*/failure.json"))
+    return {"fetched": fetched, "read": failed + results(out, "faces")}
