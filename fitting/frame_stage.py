@@ -15,7 +15,7 @@ from torch import Tensor
 from fitting.camera import ScaledOrthographic
 from fitting.energy import ROBUST_SCALES, Observations, robust_scale
 from fitting.frame_system import FrameProblem, FrameState
-from fitting.identity_stage import DAMPING_LEAST, DAMPING_START
+from fitting.identity_stage import DAMPING_LEAST, DAMPING_START, IdentityUncertainty
 from fitting.landmark_basis import LandmarkBasis
 from fitting.ragged import TimeMajor
 from fitting.smooth_prior import SmoothPrior
@@ -52,7 +52,7 @@ def fit_frames(
     identity_points: Float[Tensor, "tracks 3 points"],
     basis: LandmarkBasis,
     *,
-    uncertainty: Float[Tensor, "tracks 3 points directions"],
+    uncertainty: IdentityUncertainty,
     prior: SmoothPrior,
     layout: TimeMajor,
     iterations: int,
@@ -65,8 +65,7 @@ def fit_frames(
         camera: Where the cameras start.
         identity_points: Landmarks of each track's identity with the mean expression, head frame, mm.
         basis: The face model at the observed landmarks.
-        uncertainty: How the identity's uncertainty displaces those landmarks, mm: with white noise n of unit variance,
-            the true ones are `identity_points + uncertainty n`.
+        uncertainty: What is left open about the identities.
         prior: Smoothness over time.
         layout: Order of the frame axis.
         iterations: Largest number of Gauss-Newton iterations.
@@ -76,6 +75,7 @@ def fit_frames(
     problem = FrameProblem(
         observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout
     )  # fmt: skip
+    directions = basis.displaced(uncertainty.directions)
     state = FrameState(expression=like.new_zeros(len(like), basis.expression.shape[-1]), camera=camera)
     damping = like.new_full((tracks,), DAMPING_START)
     running = torch.ones(tracks, dtype=torch.bool, device=like.device)
@@ -85,7 +85,7 @@ def fit_frames(
         # All tracks take part in the last, undamped: it yields the variances. Only steps that help are taken.
         last = iteration + 1 == iterations or not bool(running.any())
         scale = robust_scale(iteration, robust=robust)
-        system = problem.linearised(state, 0.0 * damping if last else damping, scale, uncertainty if last else None)
+        system = problem.linearised(state, 0.0 * damping if last else damping, scale, directions if last else None)
         trial = problem.stepped(state, system)
         before, after = problem.total(system.energy, state), problem.energy(trial, scale)
         # The comparison is false for NaN, so a step that failed is never taken.
@@ -99,7 +99,7 @@ def fit_frames(
         running &= ~converged
         if last:
             break
-    variances = problem.variances(system)
+    variances = problem.variances(system) + uncertainty.remainder[layout.track]
     finite = torch.isfinite(variances).all(dim=-1) & torch.isfinite(state.expression).all(dim=-1)
     broken = layout.max_over_time((~finite).float()) > 0
     return FramesFit(

@@ -49,8 +49,8 @@ class FrameSystem:
         energy: Landmark term of each frame.
     """
 
-    blocks: Float64[Tensor, "frames n n"]
-    right: Float64[Tensor, "frames n columns"]
+    blocks: Float[Tensor, "frames n n"]
+    right: Float[Tensor, "frames n columns"]
     camera_root: Float[Tensor, "frames 6 6"]
     camera_half: Float[Tensor, "frames 6 n_plus_1"]
     energy: Float[Tensor, " frames"]
@@ -106,8 +106,7 @@ class FrameProblem:
         frames, size = state.expression.shape
         like = self.observed.points
         columns = 2 if directions is None else 1 + directions.shape[-1]
-        blocks = like.new_empty(frames, size, size, dtype=torch.float64)
-        right = like.new_zeros(frames, size, columns, dtype=torch.float64)
+        blocks, right = like.new_empty(frames, size, size), like.new_zeros(frames, size, columns)
         system = FrameSystem(
             blocks=blocks,
             right=right,
@@ -140,14 +139,14 @@ class FrameProblem:
             system.camera_half[part] = half[..., : size + 1]
             system.energy[part] = local.energy
         diagonal = blocks.diagonal(dim1=-2, dim2=-1)
-        diagonal += self.prior.precision[:, None]
-        right[..., 0] += self.prior.pull(state.expression)
+        diagonal += self.prior.precision[:, None].to(like.dtype)
+        right[..., 0] += self.prior.pull(state.expression).to(like.dtype)
         return system
 
     def stepped(self, state: FrameState, system: FrameSystem) -> FrameState:
         """The state after the step; `system.blocks` and `system.right` hold inverse pivots and solutions after it."""
-        solution = solve_over_time(system.blocks, system.right, self.prior.coupling[:, None], self.layout)
-        step = solution[..., 0].to(state.expression.dtype)
+        solution = solve_over_time(system.blocks, system.right, self._coupling, self.layout)
+        step = solution[..., 0].contiguous()
         known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1)
         # Two columns, because a batched product with one takes another path where the batch is 1.
         remaining = torch.bmm(system.camera_half, torch.stack([known, torch.zeros_like(known)], dim=-1))
@@ -156,9 +155,13 @@ class FrameProblem:
 
     def variances(self, system: FrameSystem) -> Float[Tensor, "frames n"]:
         """Posterior variance of each expression coefficient, from a system that `stepped` has solved."""
-        given_identity = variances_over_time(system.blocks, self.prior.coupling[:, None], self.layout)
-        of_identity = (system.right[..., 1:].float() ** 2).sum(-1)
+        given_identity = variances_over_time(system.blocks, self._coupling, self.layout)
+        of_identity = (system.right[..., 1:] ** 2).sum(-1)
         return given_identity + of_identity
+
+    @property
+    def _coupling(self) -> Float[Tensor, "frames 1"]:
+        return self.prior.coupling[:, None].to(self.observed.points.dtype)
 
     def _head(self, state: FrameState, part: slice) -> Float[Tensor, "chunk 3 points"]:
         return self.identity_points[self.layout.track[part]] + self.basis.expressions(state.expression[part])

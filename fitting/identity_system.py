@@ -63,8 +63,8 @@ class Precision:
 
     Attributes:
         identity: Inverse posterior covariance of the identity, cameras and expressions integrated out.
-        expression: Sum over frames of the expression's block, the camera eliminated, priors included.
-        coupling: Sum over frames of the block between expression and identity, the camera eliminated.
+        expression: Mean over frames of the expression's block without its prior, the camera eliminated.
+        coupling: Mean over frames of the block between expression and identity, the camera eliminated.
     """
 
     identity: Float64[Tensor, "tracks n n"]
@@ -78,6 +78,41 @@ class Precision:
             identity=torch.where(pick, self.identity, other.identity),
             expression=torch.where(pick, self.expression, other.expression),
             coupling=torch.where(pick, self.coupling, other.coupling),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elimination:
+    """What a step leaves behind for `precision`.
+
+    Attributes:
+        seen: The linearisation.
+        camera_hessian: The camera's block with EM's trace term.
+        narrow_identity: Block between camera (last row: residual) and identity.
+        wide_identity: Block between expression and identity.
+        identity: Inverse posterior covariance of the identity.
+    """
+
+    seen: KeyFrames
+    camera_hessian: Float[Tensor, "frames 6 6"]
+    narrow_identity: Float[Tensor, "frames 7 n"]
+    wide_identity: Float[Tensor, "frames n_expression n"]
+    identity: Float64[Tensor, "tracks n n"]
+
+    def precision(self) -> Precision:
+        """What the key frames say together."""
+        tracks = len(self.identity)
+
+        def mean(blocks: Float[Tensor, "frames a b"]) -> Float64[Tensor, "tracks a b"]:
+            return blocks.reshape(tracks, -1, *blocks.shape[1:]).mean(1).double()
+
+        root = inverse_root(mean(self.camera_hessian))
+        half = torch.bmm(root, mean(self.seen.blocks.camera_expression))
+        half_identity = torch.bmm(root, mean(self.narrow_identity[:, :PARAMETERS]))
+        return Precision(
+            identity=self.identity,
+            expression=mean(self.seen.blocks.expression_expression) - torch.bmm(half.mT, half),
+            coupling=mean(self.wide_identity) - torch.bmm(half.mT, half_identity),
         )
 
 
@@ -113,8 +148,8 @@ def turned_spread(camera: ScaledOrthographic, spread: Float[Tensor, "frames 3 3"
 
 def gauss_newton(
     state: IdentityState, seen: KeyFrames, basis: LandmarkBasis, damping: Float[Tensor, " tracks"]
-) -> tuple[IdentityState, Precision]:
-    """The state after one damped step, and the precision at the state before it."""
+) -> tuple[IdentityState, Elimination]:
+    """The state after one damped step, and the eliminated system at the state before it."""
     tracks, blocks = len(damping), seen.blocks
     size = len(state.expression) // tracks
     hessian, gradient = camera_system(state.camera, seen)
@@ -148,7 +183,13 @@ def gauss_newton(
         expression=state.expression + _times(root.mT, _times(half, known)),
         camera=state.camera.updated(camera_step),
     )
-    return moved, _precision(schur, seen, hessian, narrow_identity, wide_identity)
+    return moved, Elimination(
+        seen=seen,
+        camera_hessian=hessian,
+        narrow_identity=narrow_identity,
+        wide_identity=wide_identity,
+        identity=schur,
+    )
 
 
 def camera_system(
@@ -194,32 +235,6 @@ def _identity_step(
     half = torch.linalg.solve_triangular(factor, wide, upper=False)
     step: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)[..., 0]
     return step
-
-
-def _precision(
-    schur: Float64[Tensor, "tracks n n"],
-    seen: KeyFrames,
-    camera_hessian: Float[Tensor, "frames 6 6"],
-    narrow_identity: Float[Tensor, "frames 7 n"],
-    wide_identity: Float[Tensor, "frames n_expression n"],
-) -> Precision:
-    tracks = len(schur)
-
-    def over_frames(blocks: Float[Tensor, "frames a b"]) -> Float64[Tensor, "tracks a b"]:
-        return blocks.reshape(tracks, -1, *blocks.shape[1:]).sum(1).double()
-
-    hessian = seen.blocks.expression_expression
-    frames = len(hessian) // tracks
-    across = over_frames(seen.blocks.camera_expression)
-    root = inverse_root(over_frames(camera_hessian))
-    half = torch.bmm(root, across)
-    half_identity = torch.bmm(root, over_frames(narrow_identity[:, :PARAMETERS]))
-    return Precision(
-        identity=schur,
-        expression=over_frames(hessian) + frames * _unit(schur[:, : hessian.shape[-1], : hessian.shape[-1]])
-        - torch.bmm(half.mT, half),
-        coupling=over_frames(wide_identity) - torch.bmm(half.mT, half_identity),
-    )  # fmt: skip
 
 
 def _damped(hessian: Float[Tensor, "frames d d"], damping: Float[Tensor, " frames"]) -> Float[Tensor, "frames d d"]:

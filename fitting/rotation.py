@@ -8,16 +8,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# Of the nine entries of a rotation matrix: which products of components (4 row + column, of w, x, y, z) they hold.
+_FIRST = [10, 6, 7, 6, 5, 11, 7, 11, 5]
+_SECOND = [15, 3, 2, 3, 15, 1, 2, 1, 10]
+_FIRST_SIGN = [-1.0, 1.0, 1.0, 1.0, -1.0, 1.0, 1.0, 1.0, -1.0]
+_SECOND_SIGN = [-1.0, -1.0, 1.0, 1.0, -1.0, -1.0, -1.0, 1.0, -1.0]
+_UNIT = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
 
 def matrix_from_quaternion(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
     """Rotation matrix of a unit quaternion."""
-    w, x, y, z = quaternion.unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, dim=-1).reshape(*quaternion.shape[:-1], 3, 3)
+    # Few operations on small tensors, each of which costs more than its numbers: entry = c + 2 (s a + t b), where a
+    # and b are products of two components.
+    products = (quaternion[..., :, None] * quaternion[..., None, :]).flatten(-2)
+    device, dtype = quaternion.device, quaternion.dtype
+    first = torch.tensor(_FIRST, device=device)
+    second = torch.tensor(_SECOND, device=device)
+    sums = products[..., first] * torch.tensor(_FIRST_SIGN, device=device, dtype=dtype)
+    sums += products[..., second] * torch.tensor(_SECOND_SIGN, device=device, dtype=dtype)
+    sums *= 2
+    sums += torch.tensor(_UNIT, device=device, dtype=dtype)
+    return sums.reshape(*quaternion.shape[:-1], 3, 3)
 
 
 def quaternion_from_matrix(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:

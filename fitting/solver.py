@@ -15,7 +15,7 @@ from fitting.baselines.fit import camera_of, fit_baseline
 from fitting.energy import Observations
 from fitting.face_model import INNER_POINTS, FaceModel
 from fitting.frame_stage import fit_frames
-from fitting.identity_stage import UNCERTAIN_DIRECTIONS, fit_identities
+from fitting.identity_stage import UNCERTAIN_DIRECTIONS, IdentityUncertainty, fit_identities
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
 from fitting.options import FitOptions
 from fitting.pixel_camera import PixelCamera, pixel_camera
@@ -127,7 +127,7 @@ def _fit(
     prior = smooth_prior(spacing, layout, expression_smoothness=options.expression_smoothness)
     fit = fit_frames(
         observed, camera, identity_points, seen,
-        uncertainty=seen.displaced(uncertainty), prior=prior, layout=layout, iterations=options.frame_iterations,
+        uncertainty=uncertainty, prior=prior, layout=layout, iterations=options.frame_iterations,
         robust=options.robust,
     )  # fmt: skip
     head = full.identities(identity)[layout.track] + full.expressions(fit.expression)
@@ -174,15 +174,12 @@ def _baseline(
 
 def _identities(
     tracks: Sequence[PreparedTrack], seen: LandmarkBasis, options: FitOptions, points: Int64[np.ndarray, " seen"]
-) -> tuple[
-    Float[torch.Tensor, "tracks n_identity"],
-    Float[torch.Tensor, "tracks n_identity directions"],
-    list[tuple[bool, int]],
-]:
+) -> tuple[Float[torch.Tensor, "tracks n_identity"], IdentityUncertainty, list[tuple[bool, int]]]:
     """First stage: identity of each track, its uncertainty, and whether it converged after how many iterations."""
-    n_identity, directions = seen.identity.shape[-1], min(UNCERTAIN_DIRECTIONS, seen.expression.shape[-1])
+    n_identity, n_expression = seen.identity.shape[-1], seen.expression.shape[-1]
     identity = torch.zeros(len(tracks), n_identity, device=options.device)
-    uncertainty = torch.zeros(len(tracks), n_identity, directions, device=options.device)
+    directions = torch.zeros(len(tracks), n_identity, min(UNCERTAIN_DIRECTIONS, n_expression), device=options.device)
+    remainder = torch.zeros(len(tracks), n_expression, device=options.device)
     outcome = [(False, 0)] * len(tracks)
     buckets: dict[int, list[int]] = {}
     # One standard deviation is larger here, by the errors that do not average out over key frames.
@@ -208,10 +205,11 @@ def _identities(
             replace(observed, weight=observed.weight * found[:, None]), camera, seen,
             tracks=len(members), iterations=options.identity_iterations, robust=options.robust,
         )  # fmt: skip
-        identity[members], uncertainty[members] = fit.identity, fit.uncertainty
+        identity[members] = fit.identity
+        directions[members], remainder[members] = fit.uncertainty.directions, fit.uncertainty.remainder
         for row, number in enumerate(members):
             outcome[number] = (bool(fit.converged[row]), int(fit.iterations[row]))
-    return identity, uncertainty, outcome
+    return identity, IdentityUncertainty(directions=directions, remainder=remainder), outcome
 
 
 def _pieces(buckets: dict[int, list[int]], seen: LandmarkBasis) -> Iterator[tuple[int, list[int]]]:

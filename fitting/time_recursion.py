@@ -67,20 +67,17 @@ def solve_over_time(
 def variances_over_time(
     inverse_pivots: Float[Tensor, "frames n n"], coupling: Float[Tensor, "frames n_or_1"], layout: TimeMajor
 ) -> Float[Tensor, "frames n"]:
-    """The diagonal of the inverse of the whole system, from what `solve_over_time` left in `blocks`.
-
-    There is nothing to lose digits here, all terms are positive: float32 is wide enough.
-    """
-    variances = torch.empty(inverse_pivots.shape[:2], device=inverse_pivots.device)
-    k = coupling.float()[..., None]
+    """The diagonal of the inverse of the whole system, from what `solve_over_time` left in `blocks`."""
+    variances = torch.empty_like(inverse_pivots[..., 0])
+    k = coupling[..., None]
     full: Tensor | None = None
     after: slice | None = None
     for step in reversed(layout.steps):
-        covariance = inverse_pivots[step].float()
+        covariance = inverse_pivots[step].clone()
         if after is not None and full is not None:
-            reached = torch.bmm(covariance[: len(full)], k[after] * full * k[after].mT)
-            added = torch.bmm(reached, covariance[: len(full)])
-            covariance[: len(full)] += added
+            pivots = inverse_pivots[step.start : step.start + len(full)]
+            reached = torch.bmm(pivots, (k[after] * k[after].mT) * full)
+            covariance[: len(full)] += torch.bmm(reached, pivots)
         variances[step] = covariance.diagonal(dim1=-2, dim2=-1)
         full, after = covariance, step
     return variances

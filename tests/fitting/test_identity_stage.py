@@ -102,7 +102,7 @@ def dense_systems(
 def test_the_schur_step_solves_the_dense_system(toy_model: FaceModel) -> None:
     basis, observed, state = scene(toy_model)
     seen = system.linearise(observed, state, basis, float("inf"))
-    trial, precision = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
+    trial, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
     n = toy_model.n_identity
     for track, (dense, right) in enumerate(dense_systems(basis, state, seen)):
         solution = torch.linalg.solve(dense, right)
@@ -115,18 +115,39 @@ def test_the_schur_step_solves_the_dense_system(toy_model: FaceModel) -> None:
         moved = state.camera.at(slice(frames.start, frames.stop)).updated(steps[:, :6])
         torch.testing.assert_close(trial.camera.translation[frames], moved.translation, rtol=1e-6, atol=1e-8)
         # What is left of the identity's block is the inverse of its part of the inverse: its posterior precision.
-        torch.testing.assert_close(precision.identity[track], torch.linalg.inv(torch.linalg.inv(dense)[:n, :n]))
+        torch.testing.assert_close(elimination.identity[track], torch.linalg.inv(torch.linalg.inv(dense)[:n, :n]))
 
 
-def test_the_directions_hold_all_that_expressions_feel_of_the_identitys_covariance(toy_model: FaceModel) -> None:
+def test_the_uncertainty_holds_all_that_expressions_feel_of_the_identitys_covariance(toy_model: FaceModel) -> None:
     basis, observed, state = scene(toy_model)
     seen = system.linearise(observed, state, basis, float("inf"))
-    _, precision = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
-    directions = stage._uncertainty(precision)
-    reaction = torch.linalg.solve(precision.expression, precision.coupling)
-    whole = reaction @ torch.linalg.inv(precision.identity) @ reaction.mT
-    held = (reaction @ directions) @ (reaction @ directions).mT
-    torch.testing.assert_close(held, whole)
-    # And it is never more than the covariance itself.
-    left = torch.linalg.inv(precision.identity) - directions @ directions.mT
+    _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
+    precision = elimination.precision()
+    uncertainty = stage._uncertainty(precision, torch.float64)
+    unit = torch.eye(toy_model.n_expression, dtype=torch.float64)
+    reaction = torch.linalg.solve(precision.expression + stage._LASTING_PRIOR * unit, precision.coupling)
+    covariance = torch.linalg.inv(precision.identity)
+    whole = (reaction @ covariance @ reaction.mT).diagonal(dim1=-2, dim2=-1)
+    leading = ((reaction @ uncertainty.directions) ** 2).sum(-1)
+    torch.testing.assert_close(leading + uncertainty.remainder, whole)
+    assert uncertainty.directions.shape[-1] == stage.UNCERTAIN_DIRECTIONS < toy_model.n_expression
+    assert (leading.sum(-1) > 0.5 * whole.sum(-1)).all(), "few directions, but those that count"
+    # And the directions never hold more than the covariance itself.
+    left = covariance - uncertainty.directions @ uncertainty.directions.mT
     assert torch.linalg.eigvalsh(left).min() > -1e-9
+
+
+def test_a_mean_frame_is_the_mean_of_the_frames_with_its_camera_eliminated(toy_model: FaceModel) -> None:
+    basis, observed, state = scene(toy_model)
+    seen = system.linearise(observed, state, basis, float("inf"))
+    _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
+    precision = elimination.precision()
+    n = toy_model.n_identity
+    for track, (dense, _) in enumerate(dense_systems(basis, state, seen)):
+        frames = dense[n:, n:].reshape(FRAMES, 6 + toy_model.n_expression, FRAMES, -1)
+        mean = sum(frames[f, :, f] for f in range(FRAMES)) / FRAMES
+        mean[6:, 6:] -= torch.eye(toy_model.n_expression, dtype=torch.float64)
+        coupling = dense[n:, :n].reshape(FRAMES, 6 + toy_model.n_expression, n).mean(0)
+        gain = mean[6:, :6] @ torch.linalg.inv(mean[:6, :6])
+        torch.testing.assert_close(precision.expression[track], mean[6:, 6:] - gain @ mean[:6, 6:])
+        torch.testing.assert_close(precision.coupling[track], coupling[6:] - gain @ coupling[:6])
