@@ -8,7 +8,8 @@ from importlib.metadata import version
 import tyro
 
 from facevid.commands.assets import AssetsFetch, AssetsList, AssetsVerify
-from facevid.commands.dataset import Build, Demo, ManifestSchema, Report, Schema, Status
+from facevid.commands.build import Build, Retry, Status
+from facevid.commands.dataset import Demo, ManifestSchema, Report, Schema
 from facevid.commands.egress import Egress
 from facevid.commands.fit import Fit
 from facevid.commands.model import ModelBuild, ModelImport, ModelInfo, ModelRender
@@ -18,8 +19,8 @@ TRACEBACK_VARIABLE = "FACEVID_TRACEBACK"
 """Environment variable: set, an error keeps its traceback."""
 
 _Command = type[
-    AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | ModelImport | Fit | Build | Status
-    | Schema | ManifestSchema | Report | TrainDeepExp3D | TrainExpression | Predict | Demo | Egress
+    AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | ModelImport | Fit | Build | Retry
+    | Status | Schema | ManifestSchema | Report | TrainDeepExp3D | TrainExpression | Predict | Demo | Egress
 ]
 COMMANDS: dict[str, _Command] = {
     "assets list": AssetsList,
@@ -31,6 +32,7 @@ COMMANDS: dict[str, _Command] = {
     "model import": ModelImport,
     "fit": Fit,
     "build": Build,
+    "retry": Retry,
     "status": Status,
     "schema": Schema,
     "schema manifest": ManifestSchema,
@@ -87,7 +89,8 @@ def _run(words: list[str]) -> int:
         return 2
     if isinstance(command, Build):
         return _guarded(lambda: command.run(beam_options), interrupted="; run the same command again to go on")
-    return _guarded(command.run)
+    again = "; run the same command again to go on" if isinstance(command, Retry) else ""
+    return _guarded(command.run, interrupted=again)
 
 
 def _overview(words: list[str]) -> int:

@@ -6,29 +6,20 @@ in a child process of its own, `python -m pipeline.build --wave FILE`; see `pipe
 
 import argparse
 import os
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from facevid import assets
-from facevid.failures import FailureCode
-from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from pipeline.config import BuildOptions
 from pipeline.driver import Wave
-from pipeline.egress.service import build_egress
-from pipeline.faces.landmarks import detector_sha256
-from pipeline.job import Job, state_folder
-from pipeline.manifest import Manifest, is_remote
+from pipeline.job import state_folder
 from pipeline.manifest_files import read_manifest
 from pipeline.marks import set_apart_the_dead
+from pipeline.prepare import make_job, run_job
 from pipeline.processes import DRIVER_VARIABLE, end_with, leave_when_a_worker_dies
-from pipeline.source_lists import keep_lists
-from pipeline.store import build_lock
-from pipeline.waves import BuildSummary, Waves
+from pipeline.waves import BuildSummary
 
-_NEVER_OTHERWISE = frozenset({FailureCode.BAD_ROW, FailureCode.FIT_DIVERGED})
 _REMARKS_SHOWN = 20
 _OURS = ("--runner", "--direct_running_mode", "--direct_num_workers")
 
@@ -40,13 +31,12 @@ def run_build(
     *,
     beam_options: Sequence[str] = (),
     skip_bad_rows: bool = False,
-    retry: Collection[FailureCode] = (),
     report: Callable[[str], None],
 ) -> BuildSummary:
     """Build a dataset, or resume, or bring it up to date with a changed manifest or changed options.
 
     Results are looked up in the store first; a second run over the same input does nothing. Failures are
-    results too, and stand until they are named in `retry`.
+    results too, and stand until `retry_build` tries them again.
 
     Args:
         manifest: A CSV, JSON lines or Parquet file, see `manifests/README.md`.
@@ -54,56 +44,25 @@ def run_build(
         options: All options.
         beam_options: Further options of Beam.
         skip_bad_rows: Turn bad rows into failures instead of refusing the manifest.
-        retry: Failures with these codes are tried again.
         report: Receives progress lines, one every few seconds at most.
 
     Raises:
         ManifestError: The manifest is bad; all bad rows are named.
-        ValueError: Unknown or forbidden Beam options, codes that cannot be tried again, or a face model that does
-            not fit.
+        ValueError: Unknown or forbidden Beam options, or a face model that does not fit.
         AssetError: The landmark networks cannot be had.
         StoreBusyError: Another build is at work on this output.
         BuildError: Something broke that is not one video's fault.
     """
     check_beam_options(beam_options)
-    if vain := sorted(_NEVER_OTHERWISE.intersection(retry)):
-        raise ValueError(f"retry={', '.join(vain)}: only another manifest or other options change that")
     rows = read_manifest(manifest)
     if not skip_bad_rows:
         rows.require_all_good()
-    job, model = _job(rows, out, options)
+    job, model = make_job(rows, out, options, assets.fetch_landmark_networks())
     for remark in rows.remarks[:_REMARKS_SHOWN]:
         report(f"manifest: {remark}")
     if (more := len(rows.remarks) - _REMARKS_SHOWN) > 0:
         report(f"manifest: {more} more of the kind")
-    with build_lock(job.state) as lock, build_egress(options.fetch, job.state):
-        keep_lists(options.fetch, job.state)
-        return Waves(
-            job, rows, model, beam_options=beam_options, retry=frozenset(retry), report=report, lock=lock
-        ).run()
-
-
-def plan_build(manifest: Path, out: Path, options: BuildOptions, *, skip_bad_rows: bool = False) -> str:
-    """Say what a build would do, without doing anything.
-
-    Raises:
-        ManifestError: The manifest is bad; all bad rows are named.
-    """
-    rows = read_manifest(manifest)
-    if not skip_bad_rows:
-        rows.require_all_good()
-    hosts = Counter(urlsplit(row.url).netloc.lower() for row in rows.rows if is_remote(row.url))
-    local = len(rows.rows) - sum(hosts.values())
-    lines = [
-        f"{len(rows.rows)} rows, {len(rows.bad_rows)} bad rows left out",
-        f"{local} local files" + ("" if options.fetch.allow_local or not local else ", refused without --allow-local"),
-        *(f"{count} from {host}" for host, count in hosts.most_common()),
-        f"{options.workers} workers, {options.shards} shards per table, into {out}",
-    ]
-    if hosts:
-        longest_s = max(hosts.values()) * options.fetch.courtesy.mean_pause_s / options.workers
-        lines.append(f"pauses between downloads alone take at least {longest_s:.0f} s, if nothing is in the store yet")
-    return "\n".join(lines)
+    return run_job(job, model, rows, beam_options=beam_options, report=report)
 
 
 def check_beam_options(beam_options: Sequence[str]) -> None:
@@ -129,23 +88,6 @@ def check_beam_options(beam_options: Sequence[str]) -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"beam_options: {message}")
-
-
-def _job(rows: Manifest, out: Path, options: BuildOptions) -> tuple[Job, FaceModel]:
-    model_path = (options.model or DEFAULT_MODEL_PATH).absolute()
-    model = load_face_model(model_path)
-    model.embedding(options.faces.scheme)
-    networks = assets.fetch_landmark_networks()
-    job = Job(
-        out=out.absolute(),
-        manifest_folder=rows.folder,
-        networks=networks.absolute(),
-        options=options,
-        detector_sha256=detector_sha256(options.faces, networks),
-        model_path=model_path,
-        model_sha256=model.sha256,
-    )
-    return job, model
 
 
 def drive(wave_file: Path) -> None:

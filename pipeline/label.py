@@ -207,8 +207,7 @@ def _read_faces_of(
 
 def _faces_item(result: FacesResult, span: Span) -> FacesItem:
     video = result.video
-    ends_s = [end_s for end_s in (span.end_s, video.duration_s) if end_s is not None]
-    length_s = min(ends_s) - (span.start_s or 0.0) if ends_s else 0.0
+    length_s = span.length_s(video.duration_s)
     fps = video.fps or (result.frames_read / length_s if length_s > 0 else 0.0)
     return FacesItem(
         width_px=video.width_px,

@@ -22,7 +22,8 @@ class Counters:
 
     Names in use: `videos` (rows done with), `fetched`, `read` (searched for faces, or not to be had; of rows with
     several spans each span counts as its share), `decoded_frames`,
-    `fitted_tracks`, `fitted_frames`, and `fetch_s`, `faces_s`, `fit_s` for the time spent.
+    `fitted_tracks`, `fitted_frames`; `begun` rows with `video_s` seconds of video to search, of which `searched_s` are;
+    and `fetch_s`, `faces_s`, `fit_s` for the time spent.
 
     Args:
         state: The build's state folder.

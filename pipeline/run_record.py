@@ -1,4 +1,4 @@
-"""`run.json`: how a build went. It differs from run to run and is never hashed."""
+"""`run.json`: how a build went, and the note of when it began. They differ from run to run and are never hashed."""
 
 import json
 import os
@@ -13,6 +13,8 @@ from facevid import storage
 from pipeline.job import Job
 
 RUN_FILE = "run.json"
+_BEGIN_FILE = "begin.json"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 _PACKAGES = (
     "facevid", "apache-beam", "yt-dlp", "numpy", "torch", "pyarrow", "ai-edge-litert", "opencv-python-headless",
@@ -52,9 +54,23 @@ def write_run_record(
     storage.write_bytes(job.out / RUN_FILE, (json.dumps(run, indent=2) + "\n").encode())
 
 
+def write_begin(state: Path, begun_at: str, *, todo: int) -> None:
+    """Note in the state folder when this run began, and how many rows it has to do."""
+    storage.write_bytes(state / _BEGIN_FILE, json.dumps({"begun_at": begun_at, "todo": todo}).encode())
+
+
+def read_begin(state: Path) -> tuple[datetime, int] | None:
+    """When this or the last run began, and how many rows it had to do; None where none did."""
+    try:
+        found = json.loads((state / _BEGIN_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    return datetime.strptime(found["begun_at"], _TIME).replace(tzinfo=UTC), found["todo"]
+
+
 def utc_now() -> str:
     """The time of day, UTC, ISO 8601."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime(_TIME)
 
 
 def _rate(counts: Mapping[str, float], amount: str, seconds: str) -> float | None:

@@ -25,6 +25,11 @@ class Span:
     start_s: float | None = None
     end_s: float | None = None
 
+    def length_s(self, duration_s: float | None) -> float:
+        """How many seconds of a video of this duration it holds; 0 where nobody can tell."""
+        ends_s = [end_s for end_s in (self.end_s, duration_s) if end_s is not None]
+        return max(0.0, min(ends_s) - (self.start_s or 0.0)) if ends_s else 0.0
+
 
 def spans_of(
     *, start_s: float | None, end_s: float | None, duration_s: float | None, span_s: float

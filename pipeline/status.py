@@ -1,7 +1,11 @@
 """How far a build is, and what became of every item: for `facevid status`, at any time, from any process."""
 
+import json
+import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from facevid.dataset import open_dataset
@@ -9,10 +13,30 @@ from facevid.description import DatasetError, FunnelStep
 from facevid.failures import FailureCode
 from pipeline.funnel import failure_counts, funnel
 from pipeline.job import state_folder
+from pipeline.marks import read_marks
 from pipeline.plan import read_plan
 from pipeline.progress import total_counts
 from pipeline.row_state import row_state
+from pipeline.run_record import read_begin
 from pipeline.store import Store, is_locked
+from pipeline.tell import duration_text, time_left_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InHand:
+    """What one worker is doing.
+
+    Attributes:
+        video_ids: The rows that it works on.
+        stage: What it does with them.
+        pid: Its process.
+        for_s: How long it has been at it, seconds.
+    """
+
+    video_ids: tuple[str, ...]
+    stage: str
+    pid: int
+    for_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +50,8 @@ class Status:
         videos: Good rows of the manifest.
         videos_done: Those of them that have a result, good or bad.
         frames_per_s: Frames decoded per second of worker time in this or the last run, None where none were.
+        left_s: How long a running build will go on labelling, seconds, where that can be told.
+        in_hand: What the workers of a running build are doing, the longest at it first.
         funnel: What became of every item.
         failures: Failures per code, the most frequent first.
     """
@@ -36,31 +62,47 @@ class Status:
     videos: int
     videos_done: int
     frames_per_s: float | None
+    left_s: float | None = None
+    in_hand: tuple[InHand, ...] = ()
     funnel: tuple[FunnelStep, ...]
     failures: tuple[tuple[str, int], ...]
+
+    def to_json(self) -> str:
+        """As one JSON object, for programs."""
+        plain = asdict(self) | {"out": str(self.out), "failures": dict(self.failures)}
+        return json.dumps(plain, indent=2)
 
 
 def status(out: Path) -> Status:
     """Look at a dataset folder; works during a build, after one, and on a dataset that came without its store.
+
+    Nothing is written, whatever stands there.
 
     Raises:
         DatasetError: No build was ever begun there, or its tables are damaged.
     """
     state = state_folder(out)
     running = is_locked(state)
-    if not running and ((state / "finished.json").is_file() or not (state / "plan.json").is_file()):
+    begun = (state / "plan.json").is_file()
+    if not begun or (not running and (state / "finished.json").is_file()):
         return _of_dataset(out)
     plan = read_plan(out)
     store = Store(plan.job.store_folder)
     states = [row_state(row, plan.job, store) for row in plan.manifest.rows]
     counts = total_counts(state)
+    now_s = time.monotonic()
     return Status(
         out=out,
         running=running,
         finished=False,
         videos=len(states),
         videos_done=sum(each.next_stage is None for each in states),
-        frames_per_s=counts["decoded_frames"] / counts["faces_s"] if counts["faces_s"] else None,
+        frames_per_s=_rate(counts),
+        left_s=_left_s(state, counts) if running else None,
+        in_hand=tuple(
+            InHand(video_ids=mark.video_ids, stage=mark.stage.value, pid=mark.pid, for_s=max(now_s - mark.since_s, 0.0))
+            for mark in (read_marks(state) if running else ())
+        ),
         funnel=funnel(plan.manifest, plan.job, store),
         failures=_ordered(Counter({c.value: n for c, n in failure_counts(plan.manifest, plan.job, store).items()})),
     )
@@ -70,6 +112,8 @@ def render(status: Status) -> str:
     """The status as text for a terminal."""
     word = "running" if status.running else "finished" if status.finished else "stopped before its end; run it again"
     lines = [f"{status.out}: {word}", f"videos: {status.videos_done} of {status.videos} done"]
+    if status.left_s is not None:
+        lines[-1] += f", about {duration_text(status.left_s)} left"
     if status.frames_per_s is not None:
         lines.append(f"faces: {status.frames_per_s:.0f} frames per second and worker")
     lines += ["", f"{'step':<10}{'unit':<8}{'in':>9}{'ok':>9}{'failed':>9}{'filtered':>9}"]
@@ -77,11 +121,29 @@ def render(status: Status) -> str:
         f"{step.step:<10}{step.unit:<8}{step.entered:>9}{step.ok:>9}{step.failed:>9}{step.filtered:>9}"
         for step in status.funnel
     ]
+    if status.in_hand:
+        lines += ["", "in hand", *(f"  {_hand(each)}" for each in status.in_hand)]
     if status.failures:
         lines += ["", "failures", *(f"  {code:<20}{count:>7}" for code, count in status.failures)]
         if may_pass := [code for code, _ in status.failures if FailureCode(code).retryable]:
-            lines.append(f"some may pass when tried again: facevid build ... --retry {' '.join(may_pass)}")
+            lines.append(f"some may pass when tried again: facevid retry {status.out} --only {','.join(may_pass)}")
     return "\n".join(lines)
+
+
+def _hand(hand: InHand) -> str:
+    more = f" and {len(hand.video_ids) - 3} more" if len(hand.video_ids) > 3 else ""
+    return f"{hand.stage:<7}{duration_text(hand.for_s):>7}  {', '.join(hand.video_ids[:3])}{more} (process {hand.pid})"
+
+
+def _left_s(state: Path, counts: Mapping[str, float]) -> float | None:
+    if (begin := read_begin(state)) is None:
+        return None
+    begun_at, todo = begin
+    return time_left_s(counts, todo=todo, elapsed_s=(datetime.now(UTC) - begun_at).total_seconds())
+
+
+def _rate(counts: Mapping[str, float]) -> float | None:
+    return counts["decoded_frames"] / counts["faces_s"] if counts["faces_s"] else None
 
 
 def _of_dataset(out: Path) -> Status:
@@ -91,14 +153,13 @@ def _of_dataset(out: Path) -> Status:
         raise DatasetError(f"no build was begun in {out}: {error}") from error
     steps = {step.step: step for step in dataset.description.funnel}
     codes = dataset.table("failures", columns=["code"])["code"].to_pylist()
-    counts = total_counts(state_folder(out))
     return Status(
         out=out,
         running=False,
         finished=True,
         videos=steps["fetch"].entered,
         videos_done=steps["fetch"].entered,
-        frames_per_s=counts["decoded_frames"] / counts["faces_s"] if counts["faces_s"] else None,
+        frames_per_s=_rate(total_counts(state_folder(out))),
         funnel=dataset.description.funnel,
         failures=_ordered(Counter(codes)),
     )

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +117,11 @@ class Store:
     """Results on a local disk.
 
     Args:
-        root: The store's folder; it is made if it is not there.
+        root: The store's folder; it is made with the first result.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        (root / "tmp").mkdir(parents=True, exist_ok=True)
 
     def video_path(self, sha256: str) -> Path:
         """Where a downloaded video lies, or would lie."""
@@ -224,6 +224,7 @@ class Store:
 
         The kernel ends the hold with the process. All holds are bytes of one file, so none is left behind.
         """
+        self.root.mkdir(parents=True, exist_ok=True)
         place = int(hashlib.sha256(f"{stage}/{key}".encode()).hexdigest()[:15], 16)
         descriptor = os.open(self.root / "holds", os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -237,7 +238,7 @@ class Store:
     def scratch(self) -> Iterator[Path]:
         """A new empty folder on the store's disk, removed at the end of the block."""
         folder = self.root / "tmp" / f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(6)}"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         try:
             yield folder
         finally:
@@ -245,7 +246,8 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what processes of this machine that are no more have left in `tmp`, and forgotten downloads."""
-        for folder in (self.root / "tmp").iterdir():
+        tmp = self.root / "tmp"
+        for folder in tmp.iterdir() if tmp.is_dir() else []:
             host, _, pid = folder.name.rpartition("-")[0].rpartition("-")
             if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(folder, ignore_errors=True)
@@ -257,7 +259,7 @@ def build_lock(folder: Path) -> Iterator[int]:
     """Hold the lock of an output folder; yields the descriptor, which child processes may share.
 
     Raises:
-        StoreBusyError: Another build holds it.
+        StoreBusyError: Another build holds it; the message says which process, where, and since when.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -266,11 +268,27 @@ def build_lock(folder: Path) -> Iterator[int]:
         while not _try_lock(descriptor):
             # `is_locked` holds it for a moment; a build holds it for long.
             if time.monotonic() > deadline:
-                raise StoreBusyError(f"another build is at work in {folder.parent}; wait for it, or stop it")
+                holder = _holder(descriptor)
+                raise StoreBusyError(f"another build{holder} is at work in {folder.parent}; wait for it, or stop it")
             time.sleep(0.02)
+        _sign(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int) -> None:
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode(), 0)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        found = json.loads(os.pread(descriptor, 4096, 0))
+        return f" (process {found['pid']} on {found['host']}, since {found['since']})"
+    except (ValueError, TypeError, KeyError):  # it has the lock, but did not sign yet
+        return ""
 
 
 def is_locked(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """What a build says while it works: one line every few seconds, with rate and time left."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -58,14 +59,45 @@ def progress_line(counts: Mapping[str, float], *, todo: int, elapsed_s: float, f
         elapsed_s: Seconds since it began.
         frames_per_s: Frames decoded per second since the line before.
     """
-    done, frames = int(counts.get("videos", 0)), int(counts.get("decoded_frames", 0))
-    read = max(int(counts.get("read", 0)), done)
+    done, read, frames = _whole(counts, "videos"), _whole(counts, "read"), _whole(counts, "decoded_frames")
+    read = max(read, done)
     line = f"label: {read} of {todo} videos read, {done} done, {frames} frames"
     if frames_per_s >= 0.5:  # none are read while processes start, and while a wave is fitted
         line += f", {frames_per_s:.0f}/s"
-    # Reading takes most of the time; a wave is fitted when all of it is read.
-    share = (9 * read + done) / (10 * todo) if todo else 1.0
-    if 0 < share < 1:
-        left_s = elapsed_s * (1 - share) / share
-        line += f", about {left_s:.0f} s left" if left_s < 120 else f", about {left_s / 60:.0f} min left"
+    if (left_s := time_left_s(counts, todo=todo, elapsed_s=elapsed_s)) is not None:
+        line += f", about {duration_text(left_s)} left"
     return line
+
+
+def time_left_s(counts: Mapping[str, float], *, todo: int, elapsed_s: float) -> float | None:
+    """How long labelling will go on, seconds, if it goes on as before; None where nothing is known or left.
+
+    Args:
+        counts: See `progress.Counters`.
+        todo: Videos that this run has to do.
+        elapsed_s: Seconds since it began.
+    """
+    if not todo:
+        return None
+    done = counts.get("videos", 0) / todo
+    begun, video_s = counts.get("begun", 0), counts.get("video_s", 0)
+    if begun and video_s:
+        # By seconds of video: one of two hours among short ones is most of the work. Those to come are like these.
+        searched = counts.get("searched_s", 0) / (video_s * max(todo / begun, 1))
+    else:
+        searched = max(counts.get("read", 0) / todo, done)
+    # Searching takes most of the time; a wave is fitted when all of it is searched.
+    share = min(0.9 * searched + 0.1 * min(done, searched), 1.0)
+    return elapsed_s * (1 - share) / share if 0 < share < 0.999999 else None
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as people say it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _whole(counts: Mapping[str, float], name: str) -> int:
+    # Thirds of a video add up to a whole one, but for the last digit.
+    return math.floor(counts.get(name, 0) + 1e-6)

@@ -138,6 +138,9 @@ class _WithFaces(_Work):
         state = row_state(row, self._plan.job, self._store)
         share = 1 / max(len(state.spans), 1)
         self._bench.counters.add("read", share)
+        if state.spans and state.fetched is not None:
+            length_s = state.spans[number].span.length_s(state.fetched.file_duration_s)
+            self._bench.counters.add("searched_s", length_s)
         if state.failure is not None or state.spans[number].next_stage is None:
             self._bench.counters.add("videos", share)
         self._bench.counters.flush()
@@ -158,7 +161,12 @@ class _FetchRows(_WithFaces):
         row = self._plan.manifest.rows[index]
         with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH):
             fetch_row(row, self._bench, self._fetcher)
-            spans = row_state(row, self._plan.job, self._store).spans
+            state = row_state(row, self._plan.job, self._store)
+        spans = state.spans
+        self._bench.counters.add("begun")
+        for span in spans:
+            if span.next_stage is Stage.FACES and state.fetched is not None:
+                self._bench.counters.add("video_s", span.span.length_s(state.fetched.file_duration_s))
         if not spans:
             self._bench.counters.add("read")
             self._bench.counters.add("videos")

@@ -1,78 +1,12 @@
-"""Commands on a dataset: build, status, columns, report, and the demo of them all."""
+"""Commands on a dataset: columns, report, and the demo of them all."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
 from facevid.commands.console import say, use_one_opencv_thread
-from facevid.failures import FailureCode
-from pipeline.config import BuildOptions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
-    """Build a dataset from a manifest of videos; run it again to resume.
-
-    Columns of the manifest: see manifests/README.md. Beam options go after `--`. A second run keeps what is done and
-    leaves failures alone; `--retry network rate_limited` tries those again.
-
-    Example: facevid build manifest.csv --out out --allow-local --workers 2
-    """
-
-    manifest: tyro.conf.Positional[Path]
-    """CSV, JSON lines (.jsonl) or Parquet file with one row per video."""
-    out: Path
-    """Folder of the dataset."""
-    skip_bad_rows: bool = False
-    """Go on without the manifest's bad rows (they are counted as failed) instead of refusing it."""
-    dry_run: bool = False
-    """Check the manifest, print what would be done, and do nothing."""
-    retry: Annotated[
-        tuple[FailureCode, ...], tyro.conf.EnumChoicesFromValues, tyro.conf.arg(metavar="CODE [CODE ...]")
-    ] = ()
-    """Try failures with these codes again, such as `--retry network rate_limited`; `facevid status` shows the codes."""
-    options: Annotated[BuildOptions, tyro.conf.arg(name="")] = field(default_factory=BuildOptions)
-
-    def run(self, beam_options: Sequence[str]) -> int:
-        """Build, print the funnel."""
-        from pipeline.build import plan_build, run_build
-        from pipeline.status import render, status
-
-        if self.dry_run:
-            print(plan_build(self.manifest, self.out, self.options, skip_bad_rows=self.skip_bad_rows))
-            return 0
-        run_build(
-            self.manifest,
-            self.out,
-            self.options,
-            beam_options=beam_options,
-            skip_bad_rows=self.skip_bad_rows,
-            retry=self.retry,
-            report=say,
-        )
-        print(render(status(self.out)))
-        return 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """Show the funnel, the failures by code, and how far a running build is.
-
-    Example: facevid status out
-    """
-
-    out: tyro.conf.Positional[Path]
-    """Folder of the dataset."""
-
-    def run(self) -> int:
-        """Print the status."""
-        from pipeline.status import render, status
-
-        print(render(status(self.out)))
-        return 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,23 +73,36 @@ def test_a_missing_manifest_is_one_line_and_no_traceback(tmp_path: Path, capsys:
     assert "Traceback" not in shown
 
 
-def test_failures_to_try_again_reach_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", [["network,rate_limited"], ["network", "rate_limited"]])
+def test_codes_to_try_again_come_with_commas_or_blanks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
     given: dict[str, object] = {}
 
-    def run_build(*_: object, **options: object) -> None:
+    def retry_build(*_: object, **options: object) -> None:
         given.update(options)
         raise ValueError("enough seen")
 
-    monkeypatch.setattr("pipeline.build.run_build", run_build)
-    assert cli.main(["build", "m.csv", "--out", str(tmp_path), "--retry", "network", "rate_limited"]) == 2
-    assert given["retry"] == (FailureCode.NETWORK, FailureCode.RATE_LIMITED)
+    monkeypatch.setattr("pipeline.retry.retry_build", retry_build)
+    assert cli.main(["retry", str(tmp_path), "--only", *words]) == 2
+    assert given["only"] == [FailureCode.NETWORK, FailureCode.RATE_LIMITED]
 
 
 def test_a_code_that_does_not_exist_cannot_be_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["build", "m.csv", "--out", str(tmp_path), "--retry", "bad_luck"])
-    assert ended.value.code == 2
-    assert "bad_luck" in capsys.readouterr().err
+    assert cli.main(["retry", str(tmp_path), "--only", "network,bad_luck"]) == 2
+    assert "only='bad_luck' is no failure code; they are: bad_row, removed," in capsys.readouterr().err
+
+
+def test_a_dry_run_ends_with_1_where_the_build_would_refuse_the_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.csv").write_text("video_id,url\na,a.mp4\nb,ftp://x\n")
+    words = ["build", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out"), "--dry-run"]
+
+    assert cli.main(words) == 1
+    assert "line 3: url 'ftp://x' has the scheme" in capsys.readouterr().out
+    assert cli.main([*words, "--skip-bad-rows"]) == 0
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_schema_tells_every_column_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:

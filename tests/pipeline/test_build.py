@@ -14,10 +14,9 @@ from loopback import Loopback
 
 from facevid import assets
 from facevid.dataset import open_dataset
-from facevid.failures import FailureCode
 from fitting.options import FitOptions
 from pipeline import driver
-from pipeline.build import check_beam_options, plan_build, run_build
+from pipeline.build import check_beam_options, run_build
 from pipeline.config import BuildOptions, FetchOptions
 from pipeline.manifest import ManifestError
 from pipeline.marks import read_marks
@@ -126,7 +125,7 @@ def test_a_build_resumes_from_any_death_to_the_same_bytes(tmp_path: Path, clips:
     below = descendants(running.pid)
     assert len(below) >= 2
     assert status(disturbed).running
-    with pytest.raises(StoreBusyError, match="another build is at work"):
+    with pytest.raises(StoreBusyError, match=r"another build .*is at work"):
         run_build(manifest, disturbed, options(2), report=lines.append)
     running.send_signal(signal.SIGKILL)
     running.wait()
@@ -165,25 +164,6 @@ def test_bad_rows_stop_a_build_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"2 bad row.*\n  line 3: .*\n  line 4: "):
         run_build(tmp_path / "m.csv", tmp_path / "out", options(1), report=lambda line: None)
 
-    assert not (tmp_path / "out").exists()
-
-
-def test_codes_that_trying_again_cannot_change_are_refused(tmp_path: Path) -> None:
-    vain = [FailureCode.NETWORK, FailureCode.FIT_DIVERGED, FailureCode.BAD_ROW]
-
-    with pytest.raises(ValueError, match="retry=bad_row, fit_diverged: only another manifest"):
-        run_build(tmp_path / "m.csv", tmp_path / "out", options(1), retry=vain, report=lambda line: None)
-
-
-def test_a_plan_is_told_without_doing_anything(tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text("video_id,url\na,a.mp4\nb,https://x.org/1\nc,https://x.org/2\nd,\n")
-
-    text = plan_build(tmp_path / "m.csv", tmp_path / "out", BuildOptions(), skip_bad_rows=True)
-
-    assert "3 rows, 1 bad rows left out" in text
-    assert "1 local files, refused without --allow-local" in text
-    assert "2 from x.org" in text
-    assert "at least 15 s" in text
     assert not (tmp_path / "out").exists()
 
 

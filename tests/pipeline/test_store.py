@@ -91,7 +91,7 @@ def test_sweeping_removes_only_what_dead_processes_left(tmp_path: Path) -> None:
 def test_a_second_build_over_one_output_is_refused(tmp_path: Path) -> None:
     with build_lock(tmp_path / "build"):
         assert is_locked(tmp_path / "build")
-        with pytest.raises(StoreBusyError, match="another build is at work in"), build_lock(tmp_path / "build"):
+        with pytest.raises(StoreBusyError, match=r"another build .*is at work in"), build_lock(tmp_path / "build"):
             pass
     assert not is_locked(tmp_path / "build")
     with build_lock(tmp_path / "build"):

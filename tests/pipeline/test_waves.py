@@ -390,7 +390,7 @@ def test_status_tells_of_a_build_that_was_stopped_and_of_one_that_is_finished(
     assert "stopped before its end; run it again" in text
     assert "videos: 2 of 3 done" in text
     assert "fetch     videos          2        1        1        0" in text
-    assert text.endswith("some may pass when tried again: facevid build ... --retry network")
+    assert text.endswith(f"some may pass when tried again: facevid retry {tmp_path / 'out'} --only network")
 
 
 @pytest.mark.parametrize(

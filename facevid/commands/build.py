@@ -1,0 +1,130 @@
+"""Commands on a build: begin or resume it, see how far it is, try its failures again."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from facevid.commands.console import say
+from facevid.failures import FailureCode
+from pipeline.config import BuildOptions
+
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """Build a dataset from a manifest of videos; run it again to resume.
+
+    Columns of the manifest: see manifests/README.md. Beam options go after `--`. A second run keeps what is done and
+    leaves failures alone; `facevid retry` tries those again.
+
+    Example: facevid build manifest.csv --out out --allow-local --workers 2
+    """
+
+    manifest: tyro.conf.Positional[Path]
+    """CSV, JSON lines (.jsonl) or Parquet file with one row per video."""
+    out: Path
+    """Folder of the dataset."""
+    skip_bad_rows: bool = False
+    """Go on without the manifest's bad rows (they are counted as failed) instead of refusing it."""
+    dry_run: bool = False
+    """Check the manifest, print what would be done, how long it takes and how much room it needs, and do nothing."""
+    options: Annotated[BuildOptions, tyro.conf.arg(name="")] = field(default_factory=BuildOptions)
+
+    def run(self, beam_options: Sequence[str]) -> int:
+        """Build, print the funnel."""
+        if self.dry_run:
+            from pipeline.forecast import plan_text
+
+            text, would_begin = plan_text(self.manifest, self.out, self.options, skip_bad_rows=self.skip_bad_rows)
+            print(text)
+            return 0 if would_begin else 1
+        from pipeline.build import run_build
+        from pipeline.status import render, status
+
+        run_build(
+            self.manifest,
+            self.out,
+            self.options,
+            beam_options=beam_options,
+            skip_bad_rows=self.skip_bad_rows,
+            report=say,
+        )
+        print(render(status(self.out)))
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Try failures of a build again, with its own manifest and options, and bring the tables up to date.
+
+    Failures stand until they are tried again. `facevid status DIR` shows their codes.
+
+    Example: facevid retry out --only rate_limited,network
+    """
+
+    out: tyro.conf.Positional[Path]
+    """Folder of the dataset."""
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CODE[,CODE ...]")] = ()
+    """Codes to try again; without it, all that may pass later."""
+    workers: int | None = None
+    """Worker processes; without it, as many as in the build."""
+    dry_run: bool = False
+    """Print what would be tried again, by code and host, and do nothing."""
+
+    def run(self) -> int:
+        """Try again, print the funnel."""
+        from pipeline.retry import retry_build, retry_text
+        from pipeline.status import render, status
+
+        codes = [_code(word) for words in self.only for word in words.split(",") if word]
+        if self.dry_run:
+            print(retry_text(self.out, codes))
+            return 0
+        retry_build(self.out, only=codes, workers=self.workers, report=say)
+        print(render(status(self.out)))
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Show the funnel, the failures by code, how far a running build is, and what its workers are doing.
+
+    Example: facevid status out --watch
+    """
+
+    out: tyro.conf.Positional[Path]
+    """Folder of the dataset."""
+    json: bool = False
+    """Print one JSON object."""
+    watch: bool = False
+    """Print it again every few seconds until the build ends."""
+
+    def run(self) -> int:
+        """Print the status."""
+        from pipeline.status import render, status
+
+        while True:
+            began_s = time.monotonic()
+            seen = status(self.out)
+            if self.watch and not self.json:
+                print(_CLEAR, end="")
+            print(seen.to_json() if self.json else render(seen), flush=True)
+            if not self.watch or not seen.running:
+                return 0
+            # A build of a million rows takes a while to look at: no more than half the time goes into it.
+            time.sleep(max(_WATCH_EVERY_S, time.monotonic() - began_s))
+
+
+_WATCH_EVERY_S = 5.0
+
+
+def _code(word: str) -> FailureCode:
+    try:
+        return FailureCode(word.strip())
+    except ValueError as error:
+        raise ValueError(f"only={word.strip()!r} is no failure code; they are: {', '.join(FailureCode)}") from error

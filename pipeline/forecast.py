@@ -1,0 +1,195 @@
+"""`facevid build --dry-run`: what a build would do, how long that takes and how much room it needs. It does nothing.
+
+What earlier builds left in the store is looked up; the rest is reckoned with the sizes of the videos that are there,
+and where there are none with the assumptions below, which the text names.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from facevid import assets
+from facevid.failures import FailureCode, Stage
+from pipeline.config import BuildOptions
+from pipeline.job import Job
+from pipeline.manifest import Manifest, ManifestRow, is_remote
+from pipeline.manifest_files import read_manifest
+from pipeline.prepare import make_job
+from pipeline.row_state import RowState, row_state
+from pipeline.store import Store
+from pipeline.tell import duration_text
+
+ASSUMED_VIDEO_S = 80.0
+"""12 million frames of 6,000 videos at 25 frames/s (Koujan et al., FG 2020)."""
+ASSUMED_BYTES_PER_S = 75_000.0
+"""A video of 360 lines at 600 kbit/s."""
+ASSUMED_FPS = 25.0
+ASSUMED_FRAMES_PER_S = 60.0
+"""Frames searched per second and worker, one face of 512x512 on one core of an ordinary server."""
+BYTES_PER_FRAME = 3_800.0
+"""Landmarks and parameters of one face in one frame, in the store and in the tables."""
+BYTES_PER_CROP = 19_000.0
+"""A JPEG crop at quality 92, likewise."""
+
+_HOSTS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a build would do.
+
+    Attributes:
+        rows: Good rows.
+        done: Those of them with a result, failures among them.
+        failed: Failures per code, as they stand in the store.
+        to_fetch: Addresses to be downloaded, per host; several clips of one address count once.
+        local: Rows with local files.
+        to_search: Rows to be searched for faces, after their download or without.
+        to_fit: Rows whose faces are known and only have to be fitted.
+        known: How many rows the means are taken from.
+        video_s: Mean duration of a row's video or clip, seconds.
+        video_bytes: Mean size of a download.
+    """
+
+    rows: int
+    done: int
+    failed: Mapping[FailureCode, int]
+    to_fetch: Mapping[str, int]
+    local: int
+    to_search: int
+    to_fit: int
+    known: int
+    video_s: float
+    video_bytes: float
+
+    def fetch_s(self, *, pause_s: float, workers: int) -> float:
+        """What the pauses alone take: hosts are asked at once, as far as there are workers, each with pauses."""
+        if not self.to_fetch:
+            return 0.0
+        return pause_s * max(*self.to_fetch.values(), sum(self.to_fetch.values()) / workers)
+
+    def search_s(self, *, workers: int) -> float:
+        """What searching takes, if each worker has a core of its own."""
+        return self.to_search * self.video_s * ASSUMED_FPS / ASSUMED_FRAMES_PER_S / workers
+
+    def disk_bytes(self, *, crops: bool) -> float:
+        """What the rows to do add to store and dataset."""
+        frames = (self.to_search * self.video_s) * ASSUMED_FPS
+        per_frame = BYTES_PER_FRAME + (BYTES_PER_CROP if crops else 0.0)
+        return sum(self.to_fetch.values()) * self.video_bytes + frames * per_frame
+
+
+def forecast(manifest: Manifest, job: Job) -> Forecast:
+    """Look up how far every row has come, and reckon the rest."""
+    store = Store(job.store_folder)
+    states = [row_state(row, job, store) for row in manifest.rows]
+    fetched = [(row, state) for row, state in zip(manifest.rows, states, strict=True) if state.fetched is not None]
+    seconds = [_length_s(row, state) for row, state in fetched]
+    seconds += [row.end_s - (row.start_s or 0.0) for row in manifest.rows if row.end_s is not None]
+    known_s = [length_s for length_s in seconds if length_s]
+    sizes = [state.fetched.bytes for row, state in fetched if state.fetched is not None and is_remote(row.url)]
+    video_s = sum(known_s) / len(known_s) if known_s else ASSUMED_VIDEO_S
+    waiting = {
+        row.url for row, state in zip(manifest.rows, states, strict=True)
+        if state.next_stage is Stage.FETCH and is_remote(row.url)
+    }  # fmt: skip
+    return Forecast(
+        rows=len(states),
+        done=sum(state.next_stage is None for state in states),
+        failed=Counter(state.failure.code for state in states if state.failure is not None),
+        to_fetch=Counter(urlsplit(url).netloc.lower() for url in waiting),
+        local=sum(not is_remote(row.url) for row in manifest.rows),
+        to_search=sum(state.next_stage in {Stage.FETCH, Stage.FACES} for state in states),
+        to_fit=sum(state.next_stage is Stage.FIT for state in states),
+        known=len(known_s),
+        video_s=video_s,
+        video_bytes=sum(sizes) / len(sizes) if sizes else ASSUMED_VIDEO_S * ASSUMED_BYTES_PER_S,
+    )
+
+
+def forecast_text(manifest: Manifest, job: Job, *, skip_bad_rows: bool, networks_missing: bool) -> str:
+    """The forecast as text for a terminal, with every bad row.
+
+    Args:
+        manifest: All rows.
+        job: The build that would be.
+        skip_bad_rows: Bad rows would become failures; else the build would refuse the manifest.
+        networks_missing: The landmark networks are not in the cache, so nothing is known of faces found before.
+    """
+    found = forecast(manifest, job)
+    options = job.options
+    lines = [f"{found.rows} rows into {job.out}: {found.done} done before, {found.rows - found.done} to do"]
+    lines += _bad_rows(manifest, skip_bad_rows=skip_bad_rows)
+    lines += [f"  remark: {remark}" for remark in manifest.remarks]
+    lines += ["", "step      to do"]
+    lines.append(f"fetch     {sum(found.to_fetch.values())} addresses of {len(found.to_fetch)} hosts")
+    by_number = sorted(found.to_fetch.items(), key=lambda pair: (-pair[1], pair[0]))
+    lines += [f"          {count} from {host}" for host, count in by_number[:_HOSTS_SHOWN]]
+    if more := by_number[_HOSTS_SHOWN:]:
+        lines.append(f"          {sum(count for _, count in more)} from {len(more)} more hosts")
+    if found.local:
+        refused = "" if options.fetch.allow_local else ", refused without --allow-local"
+        lines.append(f"          {found.local} local files{refused}")
+    lines.append(f"faces     {found.to_search} videos" + (_UNKNOWN if networks_missing else ""))
+    lines.append(f"fit       {found.to_search + found.to_fit} videos")
+    if found.failed:
+        listed = ", ".join(f"{count} {code}" for code, count in sorted(found.failed.items()))
+        lines.append(f"failed before, left alone (`facevid retry` tries them again): {listed}")
+    if found.done == found.rows:
+        return "\n".join(lines)
+    basis = f"from the {found.known} rows whose length is known" if found.known else "assumed, as nothing is known yet"
+    pause_s = options.fetch.courtesy.mean_pause_s
+    search_s = found.search_s(workers=options.workers)
+    fetch_s = found.fetch_s(pause_s=pause_s, workers=options.workers)
+    lines += [
+        "",
+        f"{options.workers} workers; {duration_text(found.video_s)} per video, {basis}",
+        f"downloads: at least {duration_text(fetch_s)} of pauses ({pause_s:g} s each, one video at a time per host)",
+        f"faces: about {duration_text(search_s)} at {ASSUMED_FRAMES_PER_S:g} frames/s, if each worker has a core",
+        f"disk: about {_size_text(found.disk_bytes(crops=options.faces.crops))} more, store and dataset together",
+    ]
+    return "\n".join(lines)
+
+
+_UNKNOWN = " (the landmark networks are not here yet: what was searched before is not counted)"
+
+
+def _bad_rows(manifest: Manifest, *, skip_bad_rows: bool) -> Sequence[str]:
+    if not manifest.bad_rows:
+        return ()
+    what = "would become failures" if skip_bad_rows else "the build would refuse the manifest (see --skip-bad-rows)"
+    return [f"{len(manifest.bad_rows)} bad rows, {what}:",
+            *(f"  line {bad.line}: {bad.reason}" for bad in manifest.bad_rows)]  # fmt: skip
+
+
+def _length_s(row: ManifestRow, state: RowState) -> float:
+    duration_s = state.fetched.file_duration_s if state.fetched is not None else None
+    if duration_s is None or row.end_s is not None:
+        return 0.0
+    return max(duration_s - (row.start_s or 0.0), 0.0)
+
+
+def _size_text(size_bytes: float) -> str:
+    for unit, scale in (("TB", 1e12), ("GB", 1e9)):
+        if size_bytes >= scale:
+            return f"{size_bytes / scale:.1f} {unit}"
+    return f"{size_bytes / 1e6:.0f} MB"
+
+
+def plan_text(manifest: Path, out: Path, options: BuildOptions, *, skip_bad_rows: bool = False) -> tuple[str, bool]:
+    """Say what a build would do, without doing anything; nothing is downloaded for it either.
+
+    Returns:
+        The text, and whether the build would begin.
+
+    Raises:
+        ManifestError: The file is no manifest at all.
+        ValueError: The face model does not fit.
+    """
+    rows = read_manifest(manifest)
+    missing = not all(assets.cached(name) for name in assets.LANDMARK_NETWORKS)
+    job, _ = make_job(rows, out, options, None if missing else assets.cache_folder())
+    text = forecast_text(rows, job, skip_bad_rows=skip_bad_rows, networks_missing=missing)
+    return text, skip_bad_rows or not rows.bad_rows

@@ -1,0 +1,74 @@
+"""From a user's options to a `Job`, and a job at work: under the lock of its output, with its one way out."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from facevid import assets
+from facevid.failures import FailureCode
+from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
+from pipeline.config import BuildOptions
+from pipeline.egress.service import build_egress
+from pipeline.faces.landmarks import detector_sha256
+from pipeline.job import Job
+from pipeline.manifest import Manifest
+from pipeline.source_lists import keep_lists
+from pipeline.store import build_lock
+from pipeline.waves import BuildSummary, Waves
+
+
+def make_job(rows: Manifest, out: Path, options: BuildOptions, networks: Path | None) -> tuple[Job, FaceModel]:
+    """The job of a build, and its face model.
+
+    Args:
+        rows: The manifest.
+        out: The dataset folder.
+        options: All options.
+        networks: Folder with the landmark networks; None for a job that is only to be reckoned with, to which what was
+            found with any network is unknown.
+
+    Raises:
+        ValueError: The face model does not know the landmark scheme, or is no face model.
+    """
+    model_path = (options.model or DEFAULT_MODEL_PATH).absolute()
+    model = load_face_model(model_path)
+    model.embedding(options.faces.scheme)
+    job = Job(
+        out=out.absolute(),
+        manifest_folder=rows.folder,
+        networks=(networks or assets.cache_folder()).absolute(),
+        options=options,
+        detector_sha256=detector_sha256(options.faces, networks) if networks else "",
+        model_path=model_path,
+        model_sha256=model.sha256,
+    )
+    return job, model
+
+
+def run_job(
+    job: Job,
+    model: FaceModel,
+    rows: Manifest,
+    *,
+    retry: Collection[FailureCode] = (),
+    beam_options: Sequence[str] = (),
+    report: Callable[[str], None],
+) -> BuildSummary:
+    """Label and assemble.
+
+    Args:
+        job: The build.
+        model: Its face model.
+        rows: The manifest.
+        retry: Failures with these codes are tried again.
+        beam_options: Further options of Beam, checked.
+        report: Receives progress lines, one every few seconds at most.
+
+    Raises:
+        StoreBusyError: Another build is at work on this output.
+        BuildError: Something broke that is not one video's fault.
+    """
+    with build_lock(job.state) as lock, build_egress(job.options.fetch, job.state):
+        keep_lists(job.options.fetch, job.state)
+        return Waves(
+            job, rows, model, beam_options=beam_options, retry=frozenset(retry), report=report, lock=lock
+        ).run()

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+from pretend import LONG_S, Line
+from synthetic import with_options
+
+from facevid.failures import FailureCode
+from pipeline.config import BuildOptions, FetchOptions
+from pipeline.forecast import ASSUMED_FPS, ASSUMED_FRAMES_PER_S, forecast, forecast_text, plan_text
+from pipeline.manifest import BadRow, Manifest, ManifestRow
+
+
+def manifest(*rows: ManifestRow, bad: tuple[BadRow, ...] = (), remarks: tuple[str, ...] = ()) -> Manifest:
+    return Manifest(rows=rows, bad_rows=bad, folder=Path("/"), remarks=remarks)
+
+
+def test_what_is_done_is_looked_up_and_the_rest_is_reckoned_with_it(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    done, dark = line.row("done", b"long"), line.row("dark", b"long dark")
+    line.run(done, dark)
+    to_do = [line.row("new", b"long half dark"), line.row("other", b"video")]
+
+    found = forecast(manifest(done, dark, *to_do), line.job)
+
+    assert (found.rows, found.done, found.to_search, found.to_fit, found.local) == (4, 2, 2, 0, 4)
+    assert found.failed == {FailureCode.NO_FACE: 1}
+    assert (found.known, found.video_s) == (2, LONG_S)
+    assert found.search_s(workers=2) == pytest.approx(LONG_S * ASSUMED_FPS / ASSUMED_FRAMES_PER_S)
+    assert found.disk_bytes(crops=True) == pytest.approx(2 * LONG_S * ASSUMED_FPS * 22_800)
+
+
+def test_rows_that_only_lack_their_fit_are_told_apart(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a")
+    line.run(row)
+    line.job = with_options(line.job, fit=type(line.job.options.fit)(keyframes=7))
+
+    found = forecast(manifest(row), line.job)
+
+    assert (found.done, found.to_search, found.to_fit) == (0, 0, 1)
+
+
+def test_the_slowest_host_or_the_number_of_workers_says_how_long_pauses_take(tmp_path: Path) -> None:
+    urls = [*(f"https://a.org/{k}" for k in range(6)), *(f"https://b.org/{k}" for k in range(4)), "https://a.org/0"]
+    rows = [ManifestRow(video_id=f"v{k}", url=url, start_s=float(k)) for k, url in enumerate(urls)]
+
+    found = forecast(manifest(*rows), Line(tmp_path).job)
+
+    # Two clips of one address are one download.
+    assert dict(found.to_fetch) == {"a.org": 6, "b.org": 4}
+    assert found.fetch_s(pause_s=7.0, workers=2) == 42.0
+    assert found.fetch_s(pause_s=7.0, workers=1) == 70.0
+    assert forecast(manifest(), Line(tmp_path).job).fetch_s(pause_s=7.0, workers=1) == 0.0
+
+
+def test_the_text_names_hosts_bad_rows_and_what_it_assumes(tmp_path: Path) -> None:
+    rows = manifest(
+        ManifestRow(video_id="a", url="a.mp4"), ManifestRow(video_id="b", url="https://x.org/1"),
+        bad=(BadRow(line=4, video_id="c", url="", reason="url is empty"),), remarks=("line 9: twice",),
+    )  # fmt: skip
+    job = with_options(Line(tmp_path).job, fetch=FetchOptions())
+
+    text = forecast_text(rows, job, skip_bad_rows=False, networks_missing=True)
+
+    for part in ("2 rows", "2 to do", "1 bad rows, the build would refuse", "  line 4: url is empty", "line 9: twice",
+                 "1 from x.org", "1 local files, refused without --allow-local", "assumed", "not here yet"):
+        assert part in text
+    assert "would become failures" in forecast_text(rows, job, skip_bad_rows=True, networks_missing=True)
+
+
+def test_nothing_is_made_or_downloaded_for_a_forecast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEVID_CACHE", str(tmp_path / "empty"))
+    (tmp_path / "m.csv").write_text("video_id,url\na,a.mp4\n")
+
+    text, would_begin = plan_text(tmp_path / "m.csv", tmp_path / "out", BuildOptions())
+
+    assert would_begin
+    assert "the landmark networks are not here yet" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv"]

@@ -1,0 +1,82 @@
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pretend import Line
+from synthetic import manifest_of
+
+from facevid.description import DatasetError
+from facevid.failures import Stage
+from pipeline.marks import in_hand
+from pipeline.plan import Plan, write_plan
+from pipeline.progress import Counters
+from pipeline.run_record import write_begin
+from pipeline.status import render, status
+from pipeline.store import StoreBusyError, build_lock
+from pipeline.tell import duration_text, time_left_s
+
+
+def test_a_running_build_tells_who_does_what_and_how_long_it_will_take(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    rows = [line.row("a"), line.row("b", b"another"), line.row("dark", b"black")]
+    line.run(rows[0], rows[2])
+    write_plan(Plan(job=line.job, manifest=manifest_of(*rows)))
+    begun = datetime.now(UTC) - timedelta(seconds=100)
+    write_begin(line.job.state, begun.strftime("%Y-%m-%dT%H:%M:%SZ"), todo=4)
+    counters = Counters(line.job.state)
+    counters.add("read", 2)
+    counters.add("videos", 2)
+    counters.flush()
+
+    with build_lock(line.job.state), in_hand(line.job.state, ["b"], Stage.FACES):
+        seen = status(line.job.out)
+
+    assert (seen.running, seen.finished, seen.videos, seen.videos_done) == (True, False, 3, 2)
+    assert [(hand.video_ids, hand.stage, hand.pid) for hand in seen.in_hand] == [(("b",), "faces", os.getpid())]
+    assert seen.left_s == pytest.approx(100, abs=5)
+    text = render(seen)
+    assert "running" in text
+    assert f"  b (process {os.getpid()})" in text
+    plain = json.loads(seen.to_json())
+    assert plain["failures"] == {"no_face": 1}
+    assert plain["in_hand"][0]["video_ids"] == ["b"]
+    assert plain["funnel"][0]["entered"] == 3
+
+
+def test_looking_at_a_build_makes_nothing(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    write_plan(Plan(job=line.job, manifest=manifest_of(line.row("a"))))
+    before = sorted(tmp_path.rglob("*"))
+
+    assert not status(line.job.out).running
+
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(DatasetError, match="no build was begun"):
+        status(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_second_build_is_told_who_is_at_work(tmp_path: Path) -> None:
+    who = rf"another build \(process {os.getpid()} on .+, since 20\d\d-.+ UTC\) is at work in .*; wait for it"
+    with build_lock(tmp_path / ".build"), pytest.raises(StoreBusyError, match=who), build_lock(tmp_path / ".build"):
+        pass
+
+
+def test_time_left_goes_by_seconds_of_video_where_they_are_known() -> None:
+    # Three short videos are done, one of two hours has only begun.
+    counts = {"videos": 3.0, "read": 3.0, "begun": 4.0, "video_s": 3 * 30.0 + 7200.0, "searched_s": 90.0}
+
+    left_s = time_left_s(counts, todo=4, elapsed_s=60.0)
+
+    # By videos it would be 20 s.
+    assert left_s == pytest.approx(60 * 7200 / 90)
+    assert time_left_s({"videos": 4.0, "read": 4.0}, todo=4, elapsed_s=60.0) is None
+    assert time_left_s({}, todo=4, elapsed_s=60.0) is None
+    assert time_left_s({}, todo=0, elapsed_s=60.0) is None
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7.4, "7 s"), (119.0, "119 s"), (600.0, "10 min"), (9000.0, "2.5 h")])
+def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
