@@ -11,7 +11,7 @@ from facevid.failures import FailureCode, Stage
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
 from fitting.options import FitOptions
 from fitting.tracks import FittedTrack, LandmarkSequence
-from pipeline.faces.tracks import LandmarkTrack
+from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.items import FittedItem, TrackSummary, read_faces, write_fitted
 from pipeline.job import limited_key
 from pipeline.label import Desk, SpanOfRow, commit_changed

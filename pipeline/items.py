@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32
 
 from fitting.tracks import FittedTrack
-from pipeline.faces.tracks import LandmarkTrack
+from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.store import FetchedVideo, Store, write_json
 
 _CROPS_PER_BATCH = 128

@@ -16,7 +16,7 @@ from fitting.angles import yaw_pitch_roll_deg
 from fitting.face_model import INNER_POINTS
 from fitting.tracks import FittedTrack
 from pipeline.config import PruneOptions
-from pipeline.faces.tracks import LandmarkTrack
+from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.items import FacesItem, TrackSummary
 from pipeline.manifest import ManifestRow
 from pipeline.store import FetchedVideo
@@ -136,6 +136,8 @@ def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> 
         "reprojection_error": result.summary.reprojection_error,
         "holdout_error": fit.holdout_error,
         "jitter": jitter(seen, result.face_size_px),
+        "appearance_similarity": float(seen.similarity.min()),
+        "appearance_jump": float(seen.jump.max()),
         "kept": reason is None,
         "filtered_reason": reason,
         "url": row.url,

@@ -1,7 +1,7 @@
 """Reads faces in new pictures: finds the face, registers the crop as training did, and asks DeepExp3D."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -66,7 +66,7 @@ class FaceReader:
 
     def follower(self) -> FaceFollower:
         """What follows one face through a video."""
-        return FaceFollower(self._detector, self._options)
+        return FaceFollower(self._detector, replace(self._options, faces="first"))
 
     def find(self, picture: Picture) -> FaceLandmarks | None:
         """The largest face of a single picture."""

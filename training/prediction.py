@@ -19,7 +19,7 @@ from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.picture import Picture
 from pipeline.faces.probe import VideoInfo
 from pipeline.faces.register import CROP_SIZE_PX
-from pipeline.faces.shots import CutDetector
+from pipeline.faces.shots import ShotDetector
 from pipeline.faces.video import open_video
 from training.export import learned_nothing
 from training.expression_classifier import ExpressionClassifier, load_expression
@@ -230,14 +230,15 @@ def _video(
 
 
 def _batches(run: _Run, video: Any, *, keep: bool) -> Iterator[list[_Seen]]:
-    follower, is_cut = run.reader.follower(), CutDetector()
+    follower, shots = run.reader.follower(), ShotDetector()
     batch: list[_Seen] = []
     held_bytes = count = 0
     try:
         for frame in video:
-            if is_cut(frame.picture):
+            shots(frame.picture, index=frame.index, pts_s=frame.pts_s)
+            if shots.looks_new:
                 follower.reset()
-            _, face = follower(frame.picture)
+            face = next(iter(follower(frame.picture, looks_new=shots.looks_new).found.values()), None)
             batch.append(
                 _Seen(
                     index=frame.index,

@@ -1,5 +1,6 @@
 """Crops on their way from the tracker to wherever they are kept."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -14,32 +15,29 @@ class CropSink(Protocol):
     def add(self, track: int, frame: int, jpeg: bytes, crop_from_frame: Float32[np.ndarray, "2 3"]) -> None:
         """Take one crop.
 
-        Called in order of tracks and frames, and only for tracks that are long enough: crops are held back until
-        their track is. Frames in which the face was missed have no crop.
+        Called in the order of frames for each track; those of tracks that run at the same time come in between. Only
+        tracks that are long enough have crops, and of them only the frames in which the face was found: crops are held
+        back until that is known.
         """
 
 
 @dataclass(slots=True)
 class HeldCrops:
-    """Holds back the crops of a track until it is known to be long enough, which takes `min_track_s` at most.
+    """Holds back the crops of a face until it is known to which track they belong."""
 
-    Attributes:
-        sink: Takes the crops.
-    """
-
-    sink: CropSink
-    _held: list[tuple[int, bytes, Float32[np.ndarray, "2 3"]]] = field(default_factory=list)
+    _held: deque[tuple[int, bytes, Float32[np.ndarray, "2 3"]]] = field(default_factory=deque)
 
     def add(self, frame: int, jpeg: bytes, crop_from_frame: Float32[np.ndarray, "2 3"]) -> None:
-        """Keep a crop of the track that is being followed."""
+        """Keep a crop; they come in the order of frames."""
         self._held.append((frame, jpeg, crop_from_frame))
 
-    def release(self, track: int) -> None:
-        """Hand over what is held: the track has its number."""
-        for frame, jpeg, crop_from_frame in self._held:
-            self.sink.add(track, frame, jpeg, crop_from_frame)
-        self._held.clear()
+    def release(self, sink: CropSink, track: int, *, until: int) -> None:
+        """Hand over what is held up to and with a frame: it belongs to a track of that number."""
+        while self._held and self._held[0][0] <= until:
+            sink.add(track, *self._held.popleft())
 
-    def forget(self) -> None:
-        """Drop what is held: the track is over and was too short."""
-        self._held.clear()
+    def split(self, begin: int, end: int) -> tuple["HeldCrops", "HeldCrops"]:
+        """Those before frame `begin`, and those from frame `end` on."""
+        before = deque(held for held in self._held if held[0] < begin)
+        after = deque(held for held in self._held if held[0] >= end)
+        return HeldCrops(before), HeldCrops(after)

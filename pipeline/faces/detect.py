@@ -7,12 +7,14 @@ overlapping answers are averaged, weighted by their scores, instead of keeping o
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from pipeline.faces.networks import Network, sigmoid
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox
+from pipeline.faces.search import SearchWindow
 
 SHORT_RANGE_FILE = "face_detection_short_range.tflite"
 FULL_RANGE_FILE = "face_detection_full_range_sparse.tflite"
@@ -43,8 +45,22 @@ class BlazeFace:
 
     def __call__(self, picture: Picture) -> list[FaceBox]:
         """Faces with a score of at least 0.5, best first."""
+        square, scale, left, top = _letterboxed(picture, self._network.size_px)
+        return self._faces(square, scale, float(left), float(top))
+
+    def inside(self, picture: Picture, window: SearchWindow) -> list[FaceBox]:
+        """Faces in a part of a picture, in pixels of the picture, best first."""
         size = self._network.size_px
-        square, scale, left, top = _letterboxed(picture, size)
+        scale = size / window.side_px
+        # From pixel centres to pixel centres; both count from the first pixel's.
+        first = np.array([window.left, window.top]) + 0.5 / scale
+        from_square = np.array([[1 / scale, 0, first[0]], [0, 1 / scale, first[1]]], dtype=np.float32)
+        square = cv2.cvtColor(picture.square(from_square, size, averaged=True), cv2.COLOR_RGBA2RGB)
+        return self._faces(square, scale, -(window.left + 0.5) * scale, -(window.top + 0.5) * scale)
+
+    def _faces(
+        self, square: UInt8[np.ndarray, "size size 3"], scale: float, left: float, top: float
+    ) -> list[FaceBox]:
         boxes, logits = self._network(square)
         scores = sigmoid(logits).reshape(-1)
         if len(scores) != len(self._anchors):
@@ -52,6 +68,7 @@ class BlazeFace:
         seen = scores >= _MIN_SCORE
         if not seen.any():
             return []
+        size = self._network.size_px
         values = boxes.reshape(-1, 8, 2)[seen] / np.float32(size)
         values[:, 0] += self._anchors[seen]
         values[:, 2:] += self._anchors[seen][:, None]
@@ -74,14 +91,20 @@ class FaceFinder:
         self._short_range = BlazeFace(networks / SHORT_RANGE_FILE, _SHORT_RANGE_GRIDS)
         self._full_range = BlazeFace(networks / FULL_RANGE_FILE, _FULL_RANGE_GRIDS)
 
-    def __call__(self, picture: Picture) -> list[FaceBox]:
-        """Faces, the largest first."""
+    def __call__(self, picture: Picture, window: SearchWindow | None = None) -> list[FaceBox]:
+        """Faces, the largest first. In a window, only the full-range network looks: it finds what is small there."""
+        if window is not None:
+            return _by_size(self._full_range.inside(picture, window))
         found = self._short_range(picture)
         if not found or max(box.side_px for box in found) < _SMALL_FACE * max(picture.width_px, picture.height_px):
             for box in self._full_range(picture):
                 if all(overlap(box.as_array(), other.as_array()) < _SAME_FACE_IOU for other in found):
                     found.append(box)
-        return sorted(found, key=lambda box: box.side_px, reverse=True)
+        return _by_size(found)
+
+
+def _by_size(found: list[FaceBox]) -> list[FaceBox]:
+    return sorted(found, key=lambda box: box.side_px, reverse=True)
 
 
 def overlap(first: Float32[np.ndarray, " 4"], second: Float32[np.ndarray, " 4"]) -> float:

@@ -1,32 +1,57 @@
-"""Following one face from frame to frame, by the rule of Koujan et al. (FG 2020, section on FaceVid).
+"""Following faces from frame to frame.
 
-The first face seen is followed (the largest, where several are seen at once). It is the same face while its box
-overlaps the last one; the track stops after more than K consecutive frames in which it was not found there. After
-that, or after a cut, the next face seen starts a new track.
+A face that was seen is looked for where it was; the landmarks say where it will be next. It is the same face while its
+box overlaps the last one (Koujan et al., FG 2020, section on FaceVid), and it is given up after more than K consecutive
+frames in which it was not found there. Whole pictures, which cost more, are searched for faces at the first frame of a
+shot, when a face was lost, and now and then; large pictures part by part, so that small faces are found as well.
+
+Two followed faces are never one: where both are found in the same place, the one that was nearer keeps it. Faces that
+were lost and faces that a search found are matched by the overlap of their boxes (the assignment problem: Kuhn, "The
+Hungarian method", Naval Research Logistics 1955). In the paper's mode one face is followed, the largest of the first
+frame that shows any, and others only count when it is gone.
 """
 
-import enum
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from pipeline.faces.detect import overlap
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox, FaceRegion
+from pipeline.faces.search import SearchWindow, around, search_windows
 
 _WELL_CENTRED = 0.85
 """Overlap with the last box above which the last region is as good as the next one."""
+_ONE_FACE = 0.4
+"""Two boxes that overlap more than this are of one face; of faces cheek to cheek they overlap by a tenth."""
+_ONE_BOX = 0.3
+"""The same for two networks' boxes, which differ in what they take for the face."""
+_NEAR = 4.0
+"""A lost face is looked for in a square that is so much larger than its box."""
+_SEARCH_EVERY_FRAMES, _PART_EVERY_FRAMES = 25, 8
+"""While faces are followed: the whole picture, and one of the parts of a large one."""
+_IDLE_EVERY_FRAMES = 5
+"""While none is: both; more often at first, every frame after a cut or a loss."""
 
 
-class Step(enum.Enum):
-    """What one frame did to the track."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What one frame showed. Every face that is followed has a number, in the order in which they were first seen.
 
-    NOTHING = "no face is followed"
-    STARTED = "a face was found and is followed from here on"
-    CONTINUED = "the followed face was found again"
-    MISSED = "the followed face was not found, but is still looked for"
-    STOPPED = "the followed face was not found for too long"
+    Attributes:
+        found: The faces that were found, by number.
+        missed: Numbers of the faces that were not, but are still looked for.
+        stopped: Numbers of those that were not found for too long, and are followed no longer.
+    """
+
+    found: dict[int, FaceLandmarks]
+    missed: tuple[int, ...]
+    stopped: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -42,76 +67,160 @@ class SearchSeconds:
     landmarks: float = 0.0
 
 
+@dataclass(slots=True)
+class _Followed:
+    number: int
+    last: FaceLandmarks
+    misses: int = 0
+
+
 def face_in_image(
     picture: Picture, detector: LandmarkDetector, options: FacesOptions
 ) -> FaceLandmarks | None:
     """The largest face of a single picture, by the rules for a video's first frame; None where there is none."""
-    return FaceFollower(detector, options)(picture)[1]
+    found = FaceFollower(detector, options)(picture, looks_new=True).found
+    return max(found.values(), key=lambda face: float(np.ptp(face.box_px[0::2])), default=None)
 
 
 class FaceFollower:
-    """Follows one face; give it the frames of a video in order.
+    """Follows faces; give it the frames of a video in order.
 
     Args:
         detector: Finds faces and landmarks.
-        options: Uses `margin`, `max_misses`, `min_face_px`, `min_confidence`.
+        options: Uses `faces`, `max_faces`, `margin`, `max_misses`, `min_face_px`, `min_confidence`.
     """
 
     def __init__(self, detector: LandmarkDetector, options: FacesOptions) -> None:
         self._detector = detector
         self._options = options
-        self._last: FaceLandmarks | None = None
-        self._misses = 0
+        self._most = 1 if options.faces == "first" else options.max_faces
+        self._followed: list[_Followed] = []
+        self._begun = 0
+        self._windows: tuple[SearchWindow, ...] = ()
+        self._next_window = 0
+        self._since_search = self._since_part = self._idle_frames = 0
         self.seconds = SearchSeconds()
 
     def reset(self) -> None:
-        """Forget the face, as after a cut."""
-        self._last = None
-        self._misses = 0
+        """Forget all faces, as after a cut where nobody looks back. Numbers go on."""
+        self._followed = []
 
-    def __call__(self, picture: Picture) -> tuple[Step, FaceLandmarks | None]:
-        """Look at the next frame. The face comes with the steps STARTED and CONTINUED only."""
-        if self._last is None:
-            self._last = self._first_face(picture)
-            return (Step.NOTHING if self._last is None else Step.STARTED), self._last
-        face = self._same_face(picture, self._last)
-        if face is not None:
-            self._last, self._misses = face, 0
-            return Step.CONTINUED, face
-        self._misses += 1
-        if self._misses > self._options.max_misses:
-            self.reset()
-            return Step.STOPPED, None
-        return Step.MISSED, None
+    def __call__(self, picture: Picture, *, looks_new: bool) -> Seen:
+        """Look at the next frame.
 
-    def _first_face(self, picture: Picture) -> FaceLandmarks | None:
-        for box in self._find(picture):
-            if box.side_px < self._options.min_face_px:
+        Args:
+            picture: The frame's.
+            looks_new: Whether it is a first frame, or so unlike the one before that any face may be in it.
+        """
+        found: dict[int, FaceLandmarks] = {}
+        for followed in self._followed:
+            face = self._again(picture, followed.last)
+            if face is not None:
+                found[followed.number] = face
+        self._leave_one_each(found)
+        self._search(picture, found, looks_new=looks_new)
+        missed: list[int] = []
+        stopped: list[int] = []
+        for followed in self._followed:
+            if followed.number in found:
+                followed.last, followed.misses = found[followed.number], 0
+                continue
+            followed.misses += 1
+            (missed if followed.misses <= self._options.max_misses else stopped).append(followed.number)
+        self._followed = [followed for followed in self._followed if followed.number not in stopped]
+        if stopped and len(found) < self._most:
+            self._begin(picture, found, self._everywhere(picture))
+        return Seen(found=dict(sorted(found.items())), missed=tuple(missed), stopped=tuple(stopped))
+
+    def _again(self, picture: Picture, last: FaceLandmarks) -> FaceLandmarks | None:
+        face = self._landmarks(picture, last.region)
+        if face is None or not self._is_same(face, last):
+            return None
+        if overlap(face.box_px, last.box_px) >= _WELL_CENTRED:
+            return face
+        # It moved so far that the last region held it off centre; there the networks are less exact.
+        return self._landmarks(picture, face.region) or face
+
+    def _leave_one_each(self, found: dict[int, FaceLandmarks]) -> None:
+        last = {followed.number: followed.last.box_px for followed in self._followed}
+        # Nearest to where they were first; of two as near, the one that was seen first.
+        order = sorted(found, key=lambda number: (-overlap(found[number].box_px, last[number]), number))
+        for place, number in enumerate(order):
+            if any(_one_face(found[number], found[other]) for other in order[:place] if other in found):
+                del found[number]
+
+    def _search(self, picture: Picture, found: dict[int, FaceLandmarks], *, looks_new: bool) -> None:
+        lost = [followed for followed in self._followed if followed.number not in found]
+        boxes: list[FaceBox] = []
+        if looks_new:
+            self._idle_frames = 0
+            boxes = self._everywhere(picture)
+        else:
+            room = len(self._followed) < self._most
+            self._idle_frames = 0 if self._followed else self._idle_frames + 1
+            idle_every = min(_IDLE_EVERY_FRAMES, 1 + self._idle_frames // _IDLE_EVERY_FRAMES)
+            self._since_search += 1
+            self._since_part += 1
+            newly_lost = any(followed.misses == 0 for followed in lost)
+            search_every = _SEARCH_EVERY_FRAMES if self._followed else idle_every
+            if newly_lost or (room and self._since_search >= search_every):
+                boxes = self._find(picture)
+                self._since_search = 0
+            if room and self._since_part >= (_PART_EVERY_FRAMES if self._followed else idle_every):
+                windows = self._windows_of(picture)
+                boxes = _with(boxes, self._find(picture, windows[self._next_window % len(windows)]))
+                self._next_window += 1
+                self._since_part = 0
+            for followed in lost:
+                x0, y0, x1, y1 = followed.last.box_px.tolist()
+                boxes = _with(boxes, self._find(picture, around((x0, y0, x1, y1), growth=_NEAR)))
+        boxes = self._find_lost(picture, found, lost, boxes)
+        if len(self._followed) < self._most:
+            self._begin(picture, found, boxes)
+
+    def _everywhere(self, picture: Picture) -> list[FaceBox]:
+        self._since_search = self._since_part = 0
+        boxes = self._find(picture)
+        if self._options.faces == "first" and boxes:
+            return boxes
+        for window in self._windows_of(picture):
+            boxes = _with(boxes, self._find(picture, window))
+        return boxes
+
+    def _find_lost(
+        self, picture: Picture, found: dict[int, FaceLandmarks], lost: list[_Followed], boxes: list[FaceBox]
+    ) -> list[FaceBox]:
+        """Match faces that were lost with boxes; returns the boxes that no face was found in."""
+        if not lost or not boxes:
+            return boxes
+        near = np.array([[overlap(box.as_array(), face.last.box_px) for box in boxes] for face in lost])
+        taken = set()
+        for row, column in zip(*linear_sum_assignment(near, maximize=True), strict=True):
+            if near[row, column] <= 0 or _in_any(boxes[column], found.values()):
+                continue
+            face = self._landmarks(picture, self._detector.region_of(boxes[column]))
+            if face is not None and self._is_same(face, lost[row].last):
+                found[lost[row].number] = face
+                taken.add(int(column))
+        return [box for column, box in enumerate(boxes) if column not in taken]
+
+    def _begin(self, picture: Picture, found: dict[int, FaceLandmarks], boxes: list[FaceBox]) -> None:
+        """Follow the faces of boxes where none is followed yet, the largest first."""
+        for box in sorted(boxes, key=lambda box: box.side_px, reverse=True):
+            if len(self._followed) >= self._most:
+                return
+            if box.side_px < self._options.min_face_px or _in_any(box, found.values()):
                 continue
             # Two looks: a region from landmarks is better centred than one from a detector's box.
             first = self._landmarks(picture, self._detector.region_of(box))
-            second = self._landmarks(picture, first.region) if first else None
-            if second is not None:
-                return second
-        return None
-
-    def _same_face(self, picture: Picture, last: FaceLandmarks) -> FaceLandmarks | None:
-        face = self._landmarks(picture, last.region)
-        if face is not None and self._overlaps(face, last):
-            if overlap(face.box_px, last.box_px) >= _WELL_CENTRED:
-                return face
-            # It moved so far that the last region held it off centre; there the networks are less exact.
-            return self._landmarks(picture, face.region) or face
-        # Lost, or moved out of the region: look for it in the whole picture.
-        for box in self._find(picture):
-            if overlap(box.as_array(), last.box_px) <= 0:
+            face = self._landmarks(picture, first.region) if first else None
+            if face is None or any(_one_face(face, other) for other in found.values()):
                 continue
-            face = self._landmarks(picture, self._detector.region_of(box))
-            if face is not None and self._overlaps(face, last):
-                return face
-        return None
+            self._followed.append(_Followed(self._begun, face))
+            found[self._begun] = face
+            self._begun += 1
 
-    def _overlaps(self, face: FaceLandmarks, last: FaceLandmarks) -> bool:
+    def _is_same(self, face: FaceLandmarks, last: FaceLandmarks) -> bool:
         return overlap(face.box_px, last.box_px) >= self._options.margin
 
     def _landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
@@ -123,8 +232,35 @@ class FaceFollower:
         x0, y0, x1, y1 = face.box_px.tolist()
         return face if max(x1 - x0, y1 - y0) >= self._options.min_face_px else None
 
-    def _find(self, picture: Picture) -> list[FaceBox]:
+    def _find(self, picture: Picture, window: SearchWindow | None = None) -> list[FaceBox]:
         start = time.perf_counter()
-        boxes = self._detector.find_faces(picture)
+        boxes = self._detector.find_faces(picture, window)
         self.seconds.detect += time.perf_counter() - start
         return boxes
+
+    def _windows_of(self, picture: Picture) -> tuple[SearchWindow, ...]:
+        if not self._windows:
+            self._windows = search_windows(
+                picture.width_px, picture.height_px, min_face_px=self._options.min_face_px
+            )
+        return self._windows
+
+
+def _with(boxes: list[FaceBox], others: list[FaceBox]) -> list[FaceBox]:
+    """Boxes and those of the others that are of other faces."""
+    new = [other for other in others if all(overlap(other.as_array(), box.as_array()) < _ONE_BOX for box in boxes)]
+    return boxes + new
+
+
+def _one_face(first: FaceLandmarks, second: FaceLandmarks) -> bool:
+    return overlap(first.box_px, second.box_px) > _ONE_FACE
+
+
+def _in_any(box: FaceBox, faces: Iterable[FaceLandmarks]) -> bool:
+    """Whether the middle of a box lies in the middle half of a face's."""
+    x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    for face in faces:
+        x0, y0, x1, y1 = face.box_px.tolist()
+        if abs(2 * x - x0 - x1) < (x1 - x0) / 2 and abs(2 * y - y0 - y1) < (y1 - y0) / 2:
+            return True
+    return False

@@ -29,6 +29,7 @@ from pipeline.faces.schemes import (
     OUTER_EYES,
     points_of,
 )
+from pipeline.faces.search import SearchWindow
 
 MESH_FILE = "face_landmark.tflite"
 EYE_FILE = "iris_landmark.tflite"
@@ -77,8 +78,8 @@ class LandmarkDetector(Protocol):
     def weights_sha256(self) -> str:
         """sha256 over its weight files; part of every row that it made."""
 
-    def find_faces(self, picture: Picture) -> list[FaceBox]:
-        """All faces of a picture, the largest first."""
+    def find_faces(self, picture: Picture, window: SearchWindow | None = None) -> list[FaceBox]:
+        """All faces of a picture, the largest first; with a window, those in it, where smaller ones are found."""
 
     def region_of(self, box: FaceBox) -> FaceRegion:
         """Where to look for the landmarks of a face that was found."""
@@ -108,9 +109,9 @@ class MediapipeDetector:
         self._eyes = Network(networks / EYE_FILE, low=0.0, output=_EYE_OUTPUT, pictures=2)
         self.weights_sha256 = _sha256_over(networks, _MEDIAPIPE_FILES)
 
-    def find_faces(self, picture: Picture) -> list[FaceBox]:
-        """All faces of a picture, the largest first."""
-        return self._find(picture)
+    def find_faces(self, picture: Picture, window: SearchWindow | None = None) -> list[FaceBox]:
+        """All faces of a picture, the largest first; with a window, those in it, where smaller ones are found."""
+        return self._find(picture, window)
 
     def region_of(self, box: FaceBox) -> FaceRegion:
         """The square, half as large again as the box, with the eyes made level."""

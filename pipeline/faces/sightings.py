@@ -1,12 +1,29 @@
 """What was seen of one face, frame by frame, and the frames between in which it was missed."""
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32
 
+from pipeline.faces.appearance import STRETCH_FRAMES, Look, leap
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.register import CropQuality
+
+
+class Sighting(NamedTuple):
+    """One face in one frame.
+
+    Attributes:
+        face: Where it is.
+        quality: Of its crop.
+        look: Of its crop; see `appearance`.
+    """
+
+    face: FaceLandmarks
+    quality: CropQuality
+    look: Look
 
 
 @dataclass(slots=True)
@@ -15,27 +32,81 @@ class Sightings:
 
     _frames: list[tuple[int, float]] = field(default_factory=list)
     _seen_at: list[int] = field(default_factory=list)
-    _faces: list[FaceLandmarks] = field(default_factory=list)
-    _qualities: list[CropQuality] = field(default_factory=list)
+    _seen: list[Sighting] = field(default_factory=list)
+    _leaps: list[float] = field(default_factory=list)
 
-    def add(self, frame: int, pts_s: float, face: FaceLandmarks, quality: CropQuality) -> None:
+    def add(self, frame: int, pts_s: float, sighting: Sighting) -> None:
         """The face was seen."""
         self._seen_at.append(len(self._frames))
         self._frames.append((frame, pts_s))
-        self._faces.append(face)
-        self._qualities.append(quality)
+        self._seen.append(sighting._replace(look=sighting.look.astype(np.float16)))
+        self._leaps.append(0.0)
+        middle = len(self._seen) - STRETCH_FRAMES
+        if middle >= STRETCH_FRAMES:
+            looks = np.stack([seen.look for seen in self._seen[middle - STRETCH_FRAMES :]]).astype(np.float32)
+            self._leaps[middle] = leap(looks[:STRETCH_FRAMES], looks[STRETCH_FRAMES:])
 
     def miss(self, frame: int, pts_s: float) -> None:
         """The face was looked for, and not found."""
         self._frames.append((frame, pts_s))
 
+    def leap_beyond(self, limit: float) -> int | None:
+        """The frame with which the look changed by more than a limit, where that is known since the last sighting."""
+        middle = len(self._seen) - STRETCH_FRAMES
+        if middle < 0 or self._leaps[middle] <= limit:
+            return None
+        return self._frames[self._seen_at[middle]][0]
+
+    @property
+    def surely_one_until(self) -> int:
+        """The last frame that surely shows the face of the frames before it; -1 where there is none yet."""
+        known = len(self._seen) - STRETCH_FRAMES
+        return self._frames[self._seen_at[known]][0] - 1 if known >= 0 else -1
+
+    def split(self, begin: int, end: int) -> tuple["Sightings", "Sightings"]:
+        """What was seen before frame `begin`, and from frame `end` on."""
+        frames = [frame for frame, _ in self._frames]
+        first, last = bisect_left(frames, begin), bisect_left(frames, end)
+        return self._part(0, first), self._part(last, len(frames))
+
+    def _part(self, first: int, last: int) -> "Sightings":
+        low, high = bisect_left(self._seen_at, first), bisect_left(self._seen_at, last)
+        first = self._seen_at[low] if low < high else last
+        leaps = self._leaps[low:high]
+        # A leap is only known where both its stretches lie within.
+        cut = min(STRETCH_FRAMES, len(leaps))
+        if low > 0:
+            leaps[:cut] = [0.0] * cut
+        if high < len(self._leaps):
+            leaps[len(leaps) - cut + 1 :] = [0.0] * (cut - 1)
+        return Sightings(
+            self._frames[first:last], [at - first for at in self._seen_at[low:high]], self._seen[low:high], leaps
+        )
+
     def __len__(self) -> int:
         return self._seen_at[-1] + 1 if self._seen_at else 0
+
+    @property
+    def begin(self) -> int:
+        """Index of the first frame."""
+        return self._frames[0][0]
+
+    @property
+    def end(self) -> int:
+        """Index after the last frame that was looked at, whether or not the face was found."""
+        return self._frames[-1][0] + 1
 
     @property
     def duration_s(self) -> float:
         """From the first to the last sighting."""
         return self._frames[len(self) - 1][1] - self._frames[0][1] if self._seen_at else 0.0
+
+    def duration_until_s(self, frame: int) -> float:
+        """From the first sighting to the last of those up to a frame."""
+        if self._seen_at and self._frames[self._seen_at[-1]][0] <= frame:
+            return self.duration_s
+        times = (self._frames[at][1] for at in reversed(self._seen_at) if self._frames[at][0] <= frame)
+        return next(times, self._frames[0][1]) - self._frames[0][1]
 
     @property
     def frame(self) -> Int32[np.ndarray, " frames"]:
@@ -50,28 +121,43 @@ class Sightings:
     @property
     def box_px(self) -> Float32[np.ndarray, "frames 4"]:
         """Boxes, bridged."""
-        return self._bridged(np.stack([face.box_px for face in self._faces]))
+        return self._bridged(np.stack([seen.face.box_px for seen in self._seen]))
 
     @property
     def points_px(self) -> Float32[np.ndarray, "frames points 2"]:
         """Landmarks, bridged."""
-        return self._bridged(np.stack([face.points_px for face in self._faces]))
+        return self._bridged(np.stack([seen.face.points_px for seen in self._seen]))
 
     @property
     def sharpness(self) -> Float32[np.ndarray, " frames"]:
         """Sharpness of the crops, bridged."""
-        return self._bridged(np.array([quality.sharpness for quality in self._qualities], dtype=np.float32))
+        return self._bridged(np.array([seen.quality.sharpness for seen in self._seen], dtype=np.float32))
 
     @property
     def brightness(self) -> Float32[np.ndarray, " frames"]:
         """Brightness of the crops, bridged."""
-        return self._bridged(np.array([quality.brightness for quality in self._qualities], dtype=np.float32))
+        return self._bridged(np.array([seen.quality.brightness for seen in self._seen], dtype=np.float32))
+
+    @property
+    def similarity(self) -> Float32[np.ndarray, " frames"]:
+        """1 minus half the squared distance of the look to the mean look, bridged."""
+        looks = np.stack([seen.look for seen in self._seen])
+        mean = looks.mean(axis=0, dtype=np.float32)
+        apart = np.square(looks - mean).sum(axis=1) / 2
+        return self._bridged((1 - apart).astype(np.float32))
+
+    @property
+    def jump(self) -> Float32[np.ndarray, " frames"]:
+        """How far the look leaps with each frame, 0 where nothing can be said: near the ends, and where missed."""
+        leaps = np.zeros(len(self), dtype=np.float32)
+        leaps[self._seen_at] = self._leaps
+        return leaps
 
     @property
     def confidence(self) -> Float32[np.ndarray, " frames"]:
         """Presence scores; 0 where missed."""
         scores = np.zeros(len(self), dtype=np.float32)
-        scores[self._seen_at] = [face.confidence for face in self._faces]
+        scores[self._seen_at] = [seen.face.confidence for seen in self._seen]
         return scores
 
     def _bridged(self, seen: Float[np.ndarray, "seen ..."]) -> Float32[np.ndarray, "frames ..."]:

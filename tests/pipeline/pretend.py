@@ -62,7 +62,7 @@ def faces(
     return FacesResult(
         video=VideoInfo(width_px=64, height_px=48, fps=25.0, duration_s=1.0, codec="h264", rotation_deg=0.0),
         frames_read=400, damaged_frames=0, tracks=(landmark_track(200), landmark_track(200, first=200)),
-        short_tracks=1, cuts=(), seconds=StageSeconds(**dict.fromkeys(STAGES, 0.0)),
+        short_tracks=1, person_changes=0, transitions=(), seconds=StageSeconds(**dict.fromkeys(STAGES, 0.0)),
     )
 
 
@@ -90,7 +90,7 @@ def part_of(
         crops.add(0, int(frame), b"%d" % (start_s * 1000 + frame), np.full((2, 3), frame, np.float32))
     return FacesResult(
         video=VideoInfo(width_px=64, height_px=48, fps=5.0, duration_s=LONG_S, codec="h264", rotation_deg=0.0),
-        frames_read=frames, damaged_frames=0, tracks=(track,), short_tracks=1, cuts=(),
+        frames_read=frames, damaged_frames=0, tracks=(track,), short_tracks=1, person_changes=0, transitions=(),
         seconds=StageSeconds(**dict.fromkeys(STAGES, 0.0)),
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from fitting.tracks import FitStatus, FittedTrack
 from pipeline.config import BuildOptions, FetchOptions
-from pipeline.faces.tracks import LandmarkTrack
+from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.job import Job
 from pipeline.manifest import Manifest, ManifestRow
 
@@ -27,6 +27,7 @@ def landmark_track(frames: int = 5, *, first: int = 0, seed: int = 0) -> Landmar
         box_px=np.tile(np.array([10, 10, 90, 90], np.float32), (frames, 1)),
         observed_px=observed, smoothed_px=observed, confidence=ones * np.float32(0.9),
         sharpness=ones, brightness=ones * np.float32(0.5), in_frame=ones,
+        similarity=ones * np.float32(0.9), jump=ones * np.float32(0.1),
     )
 
 

@@ -64,7 +64,7 @@ def test_faces_are_tracked_where_they_show_and_cuts_are_where_they_are(name, tra
     frames = {int(n) for track in result.tracks for n in track.frame}
     assert len(frames & set(shown[name])) >= 0.95 * len(shown[name])
     assert frames <= set(shown[name])
-    assert list(result.cuts) == FACES[name]
+    assert [(one.begin, one.end) for one in result.transitions] == [(cut, cut) for cut in FACES[name]]
     [track] = result.tracks
     assert track.confidence.min() > 0.5
     assert jitter_within_the_face(track.smoothed_px) < 0.85 * jitter_within_the_face(track.observed_px)

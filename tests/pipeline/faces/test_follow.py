@@ -1,10 +1,10 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
 from pipeline.faces.errors import NoFaceError, TrackTooShortError
-from pipeline.faces.follow import FaceFollower, Step
+from pipeline.faces.follow import FaceFollower
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
@@ -12,7 +12,9 @@ from pipeline.faces.regions import FaceBox, FaceRegion
 from pipeline.faces.register import TEMPLATE68_PX
 from pipeline.faces.tracks import track_faces
 
-OPTIONS = FacesOptions(max_misses=2, min_track_s=0.3, min_face_px=10.0, margin=0.25)
+# What moves in test pictures is no face, and leaps.
+OPTIONS = FacesOptions(max_misses=2, min_track_s=0.3, min_face_px=10.0, margin=0.25, max_appearance_jump=10.0)
+FIRST = replace(OPTIONS, faces="first")
 H264 = ("-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p")
 BLANK = Picture(np.zeros((120, 160, 3), dtype=np.uint8))
 
@@ -26,6 +28,7 @@ class ScriptedDetector:
     name: str = "scripted"
     weights_sha256: str = ""
     looked: int = field(default=-1)
+    searched: list[tuple[int, bool]] = field(default_factory=list)
 
     def _faces(self):
         return self.script[min(self.looked, len(self.script) - 1)]
@@ -33,7 +36,8 @@ class ScriptedDetector:
     def next(self):
         self.looked += 1
 
-    def find_faces(self, picture):
+    def find_faces(self, picture, window=None):
+        self.searched.append((self.looked, window is None))
         boxes = [
             FaceBox(x0=x, y0=y, x1=x + s, y1=y + s, score=c, right_eye_px=(x, y), left_eye_px=(x + s, y))
             for x, y, s, c in self._faces()
@@ -48,7 +52,7 @@ class ScriptedDetector:
         near = [f for f in faces if np.hypot(f[0] + f[2] / 2 - region.x, f[1] + f[2] / 2 - region.y) < region.side_px]
         if not near:
             return None
-        x, y, s, c = near[0]
+        x, y, s, c = min(near, key=lambda f: np.hypot(f[0] + f[2] / 2 - region.x, f[1] + f[2] / 2 - region.y))
         return FaceLandmarks(
             scheme=self.scheme,
             points_px=(TEMPLATE68_PX * np.float32(s / 224) + np.array([x, y], dtype=np.float32)).astype(np.float32),
@@ -58,61 +62,121 @@ class ScriptedDetector:
         )
 
 
-def follow(script, options=OPTIONS):
-    detector = ScriptedDetector(script)
+def followed(script, options=OPTIONS, detector=None):
+    """What each frame showed: a letter per face in the order of their numbers, x where missed, X where given up."""
+    detector = detector or ScriptedDetector(script)
     follower = FaceFollower(detector, options)
-    steps = []
-    for _ in script:
+    seen = []
+    for index in range(len(script)):
         detector.next()
-        steps.append(follower(BLANK))
-    return steps
+        seen.append(follower(BLANK, looks_new=index == 0))
+    return seen
 
 
-def names(steps):
-    return "".join(step.name[0] if step is not Step.STOPPED else "X" for step, _ in steps)
+def names(seen):
+    letters = []
+    for one in seen:
+        states = {n: chr(ord("a") + n) for n in one.found} | dict.fromkeys(one.missed, "x")
+        states |= dict.fromkeys(one.stopped, "X")
+        letters.append("".join(states[n] for n in sorted(states)) or "-")
+    return " ".join(letters)
 
 
 FACE = (40.0, 30.0, 40.0, 0.9)
 FAR = (110.0, 70.0, 50.0, 0.9)
+NONE: list[tuple[float, float, float, float]] = []
 
 
-def test_the_first_face_is_followed_though_a_larger_one_comes_in():
-    steps = follow([[], [FACE], [FACE, FAR], [FACE, (100.0, 20.0, 59.0, 1.0)]])
-    assert names(steps) == "NSCC"
-    assert [float(face.box_px[0]) for _, face in steps if face] == [40, 40, 40]
+def test_all_faces_are_followed_each_under_its_own_number():
+    seen = followed([[FACE, FAR]] * 3)
+    assert names(seen) == "ab ab ab"
+    assert [float(seen[2].found[n].box_px[0]) for n in (0, 1)] == [110, 40]
 
 
-def test_of_several_faces_at_once_the_largest_is_followed():
-    [(step, face)] = follow([[FACE, FAR]])
-    assert step is Step.STARTED
-    assert face.box_px[0] == 110
+def test_a_face_that_comes_in_later_is_found_by_the_next_search():
+    seen = followed([[FACE]] * 10 + [[FACE, FAR]] * 20)
+    assert names(seen).endswith("ab ab ab")
+    begun = next(k for k, one in enumerate(seen) if len(one.found) == 2)
+    assert begun - 10 < 8
+
+
+def test_no_more_faces_are_followed_than_asked_for_and_these_are_the_largest():
+    seen = followed([[FACE, FAR]] * 20, replace(OPTIONS, max_faces=1))
+    assert names(seen) == " ".join(["a"] * 20)
+    assert seen[-1].found[0].box_px[0] == 110
+
+
+def test_first_mode_follows_the_first_face_though_a_larger_one_comes_in():
+    larger = (100.0, 20.0, 59.0, 1.0)
+    seen = followed([NONE] * 3 + [[FACE]] * 10 + [[FACE, larger]] * 40, FIRST)
+    assert set(names(seen).split()) == {"-", "a"}
+    assert seen[-1].found[0].box_px[0] == 40
+
+
+def test_first_mode_takes_the_largest_of_several_faces_at_once():
+    [seen] = followed([[FACE, FAR]], FIRST)
+    assert [float(face.box_px[0]) for face in seen.found.values()] == [110]
 
 
 def test_a_face_missed_for_k_frames_is_the_same_face():
-    assert names(follow([[FACE], [], [], [FACE]])) == "SMMC"
+    assert names(followed([[FACE], [], [], [FACE]])) == "a x x a"
 
 
 def test_misses_are_counted_anew_after_a_sighting():
-    assert names(follow([[FACE], [], [], [FACE], [], [], [FACE]])) == "SMMCMMC"
+    assert names(followed([[FACE], [], [], [FACE], [], [], [FACE]])) == "a x x a x x a"
 
 
 def test_after_more_than_k_misses_the_track_stops_and_another_may_start():
-    assert names(follow([[FACE], [], [], [], [FACE]])) == "SMMXS"
+    assert names(followed([[FACE], [], [], [], [], [FACE]])) == "a x x X - b"
 
 
-def test_another_face_elsewhere_is_not_the_same_one():
-    assert names(follow([[FACE], [FAR], [FAR], [FAR], [FAR]])) == "SMMXS"
+def test_the_frame_that_gives_a_face_up_looks_for_another_at_once():
+    assert names(followed([[FACE], [FAR], [FAR], [FAR]], FIRST)) == "a x x Xb"
+
+
+def test_another_face_elsewhere_is_another_one_and_is_followed_at_once():
+    assert names(followed([[FACE], [FAR], [FAR], [FAR], [FAR]])) == "a xb xb Xb b"
+
+
+def test_two_followed_faces_never_become_one():
+    # The left one leaves behind the right one's place.
+    left, right = (30.0, 30.0, 40.0, 0.9), (80.0, 30.0, 40.0, 0.9)
+    closing = [[(30.0 + 5 * k, 30.0, 40.0, 0.9), right] for k in range(8)]
+    seen = followed([[left, right], *closing, *[[right]] * 4])
+    boxes = [{n: float(face.box_px[0]) for n, face in one.found.items()} for one in seen]
+    number = next(n for n, x in boxes[0].items() if x == 80)
+    assert all(one[number] == 80 for one in boxes)
+    assert [len(one) for one in boxes[-4:]] == [1, 1, 1, 1]
+
+
+def test_faces_that_cross_keep_their_numbers_or_are_given_up():
+    def crossing(k):
+        return [(20.0 + 6 * k, 20.0, 40.0, 0.9), (110.0 - 6 * k, 50.0, 40.0, 0.9)]
+
+    seen = followed([crossing(k) for k in range(15)])
+    rows = {0: set(), 1: set()}
+    for one in seen:
+        for n, face in one.found.items():
+            rows.setdefault(n, set()).add(float(face.box_px[1]))
+    assert all(len(row) <= 1 for row in rows.values())
 
 
 def test_the_margin_says_how_far_a_face_may_move():
     moved = (40.0 + 16, 30.0, 40.0, 0.9)  # overlap 24 / 56 = 0.43
-    assert names(follow([[FACE], [moved]])) == "SC"
-    assert names(follow([[FACE], [moved]], FacesOptions(margin=0.5, min_face_px=10.0))) == "SM"
+    assert names(followed([[FACE], [moved]], FIRST)) == "a a"
+    assert names(followed([[FACE], [moved]], replace(FIRST, margin=0.5))) == "a x"
 
 
 def test_unsure_and_small_faces_do_not_count():
-    assert names(follow([[(40.0, 30.0, 40.0, 0.4)], [(40.0, 30.0, 9.0, 0.9)]])) == "NN"
-    assert names(follow([[FACE], [(40.0, 30.0, 40.0, 0.4)]])) == "SM"
+    assert names(followed([[(40.0, 30.0, 40.0, 0.4)], [(40.0, 30.0, 9.0, 0.9)]])) == "- -"
+    assert names(followed([[FACE], [(40.0, 30.0, 40.0, 0.4)]])) == "a x"
+
+
+def test_pictures_are_searched_seldom_while_nothing_happens():
+    for script, most in (([[FACE]] * 100, 20), ([NONE] * 100, 40)):
+        detector = ScriptedDetector(script)
+        followed(script, detector=detector)
+        assert len({looked for looked, _ in detector.searched}) < most
 
 
 class KeptCrops:
@@ -162,7 +226,7 @@ def test_short_tracks_are_counted_and_left_out_with_their_crops(track):
 def test_no_track_crosses_a_cut(track):
     source = "testsrc2=s=160x120:r=30:d=0.5[a];gradients=s=160x120:r=30:d=2:seed=3[b];[a][b]concat"
     result, _ = track([[FACE]] * 30, source)
-    assert result.cuts == (15,)
+    assert [(one.begin, one.end) for one in result.transitions] == [(15, 15)]
     assert [(one.frame[0], one.frame[-1]) for one in result.tracks] == [(0, 14), (15, 29)]
 
 

@@ -1,0 +1,193 @@
+"""From faces in frames to tracks: each face's sightings are collected, and parted where one person's track must end.
+
+Where a shot ended is known some frames later, and so is that a face was replaced by another. So nothing is final until
+then: only frames that are settled have their crops handed over, and give a track its number.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.faces.appearance import look_of
+from pipeline.faces.crops import CropSink, HeldCrops
+from pipeline.faces.dissolves import Transition
+from pipeline.faces.landmark_track import LandmarkTrack
+from pipeline.faces.landmarks import FaceLandmarks
+from pipeline.faces.motion import smoothed_face
+from pipeline.faces.options import FacesOptions
+from pipeline.faces.register import encoded, quality, register
+from pipeline.faces.sightings import Sighting, Sightings
+from pipeline.faces.video import VideoFrame
+
+
+@dataclass(slots=True)
+class ShortTracks:
+    """Tracks that are left out because they are too short.
+
+    Attributes:
+        count: How many.
+        longest_s: Duration of the longest.
+        longest_frames: Its frames.
+    """
+
+    count: int = 0
+    longest_s: float = 0.0
+    longest_frames: int = 0
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """One face for as long as it is surely one person in one shot; a track, if it lasts.
+
+    Attributes:
+        face: Number of the face that is followed.
+        sightings: Of it.
+        crops: Those not yet handed over.
+        track: Its number, once it has lasted.
+        open: Whether the face may still be seen.
+    """
+
+    face: int
+    sightings: Sightings = field(default_factory=Sightings)
+    crops: HeldCrops = field(default_factory=HeldCrops)
+    track: int | None = None
+    open: bool = True
+
+
+class TrackRecorder:
+    """Takes what was seen frame by frame, and makes tracks of it.
+
+    Args:
+        options: Uses `min_track_s`, `max_appearance_jump`, `scheme`, `crops`, `jpeg_quality`.
+        sink: Takes the crops of tracks.
+
+    Attributes:
+        short: The tracks left out.
+        leaps: How often a track was parted because another face took its place.
+        crops_s: Wall time spent on crops and looks, seconds.
+        smooth_s: Wall time spent on smoothing.
+    """
+
+    def __init__(self, options: FacesOptions, sink: CropSink | None) -> None:
+        self.short = ShortTracks()
+        self.leaps = 0
+        self.crops_s = self.smooth_s = 0.0
+        self._options = options
+        self._sink = sink if options.crops else None
+        self._stretches: list[_Stretch] = []
+        self._tracks: dict[int, LandmarkTrack] = {}
+        self._numbered = 0
+        self._picture_px = (0, 0)
+
+    @property
+    def tracks(self) -> tuple[LandmarkTrack, ...]:
+        """The finished tracks, by number: in the order in which they had lasted long enough."""
+        return tuple(track for _, track in sorted(self._tracks.items()))
+
+    def add(self, number: int, frame: VideoFrame, face: FaceLandmarks) -> None:
+        """A face that is followed was found."""
+        start = time.perf_counter()
+        stretch = self._open(number)
+        crop = register(frame.picture, face.points_px)
+        stretch.sightings.add(frame.index, frame.pts_s, Sighting(face, quality(crop), look_of(crop)))
+        self._picture_px = (frame.picture.width_px, frame.picture.height_px)
+        if self._sink is not None:
+            jpeg = encoded(crop, jpeg_quality=self._options.jpeg_quality)
+            stretch.crops.add(frame.index, jpeg, crop.crop_from_frame)
+        other = stretch.sightings.leap_beyond(self._options.max_appearance_jump)
+        if other is not None:
+            self.leaps += 1
+            self._part(stretch, other, other)
+        self.crops_s += time.perf_counter() - start
+
+    def miss(self, number: int, frame: VideoFrame) -> None:
+        """A face that is followed was not found."""
+        stretch = self._open(number)
+        if len(stretch.sightings):
+            stretch.sightings.miss(frame.index, frame.pts_s)
+
+    def stop(self, number: int) -> None:
+        """A face is followed no longer."""
+        for stretch in self._stretches:
+            if stretch.face == number:
+                stretch.open = False
+
+    def separate(self, transition: Transition) -> None:
+        """One shot ended and another began."""
+        for stretch in list(self._stretches):
+            seen = stretch.sightings
+            across = len(seen) and seen.begin < transition.begin < seen.end
+            within = len(seen) and seen.begin < transition.end and transition.begin < seen.end
+            if across or within:
+                self._part(stretch, transition.begin, transition.end)
+
+    def settle(self, before: int) -> None:
+        """Hand over what is known: no transition that begins before this frame can still be found."""
+        self._settle(before - 1)
+
+    def finish(self) -> None:
+        """The video is over."""
+        for stretch in self._stretches:
+            stretch.open = False
+        self._settle(np.iinfo(np.int64).max)
+
+    def _open(self, number: int) -> _Stretch:
+        for stretch in reversed(self._stretches):
+            if stretch.face == number and stretch.open:
+                return stretch
+        self._stretches.append(_Stretch(number))
+        return self._stretches[-1]
+
+    def _part(self, stretch: _Stretch, begin: int, end: int) -> None:
+        before, after = stretch.sightings.split(begin, end)
+        held_before, held_after = stretch.crops.split(begin, end)
+        stretch.sightings, stretch.crops = before, held_before
+        place = self._stretches.index(stretch)
+        self._stretches.insert(place + 1, _Stretch(stretch.face, after, held_after, open=stretch.open))
+        stretch.open = False
+
+    def _settle(self, until: int) -> None:
+        left = []
+        for stretch in self._stretches:
+            seen = stretch.sightings
+            if not len(seen):
+                if stretch.open:
+                    left.append(stretch)
+                continue
+            settled = min(until, seen.surely_one_until) if stretch.open else until
+            if stretch.track is None and seen.duration_until_s(settled) >= self._options.min_track_s:
+                stretch.track = self._numbered
+                self._numbered += 1
+            if stretch.track is not None and self._sink is not None:
+                stretch.crops.release(self._sink, stretch.track, until=settled)
+            if stretch.open or seen.end > until:
+                left.append(stretch)
+            elif stretch.track is None:
+                self.short.count += 1
+                self.short.longest_s = max(self.short.longest_s, seen.duration_s)
+                self.short.longest_frames = max(self.short.longest_frames, len(seen))
+            else:
+                start = time.perf_counter()
+                self._tracks[stretch.track] = self._track_of(seen)
+                self.smooth_s += time.perf_counter() - start
+        self._stretches = left
+
+    def _track_of(self, seen: Sightings) -> LandmarkTrack:
+        observed = seen.points_px
+        # A pixel's area reaches half a pixel around its centre.
+        inside = np.all((observed >= -0.5) & (observed < np.array(self._picture_px) - 0.5), axis=2)
+        return LandmarkTrack(
+            scheme=self._options.scheme,
+            frame=seen.frame,
+            pts_s=seen.pts_s,
+            box_px=seen.box_px,
+            observed_px=observed,
+            smoothed_px=smoothed_face(observed, seen.pts_s, seen.confidence),
+            confidence=seen.confidence,
+            sharpness=seen.sharpness,
+            brightness=seen.brightness,
+            in_frame=inside.mean(axis=1).astype(np.float32),
+            similarity=seen.similarity,
+            jump=seen.jump,
+        )
