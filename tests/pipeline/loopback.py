@@ -2,7 +2,7 @@
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
@@ -12,16 +12,42 @@ STATUS_PATHS = {f"/status/{code}": code for code in (401, 403, 404, 410, 418, 42
 
 @dataclass
 class Loopback:
-    """A running server: where it is, what it serves, and what it was asked."""
+    """A running server: where it is, what it serves, and what it was asked.
+
+    `routes` answer by themselves, with what they get of `http.server`.
+    """
 
     address: str
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    routes: dict[str, Callable[[http.server.BaseHTTPRequestHandler], None]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
 
     def serve(self, name: str, data: bytes, kind: str = "video/mp4") -> str:
         self.files[f"/{name}"] = (kind, data)
         return f"{self.address}/{name}"
+
+    def route(self, name: str, answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> str:
+        self.routes[f"/{name}"] = answer
+        return f"{self.address}/{name}"
+
+    def answer(
+        self, name: str, *answers: tuple[int, dict[str, str], bytes], kind: str = "video/mp4"
+    ) -> str:
+        """Give these answers (status, headers, body), one after the other, the last one for ever."""
+        left = list(answers)
+
+        def give(request: http.server.BaseHTTPRequestHandler) -> None:
+            status, headers, body = left.pop(0) if len(left) > 1 else left[0]
+            request.send_response(status)
+            for key, value in ({"Content-Type": kind, "Content-Length": str(len(body))} | headers).items():
+                request.send_header(key, value)
+            request.end_headers()
+            request.wfile.write(body)
+            request.close_connection = True
+
+        return self.route(name, give)
 
 
 @contextmanager
@@ -37,6 +63,7 @@ def loopback_server() -> Iterator[Loopback]:
 
         def do_GET(self) -> None:
             state.requests.append(self.path)
+            state.headers.append(dict(self.headers))
             try:
                 answer(self)
             except (BrokenPipeError, ConnectionResetError):
@@ -44,7 +71,9 @@ def loopback_server() -> Iterator[Loopback]:
 
     def answer(request: Handler) -> None:
         parts = urlsplit(request.path)
-        if parts.path in state.files:
+        if parts.path in state.routes:
+            state.routes[parts.path](request)
+        elif parts.path in state.files:
             kind, data = state.files[parts.path]
             send(request, kind, data)
         elif parts.path in STATUS_PATHS:

@@ -1,64 +1,27 @@
 import errno
-import gc
 import hashlib
 import json
 import os
 import socket
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fetching import DATA, code_of, fetcher
 from loopback import STATUS_PATHS, Loopback
 
 from facevid import storage
 from facevid.failures import FailureCode
 from pipeline.addresses import is_public
-from pipeline.config import FetchOptions
 from pipeline.download import handler
 from pipeline.download.formats import choose_format
-from pipeline.egress.service import egress_rules, running_egress
-from pipeline.fetch import Fetcher
 from pipeline.fetch_errors import FetchError, classify
-from pipeline.store import FetchedVideo, Store, StoreFullError
-
-DATA = bytes(range(256)) * 400
+from pipeline.store import FetchedVideo, StoreFullError
 
 # yt-dlp leaves sockets of refused answers to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-_proxies = ExitStack()
-
-
-@pytest.fixture(autouse=True)
-def proxies_and_sockets_end_here() -> Iterator[None]:
-    with _proxies:
-        yield
-    gc.collect()
-
-
-def fetcher(
-    folder: Path, *, judge: Callable[[str], bool] = is_public, slept: list[float] | None = None, **options: Any
-) -> Fetcher:
-    chosen = FetchOptions(
-        **{"allow_private": True, "timeout_s": 0.5, "politeness": "fast", "attempts": 1} | options
-    )
-    store = Store(folder / "store")
-    egress = _proxies.enter_context(running_egress(egress_rules(chosen, judge=judge), log=folder / "egress.jsonl"))
-    sleep = time.sleep if slept is None else slept.append
-    return Fetcher(chosen, store, folder, egress=egress, sleep=sleep, draw=lambda: 0.5)
-
-
-def code_of(folder: Path, url: str, **options: Any) -> FailureCode:
-    with pytest.raises(FetchError) as caught:
-        fetcher(folder, **options).fetch(url)
-    assert caught.value.message
-    assert "\n" not in caught.value.message
-    assert list((folder / "store" / "tmp").iterdir()) == []
-    return caught.value.code
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"), pytest.mark.usefixtures("fetching"),
+]  # fmt: skip
 
 
 def test_a_direct_link_is_stored_under_its_hash(tmp_path: Path, server: Loopback) -> None:
