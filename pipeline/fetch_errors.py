@@ -121,18 +121,19 @@ def printable(text: str, longest: int) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in whole).split())[:longest]
 
 
-def classify(error: BaseException) -> FetchError:
+def classify(error: BaseException, said: BaseException | None = None) -> FetchError:
     """The code and a one-line message of an exception out of yt-dlp.
 
     HTTP's status decides first, then the types of the exception and of all its causes, then the words.
 
     Args:
         error: What was raised.
+        said: What it was made from, where only its words were passed on.
 
     Returns:
         The error to record; an unknown one is `internal`, so that it is looked at.
     """
-    chain = list(_chain(error))
+    chain = [*_chain(error), *(_chain(said) if said is not None else ())]
     message = _one_line(str(error))
     # What we refused, or a host did not grant us, matters more than what the extractor made of it.
     for cause in chain:
@@ -228,7 +229,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield cause
         # yt-dlp keeps causes in fields of its own beside Python's.
         info = getattr(cause, "exc_info", None)
-        waiting += [getattr(cause, "cause", None), getattr(cause, "reason", None), cause.__cause__, cause.__context__]
+        waiting += [getattr(cause, "cause", None), getattr(cause, "reason", None), cause.__cause__]
+        waiting += [] if cause.__suppress_context__ else [cause.__context__]
         waiting += list(info) if isinstance(info, tuple) else []
         waiting += list(getattr(cause, "unexpected_errors", []))
         waiting += [getattr(cause, "refused", None)]

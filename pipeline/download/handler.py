@@ -10,7 +10,8 @@ import io
 import urllib.request
 import urllib.response
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,7 @@ class Session:
         room_bytes: Room that is left for the file, or None.
         fetching_file: Whether requests are for the file itself, not for pages and playlists.
         opted_out: What the server reserves, once seen.
+        last_error: What the handler raised last: yt-dlp's downloaders pass on its words alone.
     """
 
     lease: Lease
@@ -66,6 +68,7 @@ class Session:
     room_bytes: int | None = None
     fetching_file: bool = False
     opted_out: RefusedError | None = None
+    last_error: BaseException | None = None
 
 
 class HeldYoutubeDL(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
@@ -114,6 +117,18 @@ class LeaseRH(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
         headers.setdefault("Accept-Encoding", "gzip, deflate")
 
     def _send(self, request: Any) -> Any:
+        with self._noted():
+            return self._sent(request)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.session.last_error = error
+            raise
+
+    def _sent(self, request: Any) -> Any:
         ranges = request.headers.get("Range")
         if self.session.fetching_file and (version := self.session.partial.version_for(ranges)):
             request.headers["If-Range"] = version
@@ -125,8 +140,12 @@ class LeaseRH(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
             raise
         if self.session.fetching_file and (response.status == 200 or (ranges or "").startswith("bytes=0-")):
             self.session.partial.note(response.headers)
-        response.read = functools.partial(_read_bounded, response.read, length)
+        response.read = functools.partial(self._read, response.read, length)
         return response
+
+    def _read(self, read: Callable[..., bytes], length: int | None, amt: int | None = None) -> bytes:
+        with self._noted():
+            return _read_bounded(read, length, amt)
 
     def _checked(self, response: Any) -> int | None:
         length = response.headers.get("Content-Length")
@@ -206,7 +225,7 @@ def _inflated(data: bytes, coding: str) -> bytes:
             inflate = zlib.decompressobj(-zlib.MAX_WBITS)
             plain = inflate.decompress(data, LARGEST_PAGE_BYTES)
     except zlib.error as error:
-        raise TransportError(f"the server sends a broken {coding} body: {error}", cause=error) from error
+        raise TransportError(f"the server sends a broken {coding} body: {error}") from None  # no mistake of ours
     if not inflate.eof and data:
         if len(plain) >= LARGEST_PAGE_BYTES:
             raise _too_large()

@@ -53,7 +53,8 @@ def download(url: str, session: Session, options: FetchOptions, cookies: str | N
         if trouble := machine_trouble(error):
             raise trouble from error
         _require_permission(session)
-        raise classify(error) from error
+        said = session.last_error
+        raise classify(error, said if said is not None and str(said) in str(error) else None) from error
     except STUMBLES as error:
         if our_mistake(error):
             raise

@@ -1,8 +1,10 @@
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -21,3 +23,12 @@ def fetching() -> Iterator[None]:
 def server() -> Iterator[Loopback]:
     with loopback_server() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A video of 2 s."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    source = ["-f", "lavfi", "-i", "color=size=32x32:rate=5:duration=2", "-c:v", "mpeg4", str(path)]
+    subprocess.run([get_ffmpeg_exe(), "-nostdin", "-v", "error", *source], check=True)
+    return path.read_bytes()

@@ -4,8 +4,11 @@ import pytest
 
 from pipeline.download.cookies import read_cookies
 
-GOOD = "# Netscape HTTP Cookie File\n\n.example.org\tTRUE\t/\tTRUE\t0\tsession\ts3cret\n" \
-       "#HttpOnly_.example.org\tTRUE\t/\tTRUE\t\tother\ts3cret\n"  # fmt: skip
+GOOD = """# Netscape HTTP Cookie File
+
+.example.org\tTRUE\t/\tTRUE\t0\tsession\ts3cret
+#HttpOnly_.example.org\tTRUE\t/\tTRUE\t\tother\ts3cret
+"""
 
 
 def test_a_cookies_file_is_taken_as_it_is(tmp_path: Path) -> None:
