@@ -41,7 +41,7 @@ def frame_stage_gap(model: FaceModel, setting: Setting, *, seed: int) -> float:
     ours = Parameters(
         identity=identity,
         expression=fit.expression.astype(np.float64),
-        scale=fit.scale_px_per_mm / sigma_px,
+        scale=fit.scale_px_per_mm.astype(np.float64) / sigma_px,
         rotation=matrix_from_quaternion(torch.from_numpy(fit.rotation_wxyz).double()).numpy(),
         translation=(fit.translation_px - centre_px) / sigma_px,
     )
@@ -150,7 +150,7 @@ def _scipy(problem: Problem, first: Parameters, prior: Prior, *, box_sd: float |
     n_identity = first.identity.shape[1] if with_identity else 0
 
     def at(x: Float64[np.ndarray, " n"]) -> Parameters:
-        return first.moved(x[:n_identity] if n_identity else 0.0, x[n_identity:].reshape(frames, columns))
+        return first.moved(x[:n_identity] if n_identity else np.zeros(1), x[n_identity:].reshape(frames, columns))
 
     reach = np.full((frames, columns), np.inf)
     if box_sd is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from benchmarks.fit.settings import ALL
+from benchmarks.fit.settings import ALL, JOINT_ITERATIONS
 from facevid import assets
 from fitting.face_model import FaceModel
 from fitting.metrics import aligned_distance, expression_jitter_mm
@@ -78,7 +78,7 @@ def measure(model: FaceModel, sequences: Sequence[LandmarkSequence], method: Fit
     """Fit all videos, and their halves, with one method and otherwise the default options."""
     options = FitOptions(method=method)
     if method == "joint_map":
-        options = replace(options, identity_iterations=40)
+        options = replace(options, identity_iterations=JOINT_ITERATIONS)
     whole = fit_tracks(sequences, model, options)
     halves = [_cut(sequence, second=second) for second in (False, True) for sequence in sequences]
     fits = fit_tracks(halves, model, options)
