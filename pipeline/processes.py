@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ DRIVER_VARIABLE = "FACEVID_DRIVER_PID"
 """Tells a worker process which process it works for."""
 
 _EXIT_ORPHAN = 71
+_LOOK_EVERY_S = 1.0
+_PROC = Path("/proc")
 _DEATH_NOTE = "Worker subprocess exited"
 
 
@@ -29,14 +32,17 @@ def end_with(pid: int) -> None:
         pid: A process of this machine, the parent or an ancestor.
     """
     try:
-        watched = os.pidfd_open(pid)
+        watched = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
     except ProcessLookupError:
         os._exit(_EXIT_ORPHAN)
 
     def wait() -> None:
-        poller = select.poll()
-        poller.register(watched, select.POLLIN)
-        poller.poll()
+        if watched is not None:
+            poller = select.poll()
+            poller.register(watched, select.POLLIN)
+            poller.poll()
+        while is_alive(pid):  # where there are no descriptors of processes, not on Linux
+            time.sleep(_LOOK_EVERY_S)
         os._exit(_EXIT_ORPHAN)
 
     threading.Thread(target=wait, name=f"ends with {pid}", daemon=True).start()
@@ -75,16 +81,26 @@ def worker_died(exit_status: int) -> bool:
 def is_alive(pid: int) -> bool:
     """Whether a process runs, or could; one that has ended and waits for its parent to notice does not."""
     try:
-        status = Path(f"/proc/{pid}/stat").read_text()
+        status = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return not _PROC.is_dir() and _answers(pid)
     return status.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def descendants(pid: int) -> list[int]:
     """All processes below a process."""
     children: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+    for task in (_PROC / str(pid) / "task").glob("*/children"):
         try:
             children += [int(child) for child in task.read_text().split()]
         except OSError:  # the thread ended meanwhile

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import processes
 from pipeline.processes import EXIT_WORKER_DIED, descendants, is_alive, kill, kill_group, worker_died
 
 ROOT = Path(__file__).parents[2]
@@ -30,9 +31,10 @@ def wait_for_end(pid: int) -> bool:
         os.close(watched)
 
 
-def test_a_process_ends_with_the_one_it_works_for() -> None:
+@pytest.mark.parametrize("system", ["", "import os; del os.pidfd_open; "], ids=["Linux", "without pidfd"])
+def test_a_process_ends_with_the_one_it_works_for(system: str) -> None:
     # The grandchild works for the child and would wait for ever.
-    grandchild = "from pipeline.processes import end_with; import sys, threading; end_with(int(sys.argv[1])); "
+    grandchild = system + "from pipeline.processes import end_with; import sys, threading; end_with(int(sys.argv[1])); "
     grandchild += "print('ready', flush=True); threading.Event().wait()"
     code = (
         "import os, subprocess, sys\n"
@@ -95,6 +97,16 @@ def test_a_process_that_has_ended_is_not_alive_even_before_its_parent_notices() 
         assert not is_alive(child.pid)
     assert not is_alive(child.pid)
     assert is_alive(os.getpid())
+
+
+def test_without_proc_a_process_is_asked_whether_it_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with python("") as gone:
+        gone.wait()
+    monkeypatch.setattr(processes, "_PROC", tmp_path / "proc")
+    assert is_alive(os.getpid())
+    assert is_alive(1)
+    assert not is_alive(gone.pid)
+    assert descendants(os.getpid()) == []
 
 
 def test_killing_a_group_that_is_gone_is_no_error() -> None:
