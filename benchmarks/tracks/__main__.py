@@ -18,11 +18,15 @@ from pathlib import Path
 
 import cv2
 
-from benchmarks.tracks import decode, memory, scaling, stability, throughput
+from benchmarks.tracks import cuts, decode, memory, people, scaling, small, stability, steadiness, throughput
 from benchmarks.tracks.goals import verdicts
 from benchmarks.tracks.setting import Setting, Topic, print_table
 
 TOPICS: dict[str, Topic] = {
+    "cuts": cuts.measure,
+    "people": people.measure,
+    "small": small.measure,
+    "steadiness": steadiness.measure,
     "stability": stability.measure,
     "throughput": throughput.measure,
     "decode": decode.measure,
