@@ -1,14 +1,29 @@
-"""The plan of a build, as a file: the job and all rows, for workers, for `facevid status`, and for a resume."""
+"""The plan of a build, as files: the job and all rows, for workers, for `facevid status`, and for a resume.
 
+    plan.json             the job, and which files hold the rows
+    rows-HASH.jsonl       one row per line; rows-HASH.index has where each line begins
+    bad_rows-HASH.jsonl   the bad rows, likewise
+
+A worker needs a few rows out of a million at a time, so rows are read when they are asked for. The files of rows are
+named by their content and written first: whoever reads while a new plan is written sees one plan or the other.
+"""
+
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+import mmap
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
 
 from facevid import storage
 from pipeline.job import Job, state_folder
 from pipeline.manifest import BadRow, Manifest, ManifestRow
 
 _FILE = "plan.json"
+_OFFSET = struct.Struct("<Q")
+_Row = TypeVar("_Row", ManifestRow, BadRow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +39,48 @@ class Plan:
     manifest: Manifest
 
 
+class StoredRows(Sequence[_Row], Generic[_Row]):
+    """Rows in a file of a plan, each read when it is asked for.
+
+    Args:
+        path: The file with one row per line; its index lies beside it.
+        make: From a line's values to a row.
+    """
+
+    def __init__(self, path: Path, make: Callable[[dict[str, Any]], _Row]) -> None:
+        self._make: Callable[[dict[str, Any]], _Row] = make
+        self._index = _mapped(path.with_suffix(".index"))
+        self._lines = _mapped(path)
+
+    def __len__(self) -> int:
+        return len(self._index) // _OFFSET.size - 1
+
+    @overload
+    def __getitem__(self, index: int) -> _Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[_Row]: ...
+    def __getitem__(self, index: int | slice) -> _Row | Sequence[_Row]:
+        if isinstance(index, slice):
+            return tuple(self[place] for place in range(*index.indices(len(self))))
+        place = index + len(self) if index < 0 else index
+        if not 0 <= place < len(self):
+            raise IndexError(f"index={index}: there are {len(self)} rows")
+        begin, end = (_OFFSET.unpack_from(self._index, _OFFSET.size * (place + k))[0] for k in (0, 1))
+        row: _Row = self._make(json.loads(self._lines[begin:end]))
+        return row
+
+
 def write_plan(plan: Plan) -> None:
     """Write the plan into the job's state folder."""
-    content = {
-        "job": plan.job.to_plain(),
-        "folder": str(plan.manifest.folder),
-        "rows": [asdict(row) for row in plan.manifest.rows],
-        "bad_rows": [asdict(row) for row in plan.manifest.bad_rows],
-    }
-    storage.write_bytes(plan.job.state / _FILE, json.dumps(content, ensure_ascii=False).encode())
+    state = plan.job.state
+    before = {path.name for pattern in ("rows-*", "bad_rows-*") for path in state.glob(pattern)}
+    names = {"rows": _write_rows(state, "rows", plan.manifest.rows),
+             "bad_rows": _write_rows(state, "bad_rows", plan.manifest.bad_rows)}  # fmt: skip
+    content = {"job": plan.job.to_plain(), "folder": str(plan.manifest.folder), **names}
+    storage.write_bytes(state / _FILE, json.dumps(content, ensure_ascii=False).encode())
+    used = {f"{name}{suffix}" for name in names.values() for suffix in (".jsonl", ".index")}
+    for old in before - used:
+        storage.remove(state / old)
 
 
 def read_plan(out: Path) -> Plan:
@@ -41,11 +89,42 @@ def read_plan(out: Path) -> Plan:
     Raises:
         FileNotFoundError: No build was ever begun there.
     """
-    content = json.loads((state_folder(out) / _FILE).read_bytes())
-    rows = (row | {"extra": tuple(tuple(pair) for pair in row["extra"])} for row in content["rows"])
-    manifest = Manifest(
-        rows=tuple(ManifestRow(**row) for row in rows),
-        bad_rows=tuple(BadRow(**row) for row in content["bad_rows"]),
-        folder=Path(content["folder"]),
-    )
-    return Plan(job=Job.from_plain(content["job"]), manifest=manifest)
+    state = state_folder(out)
+    while True:
+        content = json.loads((state / _FILE).read_bytes())
+        try:
+            manifest = Manifest(
+                rows=StoredRows(state / f"{content['rows']}.jsonl", _good_row),
+                bad_rows=StoredRows(state / f"{content['bad_rows']}.jsonl", lambda plain: BadRow(**plain)),
+                folder=Path(content["folder"]),
+            )
+        except FileNotFoundError:
+            if json.loads((state / _FILE).read_bytes()) == content:
+                raise
+            continue  # another plan was written just now
+        return Plan(job=Job.from_plain(content["job"]), manifest=manifest)
+
+
+def _mapped(path: Path) -> mmap.mmap | bytes:
+    # Pages that nobody asks for take no memory, and those of a file that was removed meanwhile stay.
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+
+
+def _write_rows(state: Path, name: str, rows: Iterable[ManifestRow | BadRow]) -> str:
+    lines = bytearray()
+    index = bytearray()
+    for row in rows:
+        index += _OFFSET.pack(len(lines))
+        # Most columns of most rows are empty.
+        plain = {field.name: value for field in fields(row) if (value := getattr(row, field.name)) != field.default}
+        lines += json.dumps(plain, ensure_ascii=False).encode() + b"\n"
+    index += _OFFSET.pack(len(lines))
+    stem = f"{name}-{hashlib.sha256(lines).hexdigest()[:16]}"
+    storage.write_bytes(state / f"{stem}.jsonl", bytes(lines))
+    storage.write_bytes(state / f"{stem}.index", bytes(index))
+    return stem
+
+
+def _good_row(plain: dict[str, Any]) -> ManifestRow:
+    return ManifestRow(**plain | {"extra": tuple((name, value) for name, value in plain.get("extra", ()))})
