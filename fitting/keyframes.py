@@ -5,9 +5,6 @@ from jaxtyping import Bool, Float, Int64
 
 POSE_SPREAD_DEG = 12.0
 """Turns of this size count as much as an even spacing in time."""
-CLOSEST_S = 0.12
-"""Key frames lie at least this far apart: expressions of neighbours are nearly the same, and counting them twice
-would make the fit too sure of its identity."""
 
 
 def choose_keyframes(
@@ -15,6 +12,7 @@ def choose_keyframes(
     angles_deg: Float[np.ndarray, "frames 2"],
     usable: Bool[np.ndarray, " frames"],
     count: int,
+    spacing_s: float,
 ) -> Int64[np.ndarray, " chosen"]:
     """Pick up to `count` frames by farthest-point sampling over (time, yaw, pitch).
 
@@ -23,6 +21,7 @@ def choose_keyframes(
         angles_deg: Yaw and pitch.
         usable: Frames that may be picked.
         count: Largest number of frames.
+        spacing_s: Least time between two of them: expressions of neighbours are nearly the same.
 
     Returns:
         Frame numbers, increasing; at least one, if any frame is usable.
@@ -40,7 +39,7 @@ def choose_keyframes(
     pick = len(candidates) // 2
     while len(chosen) < count:
         chosen.append(pick)
-        allowed &= np.abs(times - times[pick]) >= CLOSEST_S
+        allowed &= np.abs(times - times[pick]) >= spacing_s
         distance = np.minimum(distance, ((features - features[pick]) ** 2).sum(-1))
         if not allowed.any():
             break

@@ -26,6 +26,10 @@ class FitOptions:
     hold-out error, and blinks closed less."""
     keyframes: int = 64
     """Frames from which the identity is found; the more spread in pose, the better."""
+    keyframe_spacing_s: float = 0.3
+    """Key frames lie at least this far apart. Expressions, and errors of detectors, last for a while; counting them
+    twice makes the fit too sure of its identity. At 0.12 s, enough for independent noise and fast faces, seven real
+    videos had a hold-out error of 0.98%, at 0.3 s of 0.96%."""
     identity_iterations: int = 8
     """Gauss-Newton iterations of the identity stage, at most."""
     frame_iterations: int = 6
@@ -40,7 +44,7 @@ class FitOptions:
             raise ValueError(f"method={self.method!r} is a baseline and runs on the CPU; device={self.device!r}")
         if not 0.0 < self.landmark_noise < 1.0:
             raise ValueError(f"landmark_noise={self.landmark_noise} is no fraction between 0 and 1")
-        for name in ("landmark_bias", "expression_smoothness"):
+        for name in ("landmark_bias", "expression_smoothness", "keyframe_spacing_s"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)} is negative or not finite")
         for name in ("keyframes", "identity_iterations", "frame_iterations"):

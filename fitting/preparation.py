@@ -106,7 +106,7 @@ def prepare(sequence: LandmarkSequence, basis: LandmarkBasis, options: FitOption
         spacing_s=np.diff(pts_s, prepend=pts_s[0]),
         pts_s=pts_s,
         usable=usable,
-        keyframes=choose_keyframes(pts_s, angles, trusted, options.keyframes),
+        keyframes=choose_keyframes(pts_s, angles, trusted, options.keyframes, options.keyframe_spacing_s),
     )
 
 

@@ -36,12 +36,14 @@ class Setting:
         """Options of a fit that knows how noisy the landmarks are, and how slowly the truth moves.
 
         A smoothness of 16 is that of the generator's paths over one frame; real faces move faster (the default is 4).
+        Its expressions are others after 0.12 s; real ones last for longer (the default is 0.3 s).
         """
         unit = self.video.outer_eye_px
         options = FitOptions(
             landmark_noise=max(self.video.noise_px, LEAST_NOISE_PX) / unit,
             landmark_bias=self.video.bias_px / unit,
             expression_smoothness=16.0,
+            keyframe_spacing_s=0.12,
         )
         if method == "two_stage":
             return options
