@@ -90,7 +90,8 @@ class LimitOptions(DecodeLimits):
     """What one video may cost. One that goes beyond fails with a code; a changed limit tries it again."""
 
     fetch_s: float = 2 * 3600.0
-    """Longest time for a row's download, waiting for its turn included; then it fails as timeout, seconds."""
+    """Longest time for a row's download with all pauses between tries; then it fails as timeout, seconds. Waiting for
+    its host's turn does not count."""
     faces_s: float = 2 * 3600.0
     """Longest time for finding the faces of one span of a video; then the video fails as timeout, seconds."""
     fit_s: float = 3600.0

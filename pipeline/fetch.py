@@ -42,6 +42,7 @@ class Fetcher:
         store: Where downloads go.
         folder: What relative local paths refer to.
         egress: The proxy; without it, there is no way to the web.
+        on_wait: Called now and then while a host's turn is waited for, and when it has come.
         sleep: Waits for seconds between tries; tests replace it.
         draw: Random numbers in [0, 1); tests replace it.
     """
@@ -53,6 +54,7 @@ class Fetcher:
         folder: Path,
         *,
         egress: EgressAddress | None = None,
+        on_wait: Callable[[], None] = lambda: None,
         sleep: Callable[[float], None] = time.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -60,6 +62,7 @@ class Fetcher:
         self._store = store
         self._folder = folder
         self._egress = egress
+        self._on_wait = on_wait
         self._sleep = sleep
         self._draw = draw
         self._cookies = read_cookies(options.cookies) if options.cookies else None
@@ -128,7 +131,7 @@ class Fetcher:
         key = stable_hash([url, self._options.min_height_px])
         with self._store.scratch() as spare, partial_file(self._store.root, key, spare) as partial:
             try:
-                with video_lease(self._egress, host, port, url) as lease:
+                with video_lease(self._egress, host, port, url, on_wait=self._on_wait) as lease:
                     file, info = self._try(url, lease, partial)
                 video = self._kept(url, file, info)
             except RefusedError as refused:

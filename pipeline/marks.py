@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,8 +38,10 @@ class Mark:
 
 
 @contextmanager
-def in_hand(state: Path, video_ids: Sequence[str], stage: Stage) -> Iterator[None]:
+def in_hand(state: Path, video_ids: Sequence[str], stage: Stage) -> Iterator[Callable[[], None]]:
     """Mark rows as being worked on by this process; the mark stays where the process dies inside the block.
+
+    The block gets a function that has them begin now, for after a wait that is not their fault.
 
     Args:
         state: The build's state folder.
@@ -48,13 +50,17 @@ def in_hand(state: Path, video_ids: Sequence[str], stage: Stage) -> Iterator[Non
     """
     folder = _folder(state)
     folder.mkdir(parents=True, exist_ok=True)
-    mark = Mark(video_ids=tuple(video_ids), stage=stage, pid=os.getpid(), since_s=time.monotonic())
-    path = folder / f"{mark.pid}-{secrets.token_hex(4)}"
+    path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(mark)))
-    partial.replace(path)
+
+    def begin() -> None:
+        mark = Mark(video_ids=tuple(video_ids), stage=stage, pid=os.getpid(), since_s=time.monotonic())
+        partial.write_text(json.dumps(asdict(mark)))
+        partial.replace(path)
+
+    begin()
     # Not in a `finally`: a mark after an exception names the culprit in the logs, and the build stops anyway.
-    yield
+    yield begin
     path.unlink(missing_ok=True)
 
 

@@ -154,12 +154,17 @@ class _FetchRows(_WithFaces):
 
         job = self._plan.job
         egress = find_egress(job.options.fetch, job.state)
-        self._fetcher = Fetcher(job.options.fetch, self._store, job.manifest_folder, egress=egress)
+        self._begin_anew: Callable[[], None] = lambda: None
+
+        def on_wait() -> None:
+            self._begin_anew()
+
+        self._fetcher = Fetcher(job.options.fetch, self._store, job.manifest_folder, egress=egress, on_wait=on_wait)
 
     def process(self, index: int) -> Iterator[tuple[int, int]]:
         """(the row's place, the span's number), for all spans in which something is left to do."""
         row = self._plan.manifest.rows[index]
-        with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH):
+        with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH) as self._begin_anew:
             fetch_row(row, self._bench, self._fetcher)
             state = row_state(row, self._plan.job, self._store)
         spans = state.spans

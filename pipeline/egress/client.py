@@ -1,7 +1,7 @@
 """The worker's side of the proxy: begin a video, connect within it, end it."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from facevid.failures import FailureCode
@@ -24,6 +24,7 @@ from pipeline.egress.wire import (
 
 # The proxy keeps to time limits of its own; all that this one catches is a machine that is gone.
 _CONNECT_PATIENCE_S = 30.0
+_NOTE_EVERY_S = 30.0
 _END = b"\r\n\r\n"
 
 
@@ -38,12 +39,16 @@ class Lease:
         address: Where the proxy is.
         control: The connection that is the lease.
         key: The lease's name.
+        on_wait: Called now and then while a turn is waited for, and when it has come.
     """
 
-    def __init__(self, address: EgressAddress, control: socket.socket, key: str) -> None:
+    def __init__(
+        self, address: EgressAddress, control: socket.socket, key: str, on_wait: Callable[[], None]
+    ) -> None:
         self.address = address
         self._control = control
         self._key = key
+        self._on_wait = on_wait
 
     def connect(self, host: str, port: int) -> socket.socket:
         """A connection to a host, as if made directly. Waits for its turn; the one before is ended.
@@ -53,7 +58,7 @@ class Lease:
             EgressError: The proxy is gone.
         """
         target = join_authority(host, port)
-        made, _ = _ask(self.address, "CONNECT", target, **{LEASE_HEADER: self._key})
+        made, _ = _ask(self.address, "CONNECT", target, self._on_wait, **{LEASE_HEADER: self._key})
         return made
 
     def again(self) -> None:
@@ -78,7 +83,7 @@ class Lease:
 
     def _ask(self, word: str) -> Head:
         self._say(word)
-        return _receive_head(self._control)
+        return _receive_head(self._control, self._on_wait)
 
     def _say(self, word: str) -> None:
         try:
@@ -88,7 +93,9 @@ class Lease:
 
 
 @contextmanager
-def video_lease(address: EgressAddress, host: str, port: int, url: str) -> Iterator[Lease]:
+def video_lease(
+    address: EgressAddress, host: str, port: int, url: str, *, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[Lease]:
     """Begin a video of a host: waits until no other worker has one of that host, and for the pause after it.
 
     Args:
@@ -96,17 +103,21 @@ def video_lease(address: EgressAddress, host: str, port: int, url: str) -> Itera
         host: The host.
         port: Its port.
         url: What is fetched, for the proxy's log.
+        on_wait: Called now and then while a turn is waited for, and when it has come: for clocks that are to stand
+            still meanwhile.
 
     Raises:
         RefusedError: `rate_limited`: the host is left alone for now.
         EgressError: The proxy is gone.
     """
-    asked = _ask(address, "LEASE", join_authority(host, port), **{URL_HEADER: url})
+    asked = _ask(address, "LEASE", join_authority(host, port), on_wait, **{URL_HEADER: url})
     with asked[0] as control:
-        yield Lease(address, control, asked[1].get(LEASE_HEADER) or "")
+        yield Lease(address, control, asked[1].get(LEASE_HEADER) or "", on_wait)
 
 
-def _ask(address: EgressAddress, method: str, target: str, **fields: str) -> tuple[socket.socket, Head]:
+def _ask(
+    address: EgressAddress, method: str, target: str, on_wait: Callable[[], None], **fields: str
+) -> tuple[socket.socket, Head]:
     try:
         with unsealed():
             made = socket.create_connection((address.host, address.port), timeout=_CONNECT_PATIENCE_S)
@@ -117,11 +128,13 @@ def _ask(address: EgressAddress, method: str, target: str, **fields: str) -> tup
         ) from error
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # Waiting for one's turn may take hours, and counts towards no limit.
-        made.settimeout(None)
         made.sendall(request_head(method, target, Proxy_Authorization=credentials(address.token), **fields))
-        head = _receive_head(made)
+        # Waiting for one's turn may take hours, and counts towards no limit.
+        made.settimeout(_NOTE_EVERY_S)
+        head = _receive_head(made, on_wait)
+        on_wait()
         _require_ok(head)
+        made.settimeout(None)
     except BaseException as error:
         made.close()
         if isinstance(error, OSError):
@@ -130,12 +143,15 @@ def _ask(address: EgressAddress, method: str, target: str, **fields: str) -> tup
     return made, head
 
 
-def _receive_head(made: socket.socket) -> Head:
+def _receive_head(made: socket.socket, on_wait: Callable[[], None]) -> Head:
     # Looked at before it is taken: what follows the head belongs to the tunnel.
     data = b""
     while (end := data.find(_END)) < 0:
         try:
             part = made.recv(LARGEST_HEAD_BYTES, socket.MSG_PEEK)
+        except TimeoutError:
+            on_wait()
+            continue
         except OSError as error:
             raise EgressError(f"the egress proxy is gone: {error}") from error
         if not part or len(data) > LARGEST_HEAD_BYTES:

@@ -34,6 +34,16 @@ def test_a_mark_says_who_has_what_in_hand_since_when(tmp_path: Path) -> None:
     assert read_marks(tmp_path) == ()
 
 
+def test_rows_that_waited_begin_anew(tmp_path: Path) -> None:
+    with in_hand(tmp_path, ["a"], Stage.FETCH) as begin:
+        (before,) = read_marks(tmp_path)
+        begin()
+        (after,) = read_marks(tmp_path)
+    assert (after.video_ids, after.stage) == (before.video_ids, before.stage)
+    assert after.since_s > before.since_s
+    assert read_marks(tmp_path) == ()
+
+
 def test_two_processes_may_have_parts_of_one_video_in_hand(tmp_path: Path) -> None:
     one_that_dies(tmp_path, "a")
     with in_hand(tmp_path, ["a"], Stage.FACES):

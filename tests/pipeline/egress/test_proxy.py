@@ -295,6 +295,28 @@ def test_waiting_for_ones_turn_counts_towards_no_limit(server: Loopback) -> None
         assert second.stopped() is None
 
 
+def test_who_waits_for_a_turn_is_told_that_it_is_still_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.egress.client._NOTE_EVERY_S", 0.02)
+    waiting = threading.Event()
+    with running_egress(rules()) as address, ThreadPoolExecutor(1) as pool:
+
+        def second() -> int:
+            calls = 0
+
+            def note() -> None:
+                nonlocal calls
+                calls += 1
+                waiting.set()
+
+            with video_lease(address, "a", 80, "x", on_wait=note):
+                return calls
+
+        with lease(address, "a"):
+            later = pool.submit(second)
+            assert waiting.wait(5)
+        assert later.result(timeout=5) >= 2
+
+
 def test_a_denied_host_is_not_connected_to(server: Loopback) -> None:
     denied = rules(denied=lambda host: f"{host} is listed" if host == "127.0.0.1" else None)
     with running_egress(denied) as address:
