@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 
+from benchmarks.fit.accuracy import fit_alone
 from benchmarks.fit.settings import ALL, SCHEME, Setting
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
 from fitting.landmark_basis import landmark_fields
@@ -37,7 +38,10 @@ def wrong_model(model: FaceModel, other: FaceModel, setting: Setting, count: int
     rows = {}
     for method in ALL:
         options = replace(setting.options(method), landmark_bias=MODEL_ERROR)
-        fits = fit_tracks([truth.sequence for truth in truths], model, options)
+        if method == "two_stage":
+            fits = fit_tracks([truth.sequence for truth in truths], model, options)
+        else:
+            fits = [fit_alone(model, truth, options) for truth in truths]
         rows[method] = _errors(model, other, truths, fits)
     return rows
 

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from benchmarks.fit.accuracy import fitted
 from benchmarks.fit.adam_peer import fit_adam
 from benchmarks.fit.eos_peer import EosModel
 from benchmarks.fit.settings import SCHEME, Setting
-from fitting.baselines.fit import camera_of, first_guess
-from fitting.baselines.problem import Parameters, Problem
+from fitting.baselines.fit import first_guess
 from fitting.face_model import FaceModel
 from fitting.landmark_basis import landmark_basis
 from fitting.metrics import FitAccuracy, accuracy, aligned_distance
-from fitting.pixel_camera import pixel_camera
-from fitting.preparation import PreparedTrack, prepare
+from fitting.preparation import prepare
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticTrack
-from fitting.tracks import FittedTrack, LandmarkSequence
+from fitting.tracks import LandmarkSequence
 
 FRAMES_OF_A_VIDEO = (50, 150, 250)
 EOS_ITERATIONS = (5, 30)
@@ -70,35 +69,12 @@ def adam(
     for truth in truths:
         prepared = prepare(truth.sequence, basis, options)
         assert prepared is not None, "a synthetic video can be prepared"
-        problem, first = first_guess(prepared, basis, np.arange(len(problem_points(truth))))
+        problem, first = first_guess(prepared, basis, np.arange(truth.sequence.weight.shape[1]))
         fit = fit_adam(problem, first, steps=steps, smoothness=options.expression_smoothness)
         cpu_s += fit.cpu_s
-        rows.append(accuracy(model, truth, fitted(fit.parameters, problem, prepared)))
+        rows.append(accuracy(model, truth, fitted(fit.parameters, basis, prepared)))
         advance(1)
     return rows, 1e3 * cpu_s / sum(len(truth.expression) for truth in truths)
-
-
-def problem_points(truth: SyntheticTrack) -> range:
-    """The numbers of the landmarks."""
-    return range(truth.sequence.weight.shape[1])
-
-
-def fitted(at: Parameters, problem: Problem, track: PreparedTrack) -> FittedTrack:
-    """Parameters as a fit in pixels; posterior deviations are not known, and stand as 1."""
-    camera = pixel_camera(camera_of(at), track)
-    return FittedTrack(
-        status="converged",
-        iterations=1,
-        identity=at.identity[0].astype(np.float32),
-        expression=at.expression.astype(np.float32),
-        expression_sigma=np.ones(at.expression.shape, np.float32),
-        scale_px_per_mm=camera.scale_px_per_mm.astype(np.float32),
-        rotation_wxyz=camera.rotation_wxyz.astype(np.float32),
-        translation_px=camera.translation_px.astype(np.float32),
-        fitted_px=camera.project(problem.head(at).astype(np.float32)).astype(np.float32),
-        reprojection_error=np.zeros(len(at.scale), np.float32),
-        holdout_error=0.0,
-    )
 
 
 def _one(truth: SyntheticTrack, frame: int) -> LandmarkSequence:

@@ -1,5 +1,6 @@
 """The parts of the benchmark: each prints its tables and returns the keys of the JSON line that it measured."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ class Run:
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar with rate and time left on stderr; yields a function that advances it."""
-    with tqdm(total=total, desc=what, unit="video", leave=False, dynamic_ncols=True) as bar:
+    pause_s = 0.1 if sys.stderr.isatty() else 30.0
+    with tqdm(total=total, desc=what, unit="video", leave=False, dynamic_ncols=True, mininterval=pause_s) as bar:
         yield lambda count: bar.update(count) and None
 
 
@@ -73,7 +75,7 @@ def accuracy_section(run: Run) -> dict[str, Value]:
     values: dict[str, Value] = {}
     curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for setting in run.settings:
-        fits = len(setting.methods) + (2 if setting.has_floor else 0)
+        fits = len(setting.methods) + len(_floors_of(setting))
         with progress(setting.name, fits * run.count) as advance:
             rows, errors = _rows(run, setting, advance)
         print(f"\n{setting.name}")
@@ -103,9 +105,8 @@ def _rows(
     """Errors by method, and those of single frames."""
     truths = videos(run.model, setting, run.count)
     rows = {MEAN_FACE: Means(mean_face(run.model, truths))}
-    if setting.has_floor:
-        for name, free in ((FLOOR, False), (FLOOR_FREE, True)):
-            rows[name] = Means(floors(run.model, setting, truths, free_cameras=free, advance=advance))
+    for name in _floors_of(setting):
+        rows[name] = Means(floors(run.model, setting, truths, free_cameras=name == FLOOR_FREE, advance=advance))
     errors = {}
     for method in setting.methods:
         fits = fit(run.model, setting, truths, method)
@@ -115,6 +116,12 @@ def _rows(
             errors[method] = (np.concatenate([a for a, _ in by_frame]), np.concatenate([b for _, b in by_frame]))
         advance(run.count)
     return rows, errors
+
+
+def _floors_of(setting: Setting) -> tuple[str, ...]:
+    if not setting.has_floor:
+        return ()
+    return (FLOOR, FLOOR_FREE) if len(setting.methods) > 1 else (FLOOR,)
 
 
 def other_section(run: Run) -> dict[str, Value]:

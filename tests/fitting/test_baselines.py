@@ -20,6 +20,7 @@ from fitting.preparation import prepare
 from fitting.rotation import matrix_from_quaternion
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticOptions, SyntheticTrack, synthetic_track
+from fitting.tracks import LandmarkSequence
 
 BASELINES: tuple[FitMethod, ...] = ("koujan2020", "joint_map", "single_frame")
 EXACT = FitOptions(landmark_noise=1 / 89, landmark_bias=0.0)
@@ -166,3 +167,50 @@ def test_the_papers_coefficients_stay_in_their_box(toy_model: FaceModel) -> None
 def test_baselines_do_not_run_on_a_gpu() -> None:
     with pytest.raises(ValueError, match="method='joint_map' is a baseline and runs on the CPU; device='cuda'"):
         FitOptions(method="joint_map", device="cuda")
+
+
+SPOILED = {
+    "all missing": lambda s: dataclasses.replace(s, weight=0 * s.weight),
+    "not a number": lambda s: with_points(s, s.observed_px * np.float32(np.nan)),
+    "constant": lambda s: with_points(s, 0 * s.observed_px + 50),
+    "huge": lambda s: with_points(s, s.observed_px * np.float32(1e12)),
+    "far off": lambda s: with_points(s, s.observed_px + np.float32(1e6)),
+    "one frame": lambda s: cut(s, 1),
+    "two frames": lambda s: cut(s, 2),
+    "on a line": lambda s: with_points(s, np.repeat(s.observed_px[..., :1], 2, axis=-1)),
+    "mirrored": lambda s: with_points(s, s.observed_px * np.float32([-1, 1])),
+    "one frame of garbage": lambda s: with_points(
+        s, np.where((np.arange(len(s.weight)) == 9)[:, None, None], np.float32(1e4), s.observed_px)
+    ),
+    "noise": lambda s: with_points(s, np.random.default_rng(0).normal(size=s.observed_px.shape) * 100),
+}
+
+
+def with_points(sequence: LandmarkSequence, points: np.ndarray) -> LandmarkSequence:
+    values = points.astype(np.float32)
+    return dataclasses.replace(sequence, observed_px=values, smoothed_px=values)
+
+
+def cut(sequence: LandmarkSequence, frames: int) -> LandmarkSequence:
+    return LandmarkSequence(
+        scheme=sequence.scheme,
+        observed_px=sequence.observed_px[:frames],
+        smoothed_px=sequence.smoothed_px[:frames],
+        weight=sequence.weight[:frames],
+        pts_s=sequence.pts_s[:frames],
+    )
+
+
+@pytest.mark.parametrize("method", BASELINES)
+@pytest.mark.parametrize("name", SPOILED)
+def test_bad_landmarks_give_a_status_in_baselines_too(toy_model: FaceModel, name: str, method: FitMethod) -> None:
+    sequence = SPOILED[name](track(toy_model, frames=12).sequence)
+    (fit,) = fit_tracks([sequence], toy_model, dataclasses.replace(EXACT, method=method, identity_iterations=4))
+    for field in dataclasses.fields(fit):
+        value = getattr(fit, field.name)
+        assert not isinstance(value, np.ndarray) or not np.isnan(value).any(), field.name
+    if name in {"all missing", "not a number", "constant"}:
+        assert fit.status == "diverged"
+    if name in {"far off", "one frame", "two frames"}:
+        assert fit.status != "diverged"
+        assert np.median(fit.reprojection_error) < 0.05
