@@ -6,7 +6,7 @@ exception out of these functions is a bug or a broken machine, and stops the bui
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -203,6 +203,13 @@ def _read_faces_of(
             return
         write_faces(folder, _faces_item(result, span))
         desk.store.adopt(Stage.FACES, key, folder)
+        _count_costs(result, desk.counters)
+
+
+def _count_costs(result: FacesResult, counters: Counters) -> None:
+    counters.add("tracked_frames", result.frames_read)
+    for step, seconds in asdict(result.seconds).items():
+        counters.add(f"tracked_{step}_s", float(seconds))
 
 
 def _faces_item(result: FacesResult, span: Span) -> FacesItem:

@@ -44,6 +44,7 @@ def write_run_record(
             name: round(value, 3) if name.endswith("_s") else int(value) for name, value in sorted(counts.items())
         },
         "faces_frames_per_s": _rate(counts, "decoded_frames", "faces_s"),
+        "faces_ms_per_frame": _steps_ms(counts),
         "fit_frames_per_s": _rate(counts, "fitted_frames", "fit_s"),
         "workers": job.options.workers,
         "wave": job.options.wave,
@@ -71,6 +72,13 @@ def read_begin(state: Path) -> tuple[datetime, int] | None:
 def utc_now() -> str:
     """The time of day, UTC, ISO 8601."""
     return datetime.now(UTC).strftime(_TIME)
+
+
+def _steps_ms(counts: Mapping[str, float]) -> dict[str, float]:
+    """Wall time of each step of the faces stage per frame, in videos that had faces."""
+    frames = counts.get("tracked_frames")
+    steps = (name for name in counts if name.startswith("tracked_") and name.endswith("_s"))
+    return {n[len("tracked_") : -len("_s")]: round(1000 * counts[n] / frames, 3) for n in steps} if frames else {}
 
 
 def _rate(counts: Mapping[str, float], amount: str, seconds: str) -> float | None:

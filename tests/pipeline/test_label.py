@@ -32,7 +32,9 @@ def test_a_good_video_goes_through_all_stages_and_keeps_its_arrays(tmp_path: Pat
 
     counts = line.run(row)
 
-    assert counts == {"fetched": 1, "decoded_frames": 400, "fitted_tracks": 2, "fitted_frames": 400}
+    assert counts == {
+        "fetched": 1, "decoded_frames": 400, "tracked_frames": 400, "fitted_tracks": 2, "fitted_frames": 400,
+    }  # fmt: skip
     state = row_state(row, line.job, line.store)
     (span,) = state.found
     folder = line.store.result_path("faces", span.faces_key)
