@@ -13,6 +13,7 @@ from jaxtyping import Float32, Float64, Int32
 
 from facevid import storage
 from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, DatasetError
+from facevid.keep import parse_keep
 from facevid.schema import TABLES, dataset_schemas
 from facevid.shards import ShardInfo
 from facevid.splits import SPLITS, Split
@@ -113,16 +114,20 @@ class Dataset:
         except pa.ArrowInvalid as error:
             raise DatasetError(f"{path} is damaged ({error}); remove it and run the build again") from error
 
-    def table(self, name: str, *, columns: Sequence[str] | None = None, kept_only: bool = False) -> pa.Table:
+    def table(
+        self, name: str, *, columns: Sequence[str] | None = None, kept_only: bool = False, keep: str = ""
+    ) -> pa.Table:
         """A whole table in memory, in the order of its shards.
 
         Args:
             name: frames, tracks, crops or failures.
             columns: Columns to read, default all.
             kept_only: Leave out rows that pruning marked; frames and tracks only.
+            keep: Leave out rows for which this does not hold, such as "abs(yaw_deg) < 60 and sharpness > 0.2".
 
         Raises:
-            ValueError: Unknown table or column, or `kept_only` for a table that has no such mark.
+            ValueError: Unknown table or column, `kept_only` for a table that has no such mark, or a `keep` that cannot
+                be read.
             DatasetError: A shard is missing or damaged.
         """
         schema = self.schema(name)
@@ -131,32 +136,41 @@ class Dataset:
             raise ValueError(f"columns={unknown} are not in {name}, which has: {', '.join(schema.names)}")
         if kept_only and "kept" not in schema.names:
             raise ValueError(f"kept_only=True: the table {name!r} has no column kept")
-        read = list(dict.fromkeys([*wanted, "kept"])) if kept_only else wanted
+        condition = parse_keep(keep, schema) if keep.strip() else None
+        asked = condition.columns if condition else ()
+        read = list(dict.fromkeys([*wanted, *asked, *(["kept"] if kept_only else [])]))
         parts = [pa.schema([schema.field(column) for column in read]).empty_table()]
         for shard in self.shards(name):
             with self.open_shard(shard) as file:
                 part = file.read(columns=read)
-            parts.append(part.select(read).cast(parts[0].schema))
-        table = pa.concat_tables(parts)
-        return table.filter(pc.field("kept")).select(wanted) if kept_only else table
+            whole = part.select(read).cast(parts[0].schema)
+            if kept_only:
+                whole = whole.filter(pc.field("kept"))
+            parts.append(whole.filter(condition.expression) if condition else whole)
+        return pa.concat_tables(parts).select(wanted)
 
-    def tracks(self, *, kept_only: bool = True, split: Split | None = None) -> Iterator[TrackArrays]:
+    def tracks(
+        self, *, kept_only: bool = True, split: Split | None = None, keep: str = ""
+    ) -> Iterator[TrackArrays]:
         """Tracks one by one, in the order of the shards, each with the arrays of its frames.
 
         Args:
             kept_only: Leave out tracks and frames that pruning marked.
             split: Only this one's.
+            keep: Leave out frames for which this does not hold, such as "abs(yaw_deg) < 60 and sharpness > 0.2".
 
         Raises:
-            ValueError: `split` is no split.
+            ValueError: `split` is no split, or `keep` cannot be read.
             DatasetError: A shard is missing or damaged.
         """
         if split is not None and split not in SPLITS:
             raise ValueError(f"split={split!r} is none of {', '.join(SPLITS)}")
+        condition = parse_keep(keep, self.schema("frames")) if keep.strip() else None
+        read = list(dict.fromkeys([*_TRACK_COLUMNS, *(condition.columns if condition else ())]))
         rows = {(row["video_id"], row["track"]): row for row in self.table("tracks").to_pylist()}
         for shard in self.shards("frames"):
             with self.open_shard(shard) as file:
-                frames = file.read(columns=list(_TRACK_COLUMNS))
+                frames = file.read(columns=read)
             for key, part in _by_track(frames):
                 row = rows.get(key)
                 if row is None:
@@ -164,6 +178,7 @@ class Dataset:
                 if (split is not None and row["split"] != split) or (kept_only and not row["kept"]):
                     continue
                 chosen = part.filter(pc.field("kept")) if kept_only else part
+                chosen = chosen.filter(condition.expression) if condition else chosen
                 if chosen.num_rows:
                     yield _arrays(row, chosen)
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from facevid.schema import SCHEMA_VERSION, TABLES
@@ -30,6 +30,7 @@ class FunnelStep:
         ok: Items that went on.
         failed: Items with a row in the failures table.
         filtered: Items left out by a rule.
+        reasons: How many of them by which rule, where that was counted: the finished tables' tracks and frames.
 
     Raises:
         ValueError: The counts do not add up.
@@ -41,6 +42,7 @@ class FunnelStep:
     ok: int
     failed: int
     filtered: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.entered != self.ok + self.failed + self.filtered:
@@ -48,6 +50,8 @@ class FunnelStep:
                 f"step={self.step!r}: entered={self.entered} is not ok={self.ok} + failed={self.failed} "
                 f"+ filtered={self.filtered}"
             )
+        if self.reasons and sum(self.reasons.values()) != self.filtered:
+            raise ValueError(f"step={self.step!r}: reasons={dict(self.reasons)} do not add up to {self.filtered}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

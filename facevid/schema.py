@@ -64,12 +64,19 @@ def frames_schema(*, points: int, n_expression: int) -> pa.Schema:
         _field("face_size_px", pa.float32(), "outer-eye distance as fitted, seen from the front, pixels"),
         _field("sharpness", pa.float32(),
                "variance of the Laplacian of the registered crop's luma (0 to 1), times 1000"),
-        _field("brightness", pa.float32(), "mean luma of the registered crop, 0 to 1"),
+        _field("brightness", pa.float32(), "mean luma of what is picture in the registered crop, 0 to 1"),
         _field("yaw_deg", pa.float32(), "turn to the subject's left is positive, degrees"),
         _field("pitch_deg", pa.float32(), "looking up is positive, degrees"),
         _field("roll_deg", pa.float32(), "clockwise in the picture is positive, degrees"),
         _field("in_frame", pa.float32(), "share of the landmarks that lie inside the picture, 0 to 1"),
+        _field("motion_per_s", pa.float32(),
+               "median speed of the inner 51 smoothed landmarks, in face_size_px per second"),
+        _field("jitter", pa.float32(),
+               "RMS second difference of the raw inner landmarks with the frames before and after, over face_size_px; "
+               "0 where one of the three was not seen"),
         _field("kept", pa.bool_(), "false where the frame's track or the frame itself is filtered"),
+        _field("filtered_reason", pa.string(),
+               "why not kept, else null: the track's reason, not_seen, or the condition of --keep", nullable=True),
     ])
 
 

@@ -48,7 +48,7 @@ def run_build(
 
     Raises:
         ManifestError: The manifest is bad; all bad rows are named.
-        ValueError: Unknown or forbidden Beam options, or a face model that does not fit.
+        ValueError: Unknown or forbidden Beam options, a face model that does not fit, or a `keep` that cannot be read.
         AssetError: The landmark networks cannot be had.
         StoreBusyError: Another build is at work on this output.
         BuildError: Something broke that is not one video's fault.

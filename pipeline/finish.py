@@ -11,7 +11,7 @@ from facevid.shards import ShardInfo
 from fitting.face_model import FaceModel
 from pipeline.assemble import content_key, remove_old_tables, write_description
 from pipeline.driver import BuildError, Driver
-from pipeline.funnel import failure_counts, funnel
+from pipeline.funnel import failure_counts, funnel, with_reasons
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.store import Store
@@ -60,6 +60,7 @@ def assemble(
         for info in json.loads(storage.read_bytes(from_shards / name))
     ]
     _check_rows(shards, steps, failures=sum(failure_counts(rows, job, store).values()))
+    steps = with_reasons(steps, job.out, shards)
     write_description(job, model, shards, steps)
     storage.write_bytes(done, json.dumps({"content_key": key}).encode())
     storage.write_bytes(job.state / FINISHED_FILE, b"{}")

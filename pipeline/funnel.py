@@ -1,16 +1,24 @@
 """The funnel: what became of every item at every step, counted from the store alone, during a build or after."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from facevid.description import FunnelStep
 from facevid.failures import FailureCode, Stage
 from facevid.schema import FUNNEL_UNITS
+from facevid.shards import ShardInfo
 from pipeline.items import read_faces_counts, read_summaries
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.row_state import SpanState, row_state
 from pipeline.rows import pruned
 from pipeline.store import Store
+
+_TABLE_OF_STEP = {"fit": "tracks", "frames": "frames"}
 
 
 def funnel(manifest: Manifest, job: Job, store: Store) -> tuple[FunnelStep, ...]:
@@ -49,6 +57,31 @@ def funnel(manifest: Manifest, job: Job, store: Store) -> tuple[FunnelStep, ...]
             elif state.next_stage is None:
                 _count_fits(each, job, store, counts)
     return tuple(_step(name, unit, counts) for name, unit in FUNNEL_UNITS.items())
+
+
+def with_reasons(steps: tuple[FunnelStep, ...], out: Path, shards: Sequence[ShardInfo]) -> tuple[FunnelStep, ...]:
+    """The funnel of finished tables: by which rule tracks and frames were left out, frames by `--keep` too.
+
+    Args:
+        steps: As counted from the store, which knows nothing of single frames.
+        out: The dataset folder.
+        shards: Its shards.
+    """
+    counted = []
+    for step in steps:
+        table = _TABLE_OF_STEP.get(step.step)
+        if table is None:
+            counted.append(step)
+            continue
+        reasons: Counter[str] = Counter()
+        for shard in shards:
+            if shard.table == table:
+                column = pq.read_table(out / shard.path, columns=["filtered_reason"])["filtered_reason"].drop_null()
+                reasons.update({pair["values"]: pair["counts"] for pair in column.value_counts().to_pylist()})
+        filtered = sum(reasons.values())
+        kept = step.ok + step.filtered - filtered
+        counted.append(replace(step, ok=kept, filtered=filtered, reasons=dict(sorted(reasons.items()))))
+    return tuple(counted)
 
 
 def failure_counts(manifest: Manifest, job: Job, store: Store) -> Counter[FailureCode]:

@@ -11,6 +11,7 @@ from pipeline.egress.service import build_egress
 from pipeline.faces.landmarks import detector_sha256
 from pipeline.job import Job
 from pipeline.manifest import Manifest
+from pipeline.rows import keep_filter
 from pipeline.source_lists import keep_lists
 from pipeline.store import build_lock
 from pipeline.waves import BuildSummary, Waves
@@ -27,8 +28,9 @@ def make_job(rows: Manifest, out: Path, options: BuildOptions, networks: Path | 
             found with any network is unknown.
 
     Raises:
-        ValueError: The face model does not know the landmark scheme, or is no face model.
+        ValueError: The face model does not know the landmark scheme, or is no face model; or `keep` cannot be read.
     """
+    keep_filter(options.prune)
     model_path = (options.model or DEFAULT_MODEL_PATH).absolute()
     model = load_face_model(model_path)
     model.embedding(options.faces.scheme)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Float32, Shaped
 
 from facevid.failures import Failure
+from facevid.keep import Keep, parse_keep
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
 from facevid.splits import split_of
 from fitting.angles import yaw_pitch_roll_deg
@@ -75,9 +76,29 @@ def pruned(summary: TrackSummary, options: PruneOptions) -> str | None:
     return None
 
 
-def kept_frames(result: TrackResult, options: PruneOptions) -> Bool[np.ndarray, " frames"]:
-    """Frames to train on: those of kept tracks in which the face was really seen, not bridged."""
-    return (result.landmarks.confidence > 0) & (pruned(result.summary, options) is None)
+NOT_SEEN = "not_seen"
+"""The reason of frames in which the face was missed and bridged."""
+
+
+def keep_filter(options: PruneOptions) -> Keep | None:
+    """What `PruneOptions.keep` asks for; None where it is empty.
+
+    Raises:
+        KeepError: It cannot be read, or names no column of the frames table.
+    """
+    # Lengths of vectors differ between models, but only single numbers may be named.
+    return parse_keep(options.keep, frames_schema(points=1, n_expression=1)) if options.keep.strip() else None
+
+
+def filtered_reasons(result: TrackResult, frames: pa.Table, options: PruneOptions) -> list[str | None]:
+    """For each frame why it is not kept: for its track, for not being seen, or for the first rule that it fails."""
+    if reason := pruned(result.summary, options):
+        return [reason] * frames.num_rows
+    keep = keep_filter(options)
+    failed = keep.first_failed(frames) if keep else np.zeros(frames.num_rows, np.int64)
+    names = [*(rule.text for rule in keep.rules), None] if keep else [None]
+    seen = result.landmarks.confidence > 0
+    return [names[rule] if here else NOT_SEEN for rule, here in zip(failed.tolist(), seen.tolist(), strict=True)]
 
 
 def frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
@@ -107,10 +128,17 @@ def frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
         "pitch_deg": angles[:, 1].astype(np.float32),
         "roll_deg": angles[:, 2].astype(np.float32),
         "in_frame": seen.in_frame,
-        "kept": kept_frames(result, options),
+        "motion_per_s": motion_per_s(seen, result.face_size_px),
+        "jitter": frame_jitter(seen, result.face_size_px),
+        "kept": np.ones(count, np.bool_),
+        "filtered_reason": np.full(count, None),
     }
     schema = frames_schema(points=seen.observed_px.shape[1], n_expression=fit.expression.shape[1])
-    return pa.RecordBatch.from_arrays([_column(columns[field.name], field) for field in schema], schema=schema)
+    arrays = {field.name: _column(columns[field.name], field) for field in schema}
+    reasons = filtered_reasons(result, pa.Table.from_arrays(list(arrays.values()), schema=schema), options)
+    arrays["kept"] = pa.array([reason is None for reason in reasons], pa.bool_())
+    arrays["filtered_reason"] = pa.array(reasons, pa.string())
+    return pa.RecordBatch.from_arrays(list(arrays.values()), schema=schema)
 
 
 def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> pa.RecordBatch:
@@ -191,6 +219,28 @@ def failures_batch(failures: list[Failure]) -> pa.RecordBatch:
 def _together(row: ManifestRow) -> str:
     # Clips of one video show the same people in the same light: they must not fall on both sides of a split.
     return row.url if row.is_clip else row.video_id
+
+
+def motion_per_s(
+    seen: LandmarkTrack, face_size_px: Float32[np.ndarray, " frames"]
+) -> Float32[np.ndarray, " frames"]:
+    """Median speed of the smoothed inner landmarks, in face sizes per second; 0 in a track of one frame."""
+    if len(seen.pts_s) < 2:
+        return np.zeros(len(seen.pts_s), np.float32)
+    points = seen.smoothed_px[:, INNER_POINTS].astype(np.float64)
+    speed_px_per_s = np.linalg.norm(np.gradient(points, seen.pts_s, axis=0), axis=2)
+    return np.asarray(np.median(speed_px_per_s, axis=1) / np.maximum(face_size_px, 1e-6), np.float32)
+
+
+def frame_jitter(
+    seen: LandmarkTrack, face_size_px: Float32[np.ndarray, " frames"]
+) -> Float32[np.ndarray, " frames"]:
+    """RMS second difference of the raw inner landmarks, over the face's size; 0 where a neighbour was not seen."""
+    jitter_px = np.zeros(len(seen.pts_s))
+    points, real = seen.observed_px[:, INNER_POINTS].astype(np.float64), seen.confidence > 0
+    second = points[2:] - 2 * points[1:-1] + points[:-2]
+    jitter_px[1:-1] = np.sqrt(np.square(second).sum(axis=2).mean(axis=1)) * (real[2:] & real[1:-1] & real[:-2])
+    return np.asarray(jitter_px / np.maximum(face_size_px, 1e-6), np.float32)
 
 
 def jitter(seen: LandmarkTrack, face_size_px: Float32[np.ndarray, " frames"]) -> float:

@@ -123,6 +123,10 @@ def render(status: Status) -> str:
     ]
     if status.in_hand:
         lines += ["", "in hand", *(f"  {_hand(each)}" for each in status.in_hand)]
+    for step in status.funnel:
+        if step.reasons:
+            ordered = sorted(step.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+            lines += ["", f"{step.unit} filtered", *(f"  {reason:<40}{count:>9}" for reason, count in ordered)]
     if status.failures:
         lines += ["", "failures", *(f"  {code:<20}{count:>7}" for code, count in status.failures)]
         if may_pass := [code for code, _ in status.failures if FailureCode(code).retryable]:

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from facevid import storage
+from facevid.dataset import open_dataset
 from facevid.description import FunnelStep
 from facevid.failures import FailureCode, Stage
 from fitting.face_model import FaceModel
 from pipeline.blame import Labeller
 from pipeline.driver import Driver
 from pipeline.finish import FINISHED_FILE, assemble
-from pipeline.funnel import failure_counts, funnel
+from pipeline.funnel import failure_counts
 from pipeline.job import Job
 from pipeline.manifest import Manifest, is_remote
 from pipeline.plan import Plan, write_plan
@@ -99,7 +100,7 @@ class Waves:
         self._teller.assembling = True
         deaths = assemble(self._job, self._rows, self._model, self._store, self._driver, report=self._report)
         summary = BuildSummary(
-            funnel=funnel(self._rows, self._job, self._store),
+            funnel=open_dataset(self._job.out).description.funnel,
             failures=failure_counts(self._rows, self._job, self._store),
             counts=dict(total_counts(self._job.state)),
             worker_deaths=labeller.deaths + (deaths or 0),

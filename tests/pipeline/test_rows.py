@@ -69,6 +69,30 @@ def test_frame_rows_follow_the_schema_and_keep_seen_frames_only() -> None:
     assert (rows[0]["yaw_deg"], rows[0]["pitch_deg"], rows[0]["roll_deg"]) == pytest.approx((0, 0, 0), abs=1e-5)
 
 
+def test_a_frame_that_is_not_kept_says_why_the_track_first_then_the_look_then_the_first_rule() -> None:
+    seen = replace(result().landmarks, sharpness=np.array([0.1, 0.1, 0.9, 0.9], np.float32))
+    seen = replace(seen, brightness=np.array([0.5, 0.5, 0.5, 0.9], np.float32))
+    options = replace(PRUNE, keep="sharpness > 0.2 and brightness<0.8")
+    rows = frames_batch(replace(result(), landmarks=seen), options).to_pylist()
+    assert [row["filtered_reason"] for row in rows] == ["sharpness > 0.2", "not_seen", None, "brightness < 0.8"]
+    assert [row["kept"] for row in rows] == [False, False, True, False]
+    pruned_rows = frames_batch(replace(result(norm=5.1), landmarks=seen), options).to_pylist()
+    assert {row["filtered_reason"] for row in pruned_rows} == {"identity_norm"}
+
+
+def test_motion_is_speed_in_face_sizes_and_jitter_the_bend_of_the_raw_points() -> None:
+    step = np.arange(4, dtype=np.float32)[:, None, None] * np.float32([3.0, 4.0])
+    seen = replace(result().landmarks, confidence=np.ones(4, np.float32))
+    raw = np.zeros((4, POINTS, 2), np.float32)
+    raw[1, :, 0] = 2.0
+    still = np.zeros((4, POINTS, 2), np.float32)
+    seen = replace(seen, smoothed_px=(still + step).astype(np.float32), observed_px=raw)
+    rows = frames_batch(replace(result(), landmarks=seen), PRUNE).to_pylist()
+    # 5 px in a frame of 1/25 s, of a face of 100 px; second differences of 0, 2, 0, 0 are -4 and 2.
+    assert [row["motion_per_s"] for row in rows] == pytest.approx([1.25] * 4)
+    assert [row["jitter"] for row in rows] == pytest.approx([0.0, 0.04, 0.02, 0.0])
+
+
 def test_a_track_row_carries_provenance_and_split() -> None:
     batch = tracks_batch(result(), PRUNE, LABELS)
 

@@ -1,6 +1,7 @@
 """What the build does when processes die, with a driver that only pretends to run Beam."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from facevid.dataset import open_dataset
 from facevid.failures import FailureCode, Stage
 from pipeline import waves
 from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
-from pipeline.config import LimitOptions
+from pipeline.config import LimitOptions, PruneOptions
 from pipeline.driver import BuildError, Driver, WaveEnd
 from pipeline.fetch import Fetcher
 from pipeline.fetch_errors import FetchError
@@ -138,7 +139,7 @@ def write_made_up_fits(folder: Path) -> None:
     tracks = (fitted_track(), fitted_track(error=0.2), fitted_track(status="diverged"))
     summaries = [
         TrackSummary(
-            status=track.status, frames=5, observed_frames=4, identity_norm=1.0,
+            status=track.status, frames=5, observed_frames=5, identity_norm=1.0,
             reprojection_error=float(track.reprojection_error[0]),
         )
         for track in tracks
@@ -151,6 +152,7 @@ def build(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str, dies: Mapping[str, int] = MappingProxyType({}),
     verdict: Verdict | None = None, fit_deaths: Sequence[tuple[str, ...]] = (), bad_rows: tuple[BadRow, ...] = (),
     retry: Sequence[FailureCode] = (), wave: int = 64, stillborn: bool = False, limits: LimitOptions | None = None,
+    keep: str = "",
 ) -> tuple[BuildSummary, list[str], list[tuple[str, tuple[int, ...]]]]:
     rows = tuple(ManifestRow(video_id=name, url=name, line=n) for n, name in enumerate(names))
     manifest = Manifest(rows=rows, bad_rows=bad_rows, folder=folder)
@@ -162,7 +164,9 @@ def build(
     monkeypatch.setattr(Watch, "verdict", lambda self, pid: verdict)
     monkeypatch.setattr(waves, "Driver", pretender)
     lines: list[str] = []
-    job = with_options(job_in(folder), wave=wave, limits=limits or LimitOptions())
+    job = with_options(
+        job_in(folder), wave=wave, limits=limits or LimitOptions(), prune=PruneOptions(keep=keep),
+    )  # fmt: skip
     job.out.mkdir(exist_ok=True)
     job.state.mkdir(exist_ok=True)
     running = Waves(
@@ -182,6 +186,24 @@ def data(folder: Path) -> dict[str, bytes]:
     }
 
 
+def test_the_finished_funnel_counts_what_was_filtered_by_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, monkeypatch, "a", "b", keep="frame >= 2")
+    dataset = open_dataset(tmp_path / "out")
+    steps = {step.step: step for step in dataset.description.funnel}
+    frames = dataset.table("frames")
+    assert steps["frames"].reasons == Counter(filter(None, frames["filtered_reason"].to_pylist()))
+    kept = dataset.table("frames", kept_only=True)["frame"].to_pylist()
+    assert steps["frames"].ok == len(kept) > 0
+    assert min(kept) == 2
+    assert steps["frames"].reasons["frame >= 2"] == 4
+    assert steps["fit"].reasons == {"reprojection_error": 2}
+    early = dataset.table("frames", keep="frame < 2", columns=["video_id"])
+    assert early.column_names == ["video_id"]
+    assert {len(track.frame) for track in dataset.tracks(keep="frame < 3")} == {1}
+
+
 def test_the_funnel_adds_up_over_every_kind_of_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = BadRow(line=9, video_id="../x", url="u", reason="not an id")
     summary, _, _ = build(tmp_path, monkeypatch, "a", "b", "bad", "black", "bad2", bad_rows=(bad,))
@@ -189,7 +211,7 @@ def test_the_funnel_adds_up_over_every_kind_of_end(tmp_path: Path, monkeypatch: 
     steps = {step.step: (step.entered, step.ok, step.failed, step.filtered) for step in summary.funnel}
     assert steps == {
         "manifest": (6, 5, 1, 0), "fetch": (5, 3, 2, 0), "faces": (3, 2, 1, 0), "tracks": (10, 6, 0, 4),
-        "fit": (6, 2, 2, 2), "frames": (20, 8, 0, 12),
+        "fit": (6, 2, 2, 2), "frames": (20, 10, 0, 10),
     }  # fmt: skip
     assert summary.failures == {
         FailureCode.BAD_ROW: 1, FailureCode.NETWORK: 2, FailureCode.NO_FACE: 1, FailureCode.FIT_DIVERGED: 2,
