@@ -6,8 +6,8 @@ columns can always be read.
 """
 
 import functools
+import hashlib
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -204,14 +204,20 @@ def write_description(
 
 def content_key(manifest: Manifest, job: Job, store: Store) -> str:
     """Hash of all that the tables are made from: while it stays, they need not be made again."""
-    parts: list[Any] = [ASSEMBLE_VERSION, result_config(job), job.detector_sha256, job.model_sha256, version("facevid")]
-    parts += [asdict(bad) for bad in manifest.bad_rows]
+    parts = hashlib.sha256()
+
+    def add(part: Any) -> None:
+        parts.update(stable_hash(part).encode())
+
+    add([ASSEMBLE_VERSION, result_config(job), job.detector_sha256, job.model_sha256, version("facevid")])
+    for bad in manifest.bad_rows:
+        add(bad)
     for row in manifest.rows:
         state = row_state(row, job, store)
         fetched = asdict(state.fetched) if state.fetched else None
         fits = [each.fit_key for each in state.found]
-        parts.append([asdict(row), fits, fetched, state.failure and asdict(state.failure)])
-    return stable_hash(json.loads(json.dumps(parts, default=str)))
+        add([asdict(row), fits, fetched, asdict(state.failure) if state.failure else None])
+    return parts.hexdigest()
 
 
 def _results(

@@ -33,7 +33,7 @@ BYTES_PER_FRAME = 3_800.0
 BYTES_PER_CROP = 19_000.0
 """A JPEG crop at quality 92, likewise."""
 
-_HOSTS_SHOWN = 20
+_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,29 +84,48 @@ class Forecast:
 def forecast(manifest: Manifest, job: Job) -> Forecast:
     """Look up how far every row has come, and reckon the rest."""
     store = Store(job.store_folder)
-    states = [row_state(row, job, store) for row in manifest.rows]
-    fetched = [(row, state) for row, state in zip(manifest.rows, states, strict=True) if state.fetched is not None]
-    seconds = [_length_s(row, state) for row, state in fetched]
-    seconds += [row.end_s - (row.start_s or 0.0) for row in manifest.rows if row.end_s is not None]
-    known_s = [length_s for length_s in seconds if length_s]
-    sizes = [state.fetched.bytes for row, state in fetched if state.fetched is not None and is_remote(row.url)]
-    video_s = sum(known_s) / len(known_s) if known_s else ASSUMED_VIDEO_S
-    waiting = {
-        row.url for row, state in zip(manifest.rows, states, strict=True)
-        if state.next_stage is Stage.FETCH and is_remote(row.url)
-    }  # fmt: skip
+    stages: Counter[Stage | None] = Counter()
+    failed: Counter[FailureCode] = Counter()
+    waiting: set[str] = set()
+    lengths, sizes = _Mean(), _Mean()
+    local = 0
+    for row in manifest.rows:
+        state = row_state(row, job, store)
+        stages[state.next_stage] += 1
+        local += not is_remote(row.url)
+        if state.failure is not None:
+            failed[state.failure.code] += 1
+        if state.next_stage is Stage.FETCH and is_remote(row.url):
+            waiting.add(row.url)
+        if length_s := _length_s(row, state):
+            lengths.add(length_s)
+        if state.fetched is not None and is_remote(row.url):
+            sizes.add(state.fetched.bytes)
     return Forecast(
-        rows=len(states),
-        done=sum(state.next_stage is None for state in states),
-        failed=Counter(state.failure.code for state in states if state.failure is not None),
+        rows=stages.total(),
+        done=stages[None],
+        failed=failed,
         to_fetch=Counter(urlsplit(url).netloc.lower() for url in waiting),
-        local=sum(not is_remote(row.url) for row in manifest.rows),
-        to_search=sum(state.next_stage in {Stage.FETCH, Stage.FACES} for state in states),
-        to_fit=sum(state.next_stage is Stage.FIT for state in states),
-        known=len(known_s),
-        video_s=video_s,
-        video_bytes=sum(sizes) / len(sizes) if sizes else ASSUMED_VIDEO_S * ASSUMED_BYTES_PER_S,
+        local=local,
+        to_search=stages[Stage.FETCH] + stages[Stage.FACES],
+        to_fit=stages[Stage.FIT],
+        known=lengths.count,
+        video_s=lengths.mean(ASSUMED_VIDEO_S),
+        video_bytes=sizes.mean(ASSUMED_VIDEO_S * ASSUMED_BYTES_PER_S),
     )
+
+
+@dataclass(slots=True)
+class _Mean:
+    count: int = 0
+    total: float = 0.0
+
+    def add(self, amount: float | int) -> None:  # noqa: PYI041  # beartype tells them apart
+        self.count += 1
+        self.total += amount
+
+    def mean(self, otherwise: float) -> float:
+        return self.total / self.count if self.count else otherwise
 
 
 def forecast_text(manifest: Manifest, job: Job, *, skip_bad_rows: bool, networks_missing: bool) -> str:
@@ -122,13 +141,15 @@ def forecast_text(manifest: Manifest, job: Job, *, skip_bad_rows: bool, networks
     options = job.options
     lines = [f"{found.rows} rows into {job.out}: {found.done} done before, {found.rows - found.done} to do"]
     lines += _bad_rows(manifest, skip_bad_rows=skip_bad_rows)
-    lines += [f"  remark: {remark}" for remark in manifest.remarks]
+    lines += [f"remark: {remark}" for remark in manifest.remarks[:_SHOWN]]
+    if (more := len(manifest.remarks) - _SHOWN) > 0:
+        lines.append(f"{more} more remarks of the kind")
     lines += ["", "step      to do"]
     lines.append(f"fetch     {sum(found.to_fetch.values())} addresses of {len(found.to_fetch)} hosts")
     by_number = sorted(found.to_fetch.items(), key=lambda pair: (-pair[1], pair[0]))
-    lines += [f"          {count} from {host}" for host, count in by_number[:_HOSTS_SHOWN]]
-    if more := by_number[_HOSTS_SHOWN:]:
-        lines.append(f"          {sum(count for _, count in more)} from {len(more)} more hosts")
+    lines += [f"          {count} from {host}" for host, count in by_number[:_SHOWN]]
+    if others := by_number[_SHOWN:]:
+        lines.append(f"          {sum(count for _, count in others)} from {len(others)} more hosts")
     if found.local:
         refused = "" if options.fetch.allow_local else ", refused without --allow-local"
         lines.append(f"          {found.local} local files{refused}")
@@ -165,10 +186,10 @@ def _bad_rows(manifest: Manifest, *, skip_bad_rows: bool) -> Sequence[str]:
 
 
 def _length_s(row: ManifestRow, state: RowState) -> float:
+    # How much of a video there is to search; 0 where nobody can tell.
     duration_s = state.fetched.file_duration_s if state.fetched is not None else None
-    if duration_s is None or row.end_s is not None:
-        return 0.0
-    return max(duration_s - (row.start_s or 0.0), 0.0)
+    ends_s = [end_s for end_s in (row.end_s, duration_s) if end_s is not None]
+    return max(min(ends_s) - (row.start_s or 0.0), 0.0) if ends_s else 0.0
 
 
 def _size_text(size_bytes: float) -> str:

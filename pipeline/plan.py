@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from facevid import storage
+from facevid.description import DatasetError
 from pipeline.job import Job, state_folder
 from pipeline.manifest import BadRow, Manifest, ManifestRow
 
 _FILE = "plan.json"
+_FORMAT = 2
 _OFFSET = struct.Struct("<Q")
 _Row = TypeVar("_Row", ManifestRow, BadRow)
 
@@ -76,7 +78,7 @@ def write_plan(plan: Plan) -> None:
     before = {path.name for pattern in ("rows-*", "bad_rows-*") for path in state.glob(pattern)}
     names = {"rows": _write_rows(state, "rows", plan.manifest.rows),
              "bad_rows": _write_rows(state, "bad_rows", plan.manifest.bad_rows)}  # fmt: skip
-    content = {"job": plan.job.to_plain(), "folder": str(plan.manifest.folder), **names}
+    content = {"format": _FORMAT, "job": plan.job.to_plain(), "folder": str(plan.manifest.folder), **names}
     storage.write_bytes(state / _FILE, json.dumps(content, ensure_ascii=False).encode())
     used = {f"{name}{suffix}" for name in names.values() for suffix in (".jsonl", ".index")}
     for old in before - used:
@@ -88,10 +90,13 @@ def read_plan(out: Path) -> Plan:
 
     Raises:
         FileNotFoundError: No build was ever begun there.
+        DatasetError: It was begun by another version of this program.
     """
     state = state_folder(out)
     while True:
         content = json.loads((state / _FILE).read_bytes())
+        if content.get("format") != _FORMAT:
+            raise DatasetError(f"the build of {out} was begun by another version; `facevid build` takes it up again")
         try:
             manifest = Manifest(
                 rows=StoredRows(state / f"{content['rows']}.jsonl", _good_row),

@@ -88,15 +88,14 @@ def status(out: Path) -> Status:
         return _of_dataset(out)
     plan = read_plan(out)
     store = Store(plan.job.store_folder)
-    states = [row_state(row, plan.job, store) for row in plan.manifest.rows]
     counts = total_counts(state)
     now_s = time.monotonic()
     return Status(
         out=out,
         running=running,
         finished=False,
-        videos=len(states),
-        videos_done=sum(each.next_stage is None for each in states),
+        videos=len(plan.manifest.rows),
+        videos_done=sum(row_state(row, plan.job, store).next_stage is None for row in plan.manifest.rows),
         frames_per_s=_rate(counts),
         left_s=_left_s(state, counts) if running else None,
         in_hand=tuple(

@@ -172,6 +172,7 @@ class _FetchRows(_WithFaces):
         for span in spans:
             if span.next_stage is Stage.FACES and state.fetched is not None:
                 self._bench.counters.add("video_s", span.span.length_s(state.fetched.file_duration_s))
+        self._bench.counters.flush()
         if not spans:
             self._bench.counters.add("read")
             self._bench.counters.add("videos")

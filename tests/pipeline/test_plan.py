@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from synthetic import job_in
 
+from facevid.description import DatasetError
 from pipeline.manifest import BadRow, Manifest, ManifestRow
 from pipeline.plan import Plan, read_plan, write_plan
 
@@ -64,3 +65,12 @@ def test_a_plan_without_rows_is_a_plan(tmp_path: Path) -> None:
 def test_where_no_build_was_begun_there_is_no_plan(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"plan\.json"):
         read_plan(tmp_path)
+
+
+def test_a_plan_of_another_version_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    write_plan(plan_in(tmp_path, *ROWS))
+    file = tmp_path / "out" / ".build" / "plan.json"
+    file.write_text(file.read_text().replace('"format": 2', '"format": 1'))
+
+    with pytest.raises(DatasetError, match="begun by another version; `facevid build` takes it up again"):
+        read_plan(tmp_path / "out")
