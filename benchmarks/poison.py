@@ -202,7 +202,7 @@ POISONS: tuple[Poison, ...] = (
            make=_from_pattern("testsrc2=size=64x64:rate=25:duration=2", "-vf", "setpts=N*3600/TB", "-fps_mode",
                               "passthrough", *_H264)),
     Poison(name="black.mp4", expected="no_face", slow=True,
-           make=_from_pattern(f"color=black:size=320x180:rate=5:duration={_HOURS * 3600}", *_H264, "-g", "500")),
+           make=_from_pattern(f"color=black:size=320x180:rate=1:duration={_HOURS * 3600}", *_H264, "-g", "500")),
     Poison(name="rotated.mp4", expected="ok", make=_rotated),
     Poison(name="rate-varies.mp4", expected="ok",
            make=_from_source("-an", "-vf", "select='not(eq(mod(n,5),2)+between(n,10,13))'", "-fps_mode", "passthrough",

@@ -68,11 +68,12 @@ def run_build(manifest: Path, out: Path, options: Sequence[str], *, limit_s: flo
     """
     process = start_build(manifest, out, options)
     began_s, peak_bytes = time.monotonic(), 0
-    while process.poll() is None:
-        if time.monotonic() - began_s > limit_s:
-            kill_all(process)
-        peak_bytes = max(peak_bytes, memory_bytes(process.pid))
-        time.sleep(0.25)
+    try:
+        while process.poll() is None and time.monotonic() - began_s < limit_s:
+            peak_bytes = max(peak_bytes, memory_bytes(process.pid))
+            time.sleep(0.25)
+    finally:
+        kill_all(process)
     return process.returncode, peak_bytes / 2**20
 
 

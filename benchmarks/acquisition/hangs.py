@@ -25,13 +25,14 @@ def measure_hang(manifest: Path, out: Path, options: Sequence[str], *, say: Call
     """
     process = start_build(manifest, out, [*options, "--workers", "2", "--stall-s", "5"])
     began_s, stopped = time.monotonic(), ""
-    while process.poll() is None and time.monotonic() - began_s < _LIMIT_S:
-        for mark in read_marks(state_folder(out)):
-            if not stopped and mark.stage is Stage.FACES:
-                (stopped,) = mark.video_ids
-                os.kill(mark.pid, signal.SIGSTOP)
-        time.sleep(0.05)
-    if process.returncode is None:
+    try:
+        while process.poll() is None and time.monotonic() - began_s < _LIMIT_S:
+            for mark in read_marks(state_folder(out)):
+                if not stopped and mark.stage is Stage.FACES:
+                    (stopped,) = mark.video_ids
+                    os.kill(mark.pid, signal.SIGSTOP)
+            time.sleep(0.05)
+    finally:
         kill_all(process)
     ended = outcomes(out) if process.returncode == 0 else {}
     late = [video_id for video_id, codes in ended.items() if codes == ["timeout"]]
