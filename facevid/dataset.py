@@ -43,6 +43,7 @@ class TrackArrays:
         landmarks_px: Landmarks as detected.
         smoothed_px: Landmarks after smoothing over time, which the fit saw.
         reprojection_error: Median distance over the inner 51 points, fraction of the outer-eye distance.
+        lens: One over the focal length (1/px) and the principal point (px); zeros for scaled orthographic.
     """
 
     video_id: str
@@ -59,6 +60,7 @@ class TrackArrays:
     landmarks_px: Float32[np.ndarray, "frames points 2"]
     smoothed_px: Float32[np.ndarray, "frames points 2"]
     reprojection_error: Float32[np.ndarray, " frames"]
+    lens: Float32[np.ndarray, " 3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,4 +263,12 @@ def _arrays(row: dict[str, Any], frames: pa.Table) -> TrackArrays:
         landmarks_px=vectors(frames["landmarks_px"]).reshape(count, -1, 2),
         smoothed_px=vectors(frames["smoothed_px"]).reshape(count, -1, 2),
         reprojection_error=frames["reprojection_error"].to_numpy(),
+        lens=_lens(row),
     )
+
+
+def _lens(row: dict[str, Any]) -> Float32[np.ndarray, " 3"]:
+    if row["focal_px"] is None:
+        return np.zeros(3, dtype=np.float32)
+    middle = (row["width_px"] - 1) / 2, (row["height_px"] - 1) / 2
+    return np.array([1 / row["focal_px"], *middle], dtype=np.float32)

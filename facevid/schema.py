@@ -4,8 +4,10 @@ Each column's meaning is stored in the Parquet file as field metadata under `des
 reader without our code finds it too. Pixel coordinates are those of the displayed picture (rotation
 and pixel aspect ratio applied), x right, y down, (0, 0) the centre of the top-left pixel. The camera
 frame is x right, y down, z forward; the head frame is the face model's: x to the subject's left,
-y up, z out of the face, millimetres. All cameras are scaled orthographic:
-`landmark_px = scale_px_per_mm * (R @ head_mm)[:2] + translation_px`, R from `rotation_wxyz`.
+y up, z out of the face, millimetres. Cameras are scaled orthographic, q = scale_px_per_mm * (R @ head_mm):
+`landmark_px = q[:2] + translation_px`, R from `rotation_wxyz`. Where the track has a `focal_px`, they are
+perspective: `landmark_px = c + (q[:2] + translation_px - c) / (1 + q[2] / focal_px)`, c the picture's middle,
+`((width_px - 1) / 2, (height_px - 1) / 2)`; scale and translation are then those of the head frame's origin.
 """
 
 from collections.abc import Mapping
@@ -102,6 +104,7 @@ def tracks_schema(*, n_identity: int) -> pa.Schema:
                nullable=True),
         _field("identity", _vector(n_identity), "identity coefficients, standard deviations"),
         _field("identity_norm", pa.float32(), "Euclidean norm of identity"),
+        _field("focal_px", pa.float64(), "camera: focal length, pixels; null where scaled orthographic", nullable=True),
         _field("fit_status", pa.string(), "converged or iteration_limit"),
         _field("fit_iterations", pa.int32(), "solver iterations, both stages"),
         _field("reprojection_error", pa.float32(), "median over frames of the frames table's reprojection_error"),

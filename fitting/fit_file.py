@@ -1,6 +1,7 @@
 """From a landmarks file to a saved fit: what `facevid fit` does."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ def fit_file(
     model_path: Path = DEFAULT_MODEL_PATH,
     scheme: str | None = None,
     fps: float | None = None,
+    picture_px: tuple[int, int] | None = None,
     options: FitOptions | None = None,
     report: Callable[[str], None] | None = None,
 ) -> SavedFit:
@@ -30,6 +32,7 @@ def fit_file(
         model_path: Face model file.
         scheme: Landmark scheme; None takes the one that the file names.
         fps: Frames per second, where the file has neither times nor a rate; None is 30.
+        picture_px: Width and height of the picture, where the file does not say; a perspective camera needs them.
         options: Choices of the fit; None is `FitOptions()`.
         report: Takes lines that tell what was read and how it went.
 
@@ -49,7 +52,14 @@ def fit_file(
     read = read_landmarks(landmarks, scheme=scheme, fps=fps)
     _check_points(landmarks, read, model)
     tell(_what_was_read(read))
-    track = fit_tracks([read.sequence], model, options or FitOptions())[0]
+    sequence = read.sequence
+    if picture_px is not None:
+        if sequence.picture_px not in {None, picture_px}:
+            raise ValueError(f"picture_px={picture_px}, but {landmarks} says {sequence.picture_px}")
+        if min(picture_px) < 1:
+            raise ValueError(f"picture_px={picture_px} is no width and height")
+        sequence = replace(sequence, picture_px=picture_px)
+    track = fit_tracks([sequence], model, options or FitOptions())[0]
     if track.status == "diverged":
         raise ValueError(
             f"{landmarks}: no face fits these landmarks. Are they {read.sequence.scheme}, in its order, in pixels with "

@@ -18,6 +18,7 @@ from fitting.frame_system import FrameProblem, FrameState
 from fitting.identity_stage import DAMPING_LEAST, DAMPING_START, IdentityUncertainty
 from fitting.landmark_basis import LandmarkBasis
 from fitting.ragged import TimeMajor
+from fitting.sight import PLAIN, Sight
 from fitting.smooth_prior import SmoothPrior
 
 CONVERGED_STEP = 0.03
@@ -57,6 +58,8 @@ def fit_frames(
     layout: TimeMajor,
     iterations: int,
     robust: bool,
+    sight: Sight = PLAIN,
+    identity_spots: Float[Tensor, "tracks 3 spots"] | None = None,
 ) -> FramesFit:
     """Find expression and camera of every frame of every track.
 
@@ -70,10 +73,13 @@ def fit_frames(
         layout: Order of the frame axis.
         iterations: Largest number of Gauss-Newton iterations.
         robust: Whether to use robust weights.
+        sight: Lens of each frame and sliding contour, if any.
+        identity_spots: What `Sight.spots` says of each track's identity.
     """
     tracks, like = len(identity_points), observed.points
     problem = FrameProblem(
-        observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout
+        observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout, sight=sight,
+        identity_spots=identity_spots,
     )  # fmt: skip
     directions = basis.displaced(uncertainty.directions)
     state = FrameState(expression=like.new_zeros(len(like), basis.expression.shape[-1]), camera=camera)

@@ -15,6 +15,7 @@ from fitting.energy import FrameBlocks, Observations, frame_blocks, landmark_ene
 from fitting.identity_system import CAMERA_RIDGE, inverse_root
 from fitting.landmark_basis import LandmarkBasis
 from fitting.ragged import TimeMajor
+from fitting.sight import PLAIN, Sight
 from fitting.smooth_prior import SmoothPrior
 from fitting.time_recursion import solve_over_time, variances_over_time
 
@@ -66,6 +67,8 @@ class FrameProblem:
         basis: The face model at the observed landmarks.
         prior: Smoothness over time.
         layout: Order of the frame axis.
+        sight: Lens of each frame and sliding contour, if any.
+        identity_spots: What `Sight.spots` says of each track's identity.
     """
 
     observed: Observations
@@ -73,16 +76,16 @@ class FrameProblem:
     basis: LandmarkBasis
     prior: SmoothPrior
     layout: TimeMajor
+    sight: Sight = PLAIN
+    identity_spots: Float[Tensor, "tracks 3 spots"] | None = None
 
     def energy(self, state: FrameState, scale: float) -> Float64[Tensor, " tracks"]:
         """Landmark term and prior of each track."""
-        landmarks = torch.cat(
-            [
-                landmark_energy(self.observed.at(part), state.camera.at(part), self._head(state, part), scale)
-                for part in self._chunks()
-            ]
-        )
-        return self.total(landmarks, state)
+        landmarks = []
+        for part in self._chunks():
+            observed, head = self._sighted(state, part)
+            landmarks.append(landmark_energy(observed, state.camera.at(part), head, scale))
+        return self.total(torch.cat(landmarks), state)
 
     def total(self, landmarks: Float[Tensor, " frames"], state: FrameState) -> Float64[Tensor, " tracks"]:
         """Energy of each track, from its frames' landmark terms."""
@@ -115,9 +118,8 @@ class FrameProblem:
             energy=like.new_empty(frames),
         )
         for part in self._chunks():
-            local = frame_blocks(
-                self.observed.at(part), state.camera.at(part), self._head(state, part), self.basis, scale
-            )
+            observed, head = self._sighted(state, part)
+            local = frame_blocks(observed, state.camera.at(part), head, self.basis, scale)
             track = self.layout.track[part]
             camera_block = local.camera_camera.clone()
             diagonal = camera_block.diagonal(dim1=-2, dim2=-1)
@@ -163,8 +165,11 @@ class FrameProblem:
     def _coupling(self) -> Float[Tensor, "frames 1"]:
         return self.prior.coupling[:, None].to(self.observed.points.dtype)
 
-    def _head(self, state: FrameState, part: slice) -> Float[Tensor, "chunk 3 points"]:
-        return self.identity_points[self.layout.track[part]] + self.basis.expressions(state.expression[part])
+    def _sighted(self, state: FrameState, part: slice) -> tuple[Observations, Float[Tensor, "chunk 3 points"]]:
+        track, expression = self.layout.track[part], state.expression[part]
+        head = self.identity_points[track] + self.basis.expressions(expression)
+        spots = None if self.identity_spots is None else self.identity_spots[track]
+        return self.sight.at(part).restated(self.observed.at(part), state.camera.at(part), head, expression, spots)
 
     def _chunks(self) -> Iterator[slice]:
         frames, points = self.observed.weight.shape

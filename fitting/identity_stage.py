@@ -15,13 +15,14 @@ their steps, and stop, one by one.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from fitting.camera import ScaledOrthographic
 from fitting.energy import ROBUST_SCALES, Observations, landmark_energy, robust_scale
 from fitting.identity_system import IdentityState, Precision, gauss_newton, linearise, turned_spread
 from fitting.landmark_basis import LandmarkBasis
+from fitting.sight import PLAIN, Sight
 
 DAMPING_START = 1e-4
 DAMPING_LEAST = 1e-7
@@ -57,12 +58,14 @@ class IdentityFit:
         uncertainty: What is left open about it.
         converged: Whether the steps became small before the iterations ran out.
         iterations: Gauss-Newton iterations that each track took part in.
+        energy: Of the last accepted step, EM's bound: minus the log probability up to a constant.
     """
 
     identity: Float[Tensor, "tracks n_identity"]
     uncertainty: IdentityUncertainty
     converged: Bool[Tensor, " tracks"]
     iterations: Int64[Tensor, " tracks"]
+    energy: Float64[Tensor, " tracks"]
 
 
 def fit_identities(
@@ -73,6 +76,7 @@ def fit_identities(
     tracks: int,
     iterations: int,
     robust: bool,
+    sight: Sight = PLAIN,
 ) -> IdentityFit:
     """Find the identity of each track from its key frames.
 
@@ -84,6 +88,7 @@ def fit_identities(
         tracks: Number of tracks.
         iterations: Largest number of Gauss-Newton iterations.
         robust: Whether to use robust weights.
+        sight: Lens and sliding contour, if any.
     """
     like = observed.points
     state = IdentityState(
@@ -95,15 +100,18 @@ def fit_identities(
     running = torch.ones(tracks, dtype=torch.bool, device=like.device)
     converged = torch.zeros_like(running)
     taken = torch.zeros(tracks, dtype=torch.int64, device=like.device)
+    energy = like.new_full((tracks,), float("inf"), dtype=torch.float64)
     precision: Precision | None = None
     for iteration in range(iterations):
         scale = robust_scale(iteration, robust=robust)
-        seen = linearise(observed, state, basis, scale)
+        seen = linearise(observed, state, basis, scale, sight)
         trial, elimination = gauss_newton(state, seen, basis, damping)
         before = _energy(seen.blocks.energy, state, seen.spread)
-        after = _energy(landmark_energy(observed, trial.camera, trial.head(basis), scale), trial, seen.spread)
+        plain, head = trial.sighted(observed, basis, sight)
+        after = _energy(landmark_energy(plain, trial.camera, head, scale), trial, seen.spread)
         # The comparison is false for NaN, so a step that failed is never taken.
         accepted = running & (after <= before + 1e-6 * before.abs())
+        energy = torch.where(running, torch.where(accepted, after, before), energy)
         small = accepted & ((trial.identity - state.identity).abs().amax(dim=-1) < CONVERGED_STEP)
         state = trial.where(accepted, state)
         damping = torch.where(accepted, (0.3 * damping).clamp_min(DAMPING_LEAST), 10.0 * damping)
@@ -120,7 +128,9 @@ def fit_identities(
     if precision is None:
         raise ValueError(f"iterations={iterations}: at least one is needed")
     uncertainty = _uncertainty(precision, like.dtype)
-    return IdentityFit(identity=state.identity, uncertainty=uncertainty, converged=converged, iterations=taken)
+    return IdentityFit(
+        identity=state.identity, uncertainty=uncertainty, converged=converged, iterations=taken, energy=energy
+    )
 
 
 def _uncertainty(precision: Precision, dtype: torch.dtype) -> IdentityUncertainty:

@@ -13,6 +13,7 @@ from torch import Tensor
 from fitting.camera import PARAMETERS, ScaledOrthographic
 from fitting.energy import FrameBlocks, Observations, frame_blocks, model_jacobian
 from fitting.landmark_basis import LandmarkBasis
+from fitting.sight import PLAIN, Sight
 
 CAMERA_RIDGE = 1e-6
 """Added to the camera's block, so that a frame without landmarks has an inverse."""
@@ -30,6 +31,15 @@ class IdentityState:
         """Landmarks in the head frame, mm."""
         frames = len(self.expression) // len(self.identity)
         return basis.identities(self.identity).repeat_interleave(frames, dim=0) + basis.expressions(self.expression)
+
+    def sighted(
+        self, observed: Observations, basis: LandmarkBasis, sight: Sight
+    ) -> tuple[Observations, Float[Tensor, "frames 3 points"]]:
+        """Observations and head points for the plain camera, see `Sight.restated`."""
+        spots = sight.spots(self.identity)
+        if spots is not None:
+            spots = spots.repeat_interleave(len(self.expression) // len(self.identity), dim=0)
+        return sight.restated(observed, self.camera, self.head(basis), self.expression, spots)
 
     def where(self, chosen: Bool[Tensor, " tracks"], other: "IdentityState") -> "IdentityState":
         """This state where `chosen`, `other` elsewhere."""
@@ -116,9 +126,12 @@ class Elimination:
         )
 
 
-def linearise(observed: Observations, state: IdentityState, basis: LandmarkBasis, scale: float) -> KeyFrames:
+def linearise(
+    observed: Observations, state: IdentityState, basis: LandmarkBasis, scale: float, sight: Sight = PLAIN
+) -> KeyFrames:
     """The landmark term at a state, and the expression's covariance there."""
-    blocks = frame_blocks(observed, state.camera, state.head(basis), basis, scale)
+    plain, head = state.sighted(observed, basis, sight)
+    blocks = frame_blocks(plain, state.camera, head, basis, scale)
     root = inverse_root(blocks.expression_expression + _unit(blocks.expression_expression))
     return KeyFrames(blocks=blocks, expression_root=root, spread=_expression_spread(blocks, root, basis))
 

@@ -24,6 +24,7 @@ class LandmarkTable:
         fps: Frames per second, or None.
         scheme: Landmark scheme that the file names, or None.
         line: Line of the text file on which each frame begins, or None.
+        picture_px: Width and height of the picture, or None.
     """
 
     landmarks: Float64[np.ndarray, "frames points 2"]
@@ -33,6 +34,7 @@ class LandmarkTable:
     fps: float | None = None
     scheme: str | None = None
     line: Sequence[int] | None = None
+    picture_px: tuple[int, int] | None = None
 
     def place(self, row: int) -> str:
         """Where a frame stands, for messages."""

@@ -1,7 +1,7 @@
 """Landmarks that others have found: `.npz` and `.csv` files of one face over time.
 
 - `.npz`: `landmarks` (frames x points x 2, pixels); optional `confidence` (frames x points), `pts_s` (frames) or `fps`,
-  `frame` (frames, whole numbers), `scheme` (text).
+  `frame` (frames, whole numbers), `scheme` (text), `picture_px` (width and height of the picture).
 - wide `.csv`: `frame`, optional `pts_s`, then `x0,y0,x1,y1,...`; one row per frame.
 - tidy `.csv`: `frame,point,x,y`, optional `confidence` and `pts_s`; one row per frame and point.
 
@@ -20,7 +20,7 @@ from fitting.npz import read_npz
 from fitting.tracks import LandmarkSequence
 
 DEFAULT_FPS = 30.0
-_NPZ_ARRAYS = ("landmarks", "confidence", "pts_s", "fps", "frame", "scheme")
+_NPZ_ARRAYS = ("landmarks", "confidence", "pts_s", "fps", "frame", "scheme", "picture_px")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +112,7 @@ def _sequence(path: Path, table: LandmarkTable, scheme: str, fps: float) -> Land
         smoothed_px=observed,
         weight=np.where(missing, 0.0, weight).astype(np.float32),
         pts_s=pts_s.astype(np.float64),
+        picture_px=table.picture_px,
     )
 
 
@@ -142,7 +143,11 @@ def _read_npz(path: Path) -> LandmarkTable:
     scheme = arrays.get("scheme")
     if scheme is not None and (scheme.shape != () or scheme.dtype.kind != "U"):
         raise ValueError(f"{path}: scheme is {scheme.dtype} of shape {scheme.shape}, expected one text")
+    picture = arrays.get("picture_px")
+    if picture is not None and (picture.shape != (2,) or picture.dtype.kind not in "iu" or (picture < 1).any()):
+        raise ValueError(f"{path}: picture_px is {picture.tolist()}, expected a width and a height in whole pixels")
     return LandmarkTable(
+        picture_px=None if picture is None else (int(picture[0]), int(picture[1])),
         landmarks=landmarks.astype(np.float64),
         confidence=arrays["confidence"].astype(np.float64) if "confidence" in arrays else None,
         frame=arrays["frame"].astype(np.int64) if "frame" in arrays else np.arange(frames, dtype=np.int64),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 FitMethod = Literal["two_stage", "koujan2020", "joint_map", "single_frame"]
+Camera = Literal["scaled_orthographic", "perspective"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +15,12 @@ class FitOptions:
     method: FitMethod = "two_stage"
     """two_stage is the fit to use. The rest is there to compare with: koujan2020 (the paper's energy and order),
     joint_map (the textbook's one optimisation over everything), single_frame (every frame alone)."""
+    camera: Camera = "scaled_orthographic"
+    """perspective finds one focal length per track besides. It takes six times as long to find the identity, and is
+    worth it where the face is near a wide camera; the middle of the picture counts as the principal point."""
+    contour: Literal["fixed", "slide"] = "fixed"
+    """slide where points 0 to 16 are the outline of the face in the picture, as 2D detectors of the iBUG mark-up give
+    them. MediaPipe's contour is fixed on the head."""
     landmark_noise: float = 0.02
     """Standard deviation of one landmark coordinate in one frame, as a fraction of the outer-eye distance, for a
     scheme of 68 points. Neighbours in denser schemes err together; there it grows with the root of their number."""
@@ -42,6 +49,10 @@ class FitOptions:
     def __post_init__(self) -> None:
         if self.method != "two_stage" and self.device != "cpu":
             raise ValueError(f"method={self.method!r} is a baseline and runs on the CPU; device={self.device!r}")
+        if self.method != "two_stage" and (self.camera, self.contour) != ("scaled_orthographic", "fixed"):
+            raise ValueError(
+                f"method={self.method!r} is a baseline without camera={self.camera!r} or contour={self.contour!r}"
+            )
         if not 0.0 < self.landmark_noise < 1.0:
             raise ValueError(f"landmark_noise={self.landmark_noise} is no fraction between 0 and 1")
         for name in ("landmark_bias", "expression_smoothness", "keyframe_spacing_s"):

@@ -8,23 +8,26 @@ from jaxtyping import Float32, Float64
 
 from fitting.camera import ScaledOrthographic
 from fitting.face_model import OUTER_EYE_POINTS
+from fitting.lens import through_lens
 from fitting.preparation import PreparedTrack
 from fitting.rotation import canonical, matrix_from_quaternion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelCamera:
-    """One scaled-orthographic camera per frame of a track: `px = scale * (R @ head)[:2] + translation`."""
+    """One camera per frame of a track: `px = scale * (R @ head)[:2] + translation`, through the track's lens."""
 
     scale_px_per_mm: Float64[np.ndarray, " frames"]
     rotation_wxyz: Float64[np.ndarray, "frames 4"]
     translation_px: Float64[np.ndarray, "frames 2"]
+    lens: Float32[np.ndarray, " 3"]
 
     def project(self, head_mm: Float32[np.ndarray, "frames points 3"]) -> Float64[np.ndarray, "frames points 2"]:
         """Picture coordinates of points of the head frame."""
-        rows = matrix_from_quaternion(torch.from_numpy(self.rotation_wxyz)).numpy()[:, :2]
-        turned = np.einsum("fij,fpj->fpi", rows, head_mm.astype(np.float64))
-        return np.asarray(self.scale_px_per_mm[:, None, None] * turned + self.translation_px[:, None])
+        rotation = matrix_from_quaternion(torch.from_numpy(self.rotation_wxyz)).numpy()
+        turned = np.einsum("fij,fpj->fpi", rotation, head_mm.astype(np.float64))
+        scaled = self.scale_px_per_mm[:, None, None] * turned
+        return np.asarray(through_lens(scaled, self.translation_px, self.lens.astype(np.float64)))
 
     def outer_eye_px(self, head_mm: Float32[np.ndarray, "frames points 3"]) -> Float64[np.ndarray, " frames"]:
         """Outer-eye distance as it would be seen from the front."""
@@ -33,7 +36,9 @@ class PixelCamera:
         return np.asarray(self.scale_px_per_mm * distance)
 
 
-def pixel_camera(camera: ScaledOrthographic, track: PreparedTrack) -> PixelCamera:
+def pixel_camera(
+    camera: ScaledOrthographic, track: PreparedTrack, lens: Float32[np.ndarray, " 3"]
+) -> PixelCamera:
     """Undo the centring and scaling of `prepare`; cameras of unusable frames are interpolated over time."""
     log_scale = np.log(camera.scale.double().cpu().numpy() * track.sigma_px)
     quaternion = canonical(camera.quaternion.double()).cpu().numpy()
@@ -50,4 +55,6 @@ def pixel_camera(camera: ScaledOrthographic, track: PreparedTrack) -> PixelCamer
             values[missing, column] = np.interp(track.pts_s[missing], track.pts_s[known], values[known, column])
     rotation = values[:, 1:5] / np.linalg.norm(values[:, 1:5], axis=1, keepdims=True)
     rotation = np.where(rotation[:, :1] < 0, -rotation, rotation)
-    return PixelCamera(scale_px_per_mm=np.exp(values[:, 0]), rotation_wxyz=rotation, translation_px=values[:, 5:])
+    return PixelCamera(
+        scale_px_per_mm=np.exp(values[:, 0]), rotation_wxyz=rotation, translation_px=values[:, 5:], lens=lens
+    )

@@ -35,6 +35,7 @@ class PreparedTrack:
         pts_s: Presentation times.
         usable: Frames with enough landmarks.
         keyframes: Frames for the identity stage.
+        picture_px: Width and height of the picture, where known.
     """
 
     points: Float32[np.ndarray, "frames points 2"]
@@ -45,6 +46,13 @@ class PreparedTrack:
     pts_s: Float64[np.ndarray, " frames"]
     usable: Bool[np.ndarray, " frames"]
     keyframes: Int64[np.ndarray, " keyframes"]
+    picture_px: tuple[int, int] | None
+
+    @property
+    def principal_px(self) -> Float64[np.ndarray, " 2"]:
+        """The principal point: the middle of the picture, or the origin where its size is not known."""
+        width, height = self.picture_px or (1, 1)
+        return np.array([(width - 1) / 2, (height - 1) / 2])
 
 
 def check_sequences(sequences: Sequence[LandmarkSequence], points: int) -> None:
@@ -106,6 +114,7 @@ def prepare(sequence: LandmarkSequence, basis: LandmarkBasis, options: FitOption
         spacing_s=np.diff(pts_s, prepend=pts_s[0]),
         pts_s=pts_s,
         usable=usable,
+        picture_px=sequence.picture_px,
         keyframes=choose_keyframes(pts_s, angles, trusted, options.keyframes, options.keyframe_spacing_s),
     )
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Integer, UInt8
 
+from fitting.lens import no_lens, through_lens
+
 SKIN = (224.0, 182.0, 160.0)
 """Default colour, red green blue, 0 to 255."""
 FROM_THE_VIEWER = (-0.35, -0.45, 1.0)
@@ -75,21 +77,23 @@ def project_head(
     scale_px_per_mm: float,
     rotation: Float[np.ndarray, "3 3"],
     translation_px: Float[np.ndarray, " 2"] | tuple[float, float],
+    lens: Float[np.ndarray, " 3"] | None = None,
 ) -> Float32[np.ndarray, "vertices 3"]:
-    """Scaled-orthographic projection, with depth.
+    """Projection, with depth: scaled orthographic, or through a lens.
 
     Args:
         vertices_mm: Points in the head frame.
         scale_px_per_mm: Scale of the camera.
         rotation: Rotation from the head frame to the camera frame.
         translation_px: Where the head frame's origin falls.
+        lens: As in `fitting.tracks.FittedTrack`; None is none.
 
     Returns:
         x and y in pixels, and depth towards the viewer (minus the camera's z) in pixels.
     """
     seen = scale_px_per_mm * (vertices_mm @ np.asarray(rotation).T)
-    seen = seen * np.array([1.0, 1.0, -1.0]) + np.array([translation_px[0], translation_px[1], 0.0])
-    return np.asarray(seen, dtype=np.float32)
+    in_picture = through_lens(seen, np.asarray(translation_px), no_lens() if lens is None else lens)
+    return np.concatenate([in_picture, -seen[:, 2:]], axis=1).astype(np.float32)
 
 
 def rasterise(

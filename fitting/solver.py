@@ -8,20 +8,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32, Int64
 
 from fitting.angles import yaw_pitch_roll_deg
 from fitting.baselines.fit import camera_of, fit_baseline
-from fitting.energy import Observations
+from fitting.contour_slide import SlidingContour, sliding_contour
 from fitting.face_model import INNER_POINTS, FaceModel
+from fitting.find_identities import Identities, find_identities, observations, principal_points
 from fitting.frame_stage import fit_frames
-from fitting.identity_stage import UNCERTAIN_DIRECTIONS, IdentityUncertainty, fit_identities
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
+from fitting.lens import Lens, no_lens
 from fitting.options import FitOptions
 from fitting.pixel_camera import PixelCamera, pixel_camera
 from fitting.preparation import PreparedTrack, check_sequences, first_cameras, prepare
 from fitting.ragged import TimeMajor
 from fitting.reprojection import HELD_OUT, fitted_half, reprojection_errors
+from fitting.sight import Sight
 from fitting.smooth_prior import smooth_prior
 from fitting.tracks import FittedTrack, LandmarkSequence
 
@@ -31,13 +33,10 @@ SEEN_FROM_BEHIND_DEG = 120.0
 """Mirrored landmarks look to this camera like a face seen from behind, which nobody's landmarks are: `diverged`."""
 FRAMES_PER_GROUP = 1 << 15
 """Tracks are fitted together until they have this many frames."""
-IDENTITY_CHUNK_ENTRIES = 1 << 22
-"""Identities are found together until their key frames have this many Jacobian entries."""
-_SMALLEST_BUCKET = 8
 
 
 def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOptions) -> list[FittedTrack]:
-    """Fit every track: one identity, and per frame an expression and a scaled-orthographic camera.
+    """Fit every track: one identity, and per frame an expression and a camera.
 
     A track's result is the same, bit for bit, alone or among any others. Bad landmarks never raise: a track that
     cannot be fitted comes back as `diverged`.
@@ -51,7 +50,9 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
         One fitted track per sequence, in the same order.
 
     Raises:
-        ValueError: The model lacks the scheme, schemes are mixed, shapes do not agree, or there is no CUDA device.
+        ValueError: The model lacks the scheme, schemes are mixed, shapes do not agree, there is no CUDA device, the
+            contour is to slide in a scheme whose contour does not, or the camera is to be perspective and a sequence
+            does not know the size of its picture.
     """
     if not sequences:
         return []
@@ -59,14 +60,15 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
         raise ValueError(f"device={options.device!r}: this machine or this build of torch has no CUDA; use cpu")
     basis = landmark_basis(model, sequences[0].scheme, device=options.device)
     check_sequences(sequences, basis.mean.shape[1])
+    contour = _contour(sequences, model, options)
     prepared = [prepare(sequence, basis, options) for sequence in sequences]
     results = [_diverged(sequence, basis) for sequence in sequences]
     whole = np.arange(basis.mean.shape[1], dtype=np.int64)
     half = fitted_half(len(whole))
     for group in _groups(prepared):
         tracks = [track for _, track in group]
-        fits = _fit(tracks, basis, basis, options, whole)
-        halves = _fit(tracks, basis.points(half), basis, options, half)
+        fits = _fit(tracks, basis, basis, options, whole, contour=contour)
+        halves = _fit(tracks, basis.points(half), basis, options, half, contour=contour and contour.points(half))
         for (number, track), fit, half_fit in zip(group, fits, halves, strict=True):
             if fit.valid:
                 results[number] = _result(sequences[number], track, fit, half_fit) or results[number]
@@ -108,41 +110,48 @@ def _fit(
     full: LandmarkBasis,
     options: FitOptions,
     points: Int64[np.ndarray, " seen"],
+    *,
+    contour: SlidingContour | None,
 ) -> list[_TrackFit]:
     """Both stages on some of the points (`seen` is `full` at `points`); the result is about all of them."""
     if options.method != "two_stage":
         return [_baseline(track, seen, full, options, points) for track in tracks]
     device = options.device
-    identity, uncertainty, first_stage = _identities(tracks, seen, options, points)
+    first = find_identities(tracks, seen, options, points, contour)
     layout = TimeMajor([len(track.pts_s) for track in tracks], device=device)
-    observed = _observations(
+    observed = observations(
         layout.pack([track.points for track in tracks])[:, points],
         layout.pack([track.weight for track in tracks])[:, points],
         seen.noise_ratio,
     )
-    identity_points = seen.identities(identity)
+    identity_points = seen.identities(first.identity)
     camera, found = first_cameras(observed, identity_points[layout.track], seen)
     observed = replace(observed, weight=observed.weight * found[:, None])
+    sight = Sight(lens=_lenses(tracks, first, layout) if options.camera == "perspective" else None, contour=contour)
     spacing = torch.tensor(layout.pack([track.spacing_s for track in tracks]), device=device)
     prior = smooth_prior(spacing, layout, expression_smoothness=options.expression_smoothness)
     fit = fit_frames(
         observed, camera, identity_points, seen,
-        uncertainty=uncertainty, prior=prior, layout=layout, iterations=options.frame_iterations,
-        robust=options.robust,
+        uncertainty=first.uncertainty, prior=prior, layout=layout, iterations=options.frame_iterations,
+        robust=options.robust, sight=sight, identity_spots=sight.spots(first.identity),
     )  # fmt: skip
-    head = full.identities(identity)[layout.track] + full.expressions(fit.expression)
+    head = full.identities(first.identity)[layout.track] + full.expressions(fit.expression)
     results = []
     for number, track in enumerate(tracks):
         rows = layout.positions(number)
         results.append(
             _TrackFit(
                 valid=bool(fit.valid[number]) and bool(found[rows].any()),
-                converged=bool(fit.converged[number]) and first_stage[number][0],
-                iterations=int(fit.iterations[number]) + first_stage[number][1],
-                identity=identity[number].cpu().numpy(),
+                converged=bool(fit.converged[number]) and first.converged[number],
+                iterations=int(fit.iterations[number]) + first.iterations[number],
+                identity=first.identity[number].cpu().numpy(),
                 expression=fit.expression[rows].cpu().numpy(),
                 expression_sigma=fit.expression_sigma[rows].cpu().numpy(),
-                camera=pixel_camera(fit.camera.at(torch.as_tensor(rows, device=device)), track),
+                camera=pixel_camera(
+                    fit.camera.at(torch.as_tensor(rows, device=device)),
+                    track,
+                    _lens(track, first.inverse_focal_px[number]),
+                ),
                 head_mm=np.ascontiguousarray(head[rows].mT.cpu().numpy()),
             )
         )
@@ -167,68 +176,42 @@ def _baseline(
         identity=identity[0].numpy(),
         expression=expression.numpy(),
         expression_sigma=fit.expression_sigma.astype(np.float32),
-        camera=pixel_camera(camera_of(fit.parameters), track),
+        camera=pixel_camera(camera_of(fit.parameters), track, no_lens()),
         head_mm=np.ascontiguousarray(head.mT.numpy()),
     )
 
 
-def _identities(
-    tracks: Sequence[PreparedTrack], seen: LandmarkBasis, options: FitOptions, points: Int64[np.ndarray, " seen"]
-) -> tuple[Float[torch.Tensor, "tracks n_identity"], IdentityUncertainty, list[tuple[bool, int]]]:
-    """First stage: identity of each track, its uncertainty, and whether it converged after how many iterations."""
-    n_identity, n_expression = seen.identity.shape[-1], seen.expression.shape[-1]
-    identity = torch.zeros(len(tracks), n_identity, device=options.device)
-    directions = torch.zeros(len(tracks), n_identity, min(UNCERTAIN_DIRECTIONS, n_expression), device=options.device)
-    remainder = torch.zeros(len(tracks), n_expression, device=options.device)
-    outcome = [(False, 0)] * len(tracks)
-    buckets: dict[int, list[int]] = {}
-    # One standard deviation is larger here, by the errors that do not average out over key frames.
-    lasting = options.landmark_bias / options.landmark_noise
-    unit = (1.0 + lasting**2) ** -0.5
-    noise_ratio = unit * (seen.noise_ratio**2 + (lasting * seen.bias_ratio) ** 2).sqrt()
-    for number, track in enumerate(tracks):
-        # Filled up to a power of two that depends on this track alone.
-        size = max(_SMALLEST_BUCKET, 1 << (len(track.keyframes) - 1).bit_length())
-        buckets.setdefault(size, []).append(number)
-    for size, members in _pieces(buckets, seen):
-        shape = (len(members), size, tracks[0].points.shape[1])
-        picture, weight = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
-        for row, number in enumerate(members):
-            track = tracks[number]
-            picture[row, : len(track.keyframes)] = track.points[track.keyframes] * np.float32(unit)
-            weight[row, : len(track.keyframes)] = track.weight[track.keyframes]
-        observed = _observations(
-            picture.reshape(-1, *shape[2:], 2)[:, points], weight.reshape(-1, shape[2])[:, points], noise_ratio
+def _lenses(tracks: Sequence[PreparedTrack], first: Identities, layout: TimeMajor) -> Lens:
+    inverse = [f * track.sigma_px for f, track in zip(first.inverse_focal_px, tracks, strict=True)]
+    device = first.identity.device
+    return Lens(
+        inverse_focal=torch.tensor(inverse, dtype=torch.float32, device=device)[layout.track],
+        principal=torch.tensor(layout.pack([principal_points(track) for track in tracks]), device=device),
+    )
+
+
+def _lens(track: PreparedTrack, inverse_focal_px: float) -> Float32[np.ndarray, " 3"]:
+    return np.array([inverse_focal_px, *track.principal_px], dtype=np.float32) if inverse_focal_px else no_lens()
+
+
+def _contour(
+    sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOptions
+) -> SlidingContour | None:
+    if options.camera == "perspective":
+        for number, sequence in enumerate(sequences):
+            if sequence.picture_px is None:
+                raise ValueError(
+                    f"camera={options.camera!r} needs the size of the picture, but sequences[{number}].picture_px is "
+                    "None"
+                )
+    if options.contour == "fixed":
+        return None
+    contour = sliding_contour(model, sequences[0].scheme, device=options.device)
+    if contour is None:
+        raise ValueError(
+            f"contour={options.contour!r}, but the contour of scheme={sequences[0].scheme!r} is fixed on the head"
         )
-        camera, found = first_cameras(observed, seen.mean.expand(len(observed.points), -1, -1), seen)
-        fit = fit_identities(
-            replace(observed, weight=observed.weight * found[:, None]), camera, seen,
-            tracks=len(members), iterations=options.identity_iterations, robust=options.robust,
-        )  # fmt: skip
-        identity[members] = fit.identity
-        directions[members], remainder[members] = fit.uncertainty.directions, fit.uncertainty.remainder
-        for row, number in enumerate(members):
-            outcome[number] = (bool(fit.converged[row]), int(fit.iterations[row]))
-    return identity, IdentityUncertainty(directions=directions, remainder=remainder), outcome
-
-
-def _pieces(buckets: dict[int, list[int]], seen: LandmarkBasis) -> Iterator[tuple[int, list[int]]]:
-    entries_per_frame = 2 * seen.mean.shape[1] * (seen.identity.shape[-1] + seen.expression.shape[-1])
-    for size, members in buckets.items():
-        count = max(1, IDENTITY_CHUNK_ENTRIES // (size * entries_per_frame))
-        for start in range(0, len(members), count):
-            yield size, members[start : start + count]
-
-
-def _observations(
-    points: Float32[np.ndarray, "frames points 2"],
-    weight: Float32[np.ndarray, "frames points"],
-    noise_ratio: Float[torch.Tensor, " points"],
-) -> Observations:
-    device = noise_ratio.device
-    picture = torch.tensor(np.ascontiguousarray(points.transpose(0, 2, 1)), device=device)
-    confidence = torch.tensor(np.ascontiguousarray(weight), device=device)
-    return Observations(points=picture, weight=confidence, precision=noise_ratio**-2)
+    return contour
 
 
 def _result(sequence: LandmarkSequence, track: PreparedTrack, fit: _TrackFit, half: _TrackFit) -> FittedTrack | None:
@@ -252,6 +235,7 @@ def _result(sequence: LandmarkSequence, track: PreparedTrack, fit: _TrackFit, ha
         fitted_px=fitted.astype(np.float32),
         reprojection_error=errors.astype(np.float32),
         holdout_error=held_out,
+        lens=fit.camera.lens,
     )
     plain = (
         result.identity, result.expression, result.expression_sigma, result.scale_px_per_mm, result.rotation_wxyz,

@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Bool, Float64
 from scipy.ndimage import gaussian_filter1d
 
+from fitting.contour_slide import outline, sliding_contour
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
 from fitting.landmark_basis import landmark_fields
+from fitting.lens import through_lens
 from fitting.rotation import compose, matrix_from_quaternion, quaternion_from_rotation_vector
 from fitting.tracks import LandmarkSequence
 
@@ -52,6 +54,8 @@ class SyntheticOptions:
     """Of whole frames."""
     occlusions: int = 0
     """How many times a third of the face is hidden for 15 frames."""
+    sliding_contour: bool = False
+    """Points 0 to 16 are the outline in the picture instead of points of the head (schemes that know sliding only)."""
     distance_mm: float | None = None
     """Distance of a pinhole camera at the mean scale; None is a scaled-orthographic one."""
 
@@ -63,6 +67,7 @@ class SyntheticOptions:
 
 
 _NEAREST_MM = 200.0
+_FINE_CANDIDATES = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,7 @@ class SyntheticTrack:
         rotation_wxyz: Unit quaternions.
         translation_px: Where the head frame's origin falls.
         clean_px: Landmarks without noise.
+        lens: As in `fitting.tracks.FittedTrack`.
         noise_sd_px: Standard deviation of each landmark's noise in each coordinate, outliers among them.
     """
 
@@ -87,6 +93,7 @@ class SyntheticTrack:
     rotation_wxyz: Float64[np.ndarray, "frames 4"]
     translation_px: Float64[np.ndarray, "frames 2"]
     clean_px: Float64[np.ndarray, "frames points 2"]
+    lens: Float64[np.ndarray, " 3"]
     noise_sd_px: Float64[np.ndarray, "frames points"]
 
 
@@ -109,13 +116,15 @@ def synthetic_track(model: FaceModel, scheme: str, options: SyntheticOptions, *,
     drift = TRANSLATION_SD * smooth_paths(rng, frames, 2, TRANSLATION_FRAMES)
     translation = options.outer_eye_px * (2.0 + drift)
     head = mean + np.tensordot(identity, identity_basis, 1) + np.tensordot(expression, expression_basis, 1)
-    turned = np.einsum("fij,fpj->fpi", matrix_from_quaternion(rotation).numpy(), head)
-    zoom = scale[:, None]
-    if options.distance_mm is not None:
-        # The face comes nearer where it is larger; depth counts away from the camera.
-        away = options.distance_mm * unit / zoom
-        zoom = zoom * away / (away + turned[..., 2])
-    clean = zoom[..., None] * turned[..., :2] + translation[:, None]
+    turns = matrix_from_quaternion(rotation)
+    if options.sliding_contour:
+        head = _with_outline(model, scheme, identity, expression, head=head, turns=turns)
+    turned = np.einsum("fij,fpj->fpi", turns.numpy(), head)
+    middle = 2.0 * options.outer_eye_px
+    # At the mean scale the face is as far away as the options say; where it comes nearer, it is larger.
+    inverse_focal = 0.0 if options.distance_mm is None else 1.0 / (options.distance_mm * unit)
+    lens = np.array([inverse_focal, middle, middle])
+    clean = through_lens(scale[:, None, None] * turned, translation, lens)
     error, noise_sd = _errors(rng, clean.shape[:2], options)
     missing = _missing(rng, mean, options)
     observed = clean + error
@@ -128,6 +137,7 @@ def synthetic_track(model: FaceModel, scheme: str, options: SyntheticOptions, *,
             smoothed_px=points,
             weight=(~missing).astype(np.float32),
             pts_s=np.arange(frames) / options.fps,
+            picture_px=(round(2 * middle) + 1, round(2 * middle) + 1),
         ),
         identity=identity,
         expression=expression,
@@ -135,8 +145,30 @@ def synthetic_track(model: FaceModel, scheme: str, options: SyntheticOptions, *,
         rotation_wxyz=rotation.numpy(),
         translation_px=translation,
         clean_px=clean,
+        lens=lens,
         noise_sd_px=noise_sd,
     )
+
+
+def _with_outline(
+    model: FaceModel,
+    scheme: str,
+    identity: Float64[np.ndarray, " n_identity"],
+    expression: Float64[np.ndarray, "frames n_expression"],
+    *,
+    head: Float64[np.ndarray, "frames points 3"],
+    turns: Float64[torch.Tensor, "frames 3 3"],
+) -> Float64[np.ndarray, "frames points 3"]:
+    contour = sliding_contour(model, scheme, device="cpu", candidates=_FINE_CANDIDATES)
+    if contour is None:
+        raise ValueError(f"sliding_contour=True, but the contour of scheme={scheme!r} is fixed on the head")
+    spots = contour.identities(torch.from_numpy(identity[None]).float())
+    spots = spots + contour.expressions(torch.from_numpy(expression).float())
+    points = torch.from_numpy(head).float().mT
+    seen = outline(spots, points, turns.float(), count=contour.count)
+    slid = head.copy()
+    slid[:, : contour.count] = seen.head.mT.numpy()
+    return slid
 
 
 def _errors(

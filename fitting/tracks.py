@@ -1,10 +1,12 @@
 """What goes into the fit and what comes out: one landmark sequence per face track, one fitted track."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64
+
+from fitting.lens import no_lens
 
 FitStatus = Literal["converged", "iteration_limit", "diverged"]
 
@@ -19,6 +21,7 @@ class LandmarkSequence:
         smoothed_px: Landmarks that are fitted (pass `observed_px` where nothing was smoothed).
         weight: Confidence of each landmark, 0 (missing) to 1.
         pts_s: Presentation times, increasing.
+        picture_px: Width and height of the picture, whose middle is the principal point; None where it is not known.
     """
 
     scheme: str
@@ -26,14 +29,16 @@ class LandmarkSequence:
     smoothed_px: Float32[np.ndarray, "frames points 2"]
     weight: Float32[np.ndarray, "frames points"]
     pts_s: Float64[np.ndarray, " frames"]
+    picture_px: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedTrack:
-    """One identity, and an expression and a scaled-orthographic camera per frame.
+    """One identity, and an expression and a camera per frame.
 
     `landmark_px = scale_px_per_mm * (R @ head_mm)[:2] + translation_px`; the camera frame is x right,
-    y down, z forward; quaternions turn the head frame into the camera frame, w >= 0.
+    y down, z forward; quaternions turn the head frame into the camera frame, w >= 0. A perspective camera has a lens
+    before that (`fitting.lens.through_lens`), and then scale and translation are those of the head's origin.
 
     Attributes:
         status: `diverged` tracks hold zeros and infinite errors, never NaN; they are not to be used.
@@ -48,6 +53,7 @@ class FittedTrack:
         reprojection_error: Per frame, the median over the inner 51 points of the distance to the observed
             landmark, as a fraction of the fitted outer-eye distance (seen from the front).
         holdout_error: The same, median over frames, on points that a second fit did not see (every other one).
+        lens: One over the focal length (1/px) and the principal point (px); zeros for scaled orthographic.
     """
 
     status: FitStatus
@@ -61,3 +67,4 @@ class FittedTrack:
     fitted_px: Float32[np.ndarray, "frames points 2"]
     reprojection_error: Float32[np.ndarray, " frames"]
     holdout_error: float
+    lens: Float32[np.ndarray, " 3"] = field(default_factory=no_lens)

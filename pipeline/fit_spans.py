@@ -12,7 +12,7 @@ from fitting.face_model import OUTER_EYE_POINTS, FaceModel
 from fitting.options import FitOptions
 from fitting.tracks import FittedTrack, LandmarkSequence
 from pipeline.faces.landmark_track import LandmarkTrack
-from pipeline.items import FittedItem, TrackSummary, read_faces, write_fitted
+from pipeline.items import FacesItem, FittedItem, TrackSummary, read_faces, write_fitted
 from pipeline.job import limited_key
 from pipeline.label import Desk, SpanOfRow, commit_changed
 from pipeline.row_state import row_state
@@ -51,7 +51,7 @@ def _fit_one_by_one(waiting: dict[str, Path], desk: Desk, model: FaceModel, fit_
 
 def _fit_together(waiting: dict[str, Path], desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:
     spans = {key: read_faces(folder) for key, folder in waiting.items()}
-    sequences = [_sequence(track) for span in spans.values() for track in span.tracks]
+    sequences = [_sequence(track, span) for span in spans.values() for track in span.tracks]
     fits = iter(fit_tracks(sequences, model, desk.job.options.fit))
     for key, span in spans.items():
         fitted = tuple(next(fits) for _ in span.tracks)
@@ -82,7 +82,7 @@ def face_size_px(track: FittedTrack, model: FaceModel, *, scheme: str) -> Float3
     return np.asarray(track.scale_px_per_mm * distance_mm, dtype=np.float32)
 
 
-def _sequence(track: LandmarkTrack) -> LandmarkSequence:
+def _sequence(track: LandmarkTrack, video: FacesItem) -> LandmarkSequence:
     points = track.observed_px.shape[1]
     return LandmarkSequence(
         scheme=track.scheme,
@@ -90,6 +90,7 @@ def _sequence(track: LandmarkTrack) -> LandmarkSequence:
         smoothed_px=track.smoothed_px,
         weight=np.repeat(track.confidence[:, None], points, axis=1),
         pts_s=track.pts_s,
+        picture_px=(video.width_px, video.height_px),
     )
 
 

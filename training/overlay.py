@@ -38,6 +38,7 @@ class MeshPainter:
         scale_px_per_mm: float,
         rotation: Float[np.ndarray, "3 3"],
         translation_px: Float[np.ndarray, " 2"],
+        lens: Float32[np.ndarray, " 3"] | None = None,
         opacity: float = 0.9,
     ) -> UInt8[np.ndarray, "height width 3"]:
         """The face's mesh, shaded, over the picture.
@@ -49,10 +50,11 @@ class MeshPainter:
             scale_px_per_mm: Camera scale, in this picture's pixels.
             rotation: Head frame to camera frame.
             translation_px: Where the head frame's origin falls in this picture.
+            lens: Lens of the camera in this picture's pixels, as in `fitting.tracks.FittedTrack`; None is none.
             opacity: 1 hides the face beneath.
         """
         shape_mm = self.model.vertices_mm(identity, expression)
-        vertices = project_head(shape_mm, scale_px_per_mm, rotation, translation_px)
+        vertices = project_head(shape_mm, scale_px_per_mm, rotation, translation_px, lens)
         # Only the part of the picture that the mesh covers is painted, so that large pictures cost no more.
         height, width = rgb.shape[:2]
         low = np.clip(np.floor(vertices[:, :2].min(axis=0)), 0, (width, height)).astype(int)

@@ -28,6 +28,8 @@ class Fit:
     """Face model file; without it, FaceVid-CC0."""
     scheme: str | None = None
     """Landmark scheme, where the file does not say: ibug68, mediapipe68 or mediapipe_dense."""
+    picture_px: tuple[int, int] | None = None
+    """Width and height of the picture, where the file does not say; --camera perspective needs them."""
     fps: float | None = None
     """Frames per second, where the file has no times; without it, 30."""
     arkit: Path | None = None
@@ -60,6 +62,7 @@ class Fit:
             model_path=model_path,
             scheme=self.scheme,
             fps=self.fps,
+            picture_px=self.picture_px,
             options=self.options,
             report=say,
         )

@@ -63,6 +63,7 @@ def write_fit_video(
                         scale_px_per_mm=float(fit.track.scale_px_per_mm[index]),
                         rotation=rotation[index],
                         translation_px=fit.track.translation_px[index],
+                        lens=fit.track.lens,
                     )
                     drawn += 1
                 writer.add(np.concatenate([left, right], axis=1), frame.pts_s)

@@ -93,6 +93,7 @@ def tile(picture: Picture, track: TrackArrays, moment: Moment, painter: MeshPain
         scale_px_per_mm=float(track.scale_px_per_mm[index]) * shrink,
         rotation=matrix_from_quaternion(torch.tensor(track.rotation_wxyz[index])).numpy(),
         translation_px=(track.translation_px[index] - to_frame[:, 2]) * shrink,
+        lens=np.array([track.lens[0] / shrink, *(track.lens[1:] - to_frame[:, 2]) * shrink], dtype=np.float32),
     )
     caption = f"{float(track.pts_s[index]):.2f} s" + (f": {moment.why}" if moment.why else "")
     return Tile(

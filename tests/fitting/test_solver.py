@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitting import frame_system, solver
+from fitting import find_identities, frame_system, solver
 from fitting.face_model import FaceModel
 from fitting.identity_stage import IdentityFit
 from fitting.metrics import accuracy, mean_accuracy
@@ -106,7 +106,7 @@ def test_a_tracks_result_is_the_same_bit_for_bit_in_any_company(
     chunked = fit_tracks(sequences, toy_model, options)
     monkeypatch.undo()
     pieces = _sizes_of_identity_fits(monkeypatch)
-    monkeypatch.setattr(solver, "IDENTITY_CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(find_identities, "IDENTITY_CHUNK_ENTRIES", 1)
     piecewise = fit_tracks(sequences, toy_model, options)
     assert pieces == [1] * (2 * len(sequences)), "memory would grow with the number of tracks"
     for number in range(len(sequences)):
@@ -119,13 +119,13 @@ def test_a_tracks_result_is_the_same_bit_for_bit_in_any_company(
 
 def _sizes_of_identity_fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
-    fit_identities = solver.fit_identities
+    fit_identities = find_identities.fit_identities
 
     def counted(*args: object, tracks: int, **kwargs: object) -> IdentityFit:
         sizes.append(tracks)
         return fit_identities(*args, tracks=tracks, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(solver, "fit_identities", counted)
+    monkeypatch.setattr(find_identities, "fit_identities", counted)
     return sizes
 
 

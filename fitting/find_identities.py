@@ -1,0 +1,187 @@
+"""From prepared tracks to their identities: the first stage in batches, with a focal length where one is asked for."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+
+from fitting.camera import ScaledOrthographic
+from fitting.contour_slide import SlidingContour
+from fitting.energy import Observations
+from fitting.focal import best_focal
+from fitting.identity_stage import UNCERTAIN_DIRECTIONS, IdentityFit, IdentityUncertainty, fit_identities
+from fitting.landmark_basis import LandmarkBasis
+from fitting.lens import Lens
+from fitting.options import FitOptions
+from fitting.preparation import PreparedTrack, first_cameras
+from fitting.sight import Sight
+
+IDENTITY_CHUNK_ENTRIES = 1 << 22
+"""Identities are found together until their key frames have this many Jacobian entries."""
+_SMALLEST_BUCKET = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identities:
+    """What the first stage found, track by track.
+
+    Attributes:
+        identity: Coefficients, standard deviations.
+        uncertainty: What is left open about them.
+        inverse_focal_px: One over the focal length, 0 where the camera is scaled orthographic.
+        converged: Whether the steps became small in time.
+        iterations: Gauss-Newton iterations taken.
+    """
+
+    identity: Float[torch.Tensor, "tracks n_identity"]
+    uncertainty: IdentityUncertainty
+    inverse_focal_px: list[float]
+    converged: list[bool]
+    iterations: list[int]
+
+
+def find_identities(
+    tracks: Sequence[PreparedTrack],
+    seen: LandmarkBasis,
+    options: FitOptions,
+    points: Int64[np.ndarray, " seen"],
+    contour: SlidingContour | None,
+) -> Identities:
+    """Run the first stage, tracks of similar numbers of key frames together.
+
+    Args:
+        tracks: Prepared tracks.
+        seen: The face model at the landmarks that are fitted.
+        options: Choices of the fit.
+        points: Numbers of those landmarks in the scheme.
+        contour: Candidates of the sliding contour among them, or None.
+    """
+    n_identity, n_expression = seen.identity.shape[-1], seen.expression.shape[-1]
+    identity = torch.zeros(len(tracks), n_identity, device=options.device)
+    directions = torch.zeros(len(tracks), n_identity, min(UNCERTAIN_DIRECTIONS, n_expression), device=options.device)
+    remainder = torch.zeros(len(tracks), n_expression, device=options.device)
+    inverse_focal_px, converged, iterations = [0.0] * len(tracks), [False] * len(tracks), [0] * len(tracks)
+    buckets: dict[int, list[int]] = {}
+    for number, track in enumerate(tracks):
+        # Filled up to a power of two that depends on this track alone.
+        size = max(_SMALLEST_BUCKET, 1 << (len(track.keyframes) - 1).bit_length())
+        buckets.setdefault(size, []).append(number)
+    for size, members in _pieces(buckets, seen):
+        piece = _piece([tracks[number] for number in members], size, seen, options, points)
+        fit, focal_px = piece.solved(options, contour)
+        identity[members] = fit.identity
+        directions[members], remainder[members] = fit.uncertainty.directions, fit.uncertainty.remainder
+        for row, number in enumerate(members):
+            converged[number], iterations[number] = bool(fit.converged[row]), int(fit.iterations[row])
+            inverse_focal_px[number] = 1.0 / focal_px[row]
+    return Identities(
+        identity=identity,
+        uncertainty=IdentityUncertainty(directions=directions, remainder=remainder),
+        inverse_focal_px=inverse_focal_px,
+        converged=converged,
+        iterations=iterations,
+    )
+
+
+def observations(
+    points: Float32[np.ndarray, "frames points 2"],
+    weight: Float32[np.ndarray, "frames points"],
+    noise_ratio: Float[torch.Tensor, " points"],
+) -> Observations:
+    """Landmarks as tensors, where `noise_ratio` is."""
+    device = noise_ratio.device
+    picture = torch.tensor(np.ascontiguousarray(points.transpose(0, 2, 1)), device=device)
+    confidence = torch.tensor(np.ascontiguousarray(weight), device=device)
+    return Observations(points=picture, weight=confidence, precision=noise_ratio**-2)
+
+
+def principal_points(track: PreparedTrack) -> Float32[np.ndarray, "frames 2"]:
+    """The principal point in each frame's own coordinates, as `PreparedTrack.points` has them."""
+    return np.asarray((track.principal_px - track.centre_px) / track.sigma_px, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Piece:
+    """Tracks that are solved together, each with the same number of (filled up) key frames.
+
+    Attributes:
+        seen: The face model at the landmarks.
+        observed: Key frames, one track after the other.
+        camera: Where the cameras start.
+        principal: Principal point of each key frame, in its coordinates.
+        sigma_px: Unit of each track's coordinates.
+        longer_side_px: Of each track's picture.
+    """
+
+    seen: LandmarkBasis
+    observed: Observations
+    camera: ScaledOrthographic
+    principal: Float[torch.Tensor, "frames 2"]
+    sigma_px: Float[torch.Tensor, " tracks"]
+    longer_side_px: Float[torch.Tensor, " tracks"]
+
+    def solved(self, options: FitOptions, contour: SlidingContour | None) -> tuple[IdentityFit, list[float]]:
+        """The fit and each track's focal length in pixels, infinite where the camera is scaled orthographic."""
+
+        def at(lens: Lens | None) -> IdentityFit:
+            return fit_identities(
+                self.observed, self.camera, self.seen, tracks=len(self.sigma_px), robust=options.robust,
+                iterations=options.identity_iterations, sight=Sight(lens=lens, contour=contour),
+            )  # fmt: skip
+
+        if options.camera == "scaled_orthographic":
+            return at(None), [math.inf] * len(self.sigma_px)
+        focal_px = best_focal(self.longer_side_px, lambda trial: at(self._lens(trial)).energy)
+        return at(self._lens(focal_px)), focal_px.tolist()
+
+    def _lens(self, focal_px: Float[torch.Tensor, " tracks"]) -> Lens:
+        frames = len(self.principal) // len(focal_px)
+        return Lens(inverse_focal=(self.sigma_px / focal_px).repeat_interleave(frames), principal=self.principal)
+
+
+def _piece(
+    tracks: Sequence[PreparedTrack],
+    size: int,
+    seen: LandmarkBasis,
+    options: FitOptions,
+    points: Int64[np.ndarray, " seen"],
+) -> _Piece:
+    # One standard deviation is larger here, by the errors that do not average out over key frames.
+    lasting = options.landmark_bias / options.landmark_noise
+    unit = (1.0 + lasting**2) ** -0.5
+    noise_ratio = unit * (seen.noise_ratio**2 + (lasting * seen.bias_ratio) ** 2).sqrt()
+    shape = (len(tracks), size, tracks[0].points.shape[1])
+    picture, weight = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
+    principal = np.zeros((len(tracks), size, 2), np.float32)
+    for row, track in enumerate(tracks):
+        filled = slice(len(track.keyframes))
+        picture[row, filled] = track.points[track.keyframes] * np.float32(unit)
+        weight[row, filled] = track.weight[track.keyframes]
+        principal[row, filled] = principal_points(track)[track.keyframes] * np.float32(unit)
+    observed = observations(
+        picture.reshape(-1, *shape[2:], 2)[:, points], weight.reshape(-1, shape[2])[:, points], noise_ratio
+    )
+    camera, found = first_cameras(observed, seen.mean.expand(len(observed.points), -1, -1), seen)
+
+    def tensor(values: object) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=options.device)
+
+    return _Piece(
+        seen=seen,
+        observed=replace(observed, weight=observed.weight * found[:, None]),
+        camera=camera,
+        principal=tensor(principal.reshape(-1, 2)),
+        sigma_px=tensor([track.sigma_px / unit for track in tracks]),
+        longer_side_px=tensor([float(max(track.picture_px or (1, 1))) for track in tracks]),
+    )
+
+
+def _pieces(buckets: dict[int, list[int]], seen: LandmarkBasis) -> Iterator[tuple[int, list[int]]]:
+    entries_per_frame = 2 * seen.mean.shape[1] * (seen.identity.shape[-1] + seen.expression.shape[-1])
+    for size, members in buckets.items():
+        count = max(1, IDENTITY_CHUNK_ENTRIES // (size * entries_per_frame))
+        for start in range(0, len(members), count):
+            yield size, members[start : start + count]
