@@ -34,7 +34,7 @@ def draw_curves(path: Path, title: str, rows: Mapping[str, Errors]) -> None:
                 share = np.arange(1, len(values) + 1) / len(values)
                 name = f"{method} (median {np.median(values):.3g})"
                 panel.plot(values, share, label=name, color=_COLOURS.get(method), linewidth=1.8)
-            panel.set(xlim=(0, reach), ylim=(0, 1), xlabel=label, ylabel="share of frames", title=kind)
+            panel.set(xlim=(0, 1.4 * reach), ylim=(0, 1), xlabel=label, ylabel="share of frames", title=kind)
             panel.grid(alpha=0.3)
             panel.legend(loc="lower right", fontsize=8)
     figure.suptitle(title)

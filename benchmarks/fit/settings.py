@@ -9,6 +9,7 @@ SCHEME = "ibug68"
 MAIN, OUTLIERS = "1 px", "outliers, missing"
 LEAST_NOISE_PX = 0.1
 """What a fit is told where there is no noise: its energy is in units of it."""
+CLOSE_KEYFRAMES_S = 0.12
 JOINT_ITERATIONS = 25
 """The textbook's fit needs more iterations than two stages: its head goes on shrinking."""
 

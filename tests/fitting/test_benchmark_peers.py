@@ -10,7 +10,7 @@ from benchmarks.fit.adam_peer import fit_adam
 from benchmarks.fit.curves import draw_curves
 from benchmarks.fit.oracle import frame_stage_gap, jacobian_gap, joint_gap
 from benchmarks.fit.settings import SCHEME, Setting, settings
-from benchmarks.fit.speed import flop_per_frame
+from benchmarks.fit.speed import flop_per_frame, timed
 from benchmarks.fit.tables import Means
 from fitting.baselines import joint_map
 from fitting.baselines.fit import first_guess
@@ -71,6 +71,13 @@ def test_the_count_of_operations_is_that_of_the_algorithm_on_paper() -> None:
     wanted = 2 * (64 * 4 * 1.114e6 + 300 * 2 * 0.143e6 + 4 * 12.2e6) / 300
     assert flop_per_frame(157, 28) == pytest.approx(wanted, rel=0.02)
     assert flop_per_frame(80, 28) < flop_per_frame(157, 28)
+
+
+def test_the_hold_out_fit_is_timed_apart(model: FaceModel) -> None:
+    sequence = synthetic_track(model, SCHEME, SETTING.video, seed=0).sequence
+    whole_s, half_s, wall_s = timed([sequence], model, SETTING.options())
+    assert 0 < half_s < whole_s
+    assert wall_s > 0
 
 
 def test_every_kind_of_video_can_be_made_and_is_named_once(model: FaceModel) -> None:
