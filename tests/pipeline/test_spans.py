@@ -18,9 +18,11 @@ from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
 from pipeline.funnel import funnel
+from pipeline.job import limited_key
 from pipeline.label import Desk, fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
+from pipeline.row_state import row_state
 from pipeline.spans import Span, outside, spans_of
 
 SECONDS = st.floats(0, 1e5)
@@ -247,3 +249,19 @@ def test_a_clip_that_is_a_span_of_the_whole_is_read_once(tmp_path: Path) -> None
 
     assert counts["decoded_frames"] == 305
     assert np.unique([t["source_sha256"] for t in tables(line, whole)["tracks"]]).size == 1
+
+
+def test_a_span_that_takes_its_worker_down_costs_its_video(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    row = line.row("talk", b"long")
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
+    find_faces(pieces(row, line.job)[0], desk, Detector(), faces)
+    state = row_state(row, line.job, line.store)
+    assert state.next_stage is Stage.FACES
+
+    # As `pipeline.blame` gives a row up.
+    line.store.commit_failure(Stage.FACES, limited_key(state.next_key, line.job), FailureCode.WORKER_DIED, "crash")
+
+    assert line.code(row) == (Stage.FACES, FailureCode.WORKER_DIED)
+    assert len(tables(line, row)["failures"]) == 1

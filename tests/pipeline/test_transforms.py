@@ -1,0 +1,97 @@
+"""The steps of the label job, each called as Beam calls it, over made-up videos."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pretend import LONG_S, Detector, Line, duration_of, faces, fits
+from synthetic import MODEL, manifest_of, with_options
+
+from facevid.failures import FailureCode, Stage
+from pipeline import label, transforms
+from pipeline.faces.options import FacesOptions
+from pipeline.fetch import Fetcher
+from pipeline.plan import Plan, read_plan, write_plan
+from pipeline.progress import total_counts
+from pipeline.row_state import row_state
+
+
+class Steps:
+    """The label job's steps over one line, without their own `setup`, which loads networks."""
+
+    def __init__(self, folder: Path, *contents: bytes) -> None:
+        self.line = Line(folder)
+        self.line.job = with_options(self.line.job, faces=FacesOptions(span_s=20.0))
+        self.rows = [self.line.row(f"v{number}", content) for number, content in enumerate(contents)]
+        write_plan(Plan(job=self.line.job, manifest=manifest_of(*self.rows)))
+
+    def run(self, step: str, elements: list[Any]) -> list[Any]:
+        made: Any = getattr(transforms, step)(self.line.job.out)
+        made._plan, made._store = read_plan(self.line.job.out), self.line.store
+        made._bench = made._desk()
+        made._fetcher = Fetcher(self.line.job.options.fetch, self.line.store, self.line.folder)
+        made._detector, made._track_faces, made._model = Detector(), faces, MODEL
+        return [output for element in elements for output in made.process(element)]
+
+    def counts(self) -> dict[str, float]:
+        return total_counts(self.line.job.state)
+
+
+@pytest.fixture(autouse=True)
+def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label, "file_duration_s", duration_of)
+    monkeypatch.setattr("fitting.solver.fit_tracks", fits)
+
+
+def test_a_long_video_goes_through_in_spans_and_counts_as_one(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, b"long")
+
+    spans = steps.run("_FetchRows", [0])
+
+    # Known at once, as the next row may be long in coming.
+    assert spans == [(0, 0), (0, 1), (0, 2)]
+    counts = steps.counts()
+    assert (counts["begun"], counts["video_s"], counts["searched_s"], counts["read"]) == (1, LONG_S, 0, 0)
+
+    found = steps.run("_FindFaces", spans)
+
+    assert found == spans
+    counts = steps.counts()
+    assert (counts["read"], counts["searched_s"], counts["videos"]) == (pytest.approx(1), pytest.approx(LONG_S), 0)
+
+    steps.run("_FitSpans", [found])
+
+    assert steps.counts()["videos"] == pytest.approx(1)
+    assert row_state(steps.rows[0], steps.line.job, steps.line.store).next_stage is None
+
+
+def test_a_short_video_is_searched_by_who_fetched_it(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, b"video", b"black")
+
+    spans = steps.run("_FetchRows", [0, 1])
+
+    assert spans == [(0, 0)]
+    counts = steps.counts()
+    assert (counts["begun"], counts["read"], counts["videos"]) == (2, 2, 1)
+    assert steps.run("_FindFaces", spans) == spans
+    assert steps.counts()["read"] == 2
+
+
+def test_spans_behind_one_that_failed_are_not_searched(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, b"long broken")
+
+    assert steps.run("_FindFaces", steps.run("_FetchRows", [0])) == [(0, 0)]
+
+    assert steps.counts()["decoded_frames"] == 200
+    assert steps.line.code(steps.rows[0]) == (Stage.FACES, FailureCode.CORRUPT)
+    assert steps.run("_FitSpans", [[(0, 0)]]) == [1]
+    assert steps.counts()["fitted_tracks"] == 0
+
+
+def test_only_what_is_left_of_a_video_is_given_out_again(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, b"long")
+    spans = steps.run("_FetchRows", [0])
+    steps.run("_FitSpans", [steps.run("_FindFaces", spans[:2])])
+
+    assert steps.run("_FetchRows", [0]) == [(0, 2)]
+    assert steps.counts()["fetched"] == 1
