@@ -9,6 +9,7 @@ import tyro
 
 from facevid.commands.assets import AssetsFetch, AssetsList, AssetsVerify
 from facevid.commands.build import Build, Retry, Status
+from facevid.commands.calibration import ModelCalibrate
 from facevid.commands.dataset import Demo, ManifestSchema, Report, Schema
 from facevid.commands.egress import Egress
 from facevid.commands.fit import Fit
@@ -19,8 +20,9 @@ TRACEBACK_VARIABLE = "FACEVID_TRACEBACK"
 """Environment variable: set, an error keeps its traceback."""
 
 _Command = type[
-    AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | ModelImport | Fit | Build | Retry
-    | Status | Schema | ManifestSchema | Report | TrainDeepExp3D | TrainExpression | Predict | Demo | Egress
+    AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | ModelImport | ModelCalibrate | Fit
+    | Build | Retry | Status | Schema | ManifestSchema | Report | TrainDeepExp3D | TrainExpression | Predict | Demo
+    | Egress
 ]
 COMMANDS: dict[str, _Command] = {
     "assets list": AssetsList,
@@ -30,6 +32,7 @@ COMMANDS: dict[str, _Command] = {
     "model build": ModelBuild,
     "model render": ModelRender,
     "model import": ModelImport,
+    "model calibrate": ModelCalibrate,
     "fit": Fit,
     "build": Build,
     "retry": Retry,

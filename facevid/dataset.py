@@ -20,7 +20,7 @@ from facevid.splits import SPLITS, Split
 
 _TRACK_COLUMNS = (
     "video_id", "track", "frame", "pts_s", "kept", "expression", "expression_sigma", "scale_px_per_mm",
-    "rotation_wxyz", "translation_px", "landmarks_px", "smoothed_px", "reprojection_error",
+    "rotation_wxyz", "translation_px", "landmarks_px", "smoothed_px", "landmark_confidence", "reprojection_error",
 )
 
 
@@ -42,6 +42,7 @@ class TrackArrays:
         translation_px: Where the head frame's origin falls.
         landmarks_px: Landmarks as detected.
         smoothed_px: Landmarks after smoothing over time, which the fit saw.
+        landmark_confidence: The detector's face presence score; 0 where it missed the face.
         reprojection_error: Median distance over the inner 51 points, fraction of the outer-eye distance.
         lens: One over the focal length (1/px) and the principal point (px); zeros for scaled orthographic.
     """
@@ -59,6 +60,7 @@ class TrackArrays:
     translation_px: Float32[np.ndarray, "frames 2"]
     landmarks_px: Float32[np.ndarray, "frames points 2"]
     smoothed_px: Float32[np.ndarray, "frames points 2"]
+    landmark_confidence: Float32[np.ndarray, " frames"]
     reprojection_error: Float32[np.ndarray, " frames"]
     lens: Float32[np.ndarray, " 3"]
 
@@ -262,6 +264,7 @@ def _arrays(row: dict[str, Any], frames: pa.Table) -> TrackArrays:
         translation_px=vectors(frames["translation_px"]),
         landmarks_px=vectors(frames["landmarks_px"]).reshape(count, -1, 2),
         smoothed_px=vectors(frames["smoothed_px"]).reshape(count, -1, 2),
+        landmark_confidence=frames["landmark_confidence"].to_numpy(),
         reprojection_error=frames["reprojection_error"].to_numpy(),
         lens=_lens(row),
     )

@@ -13,6 +13,10 @@ RATIO_RANGE = (0.05, 50.0)
 """Noise and bias that can be meant, as multiples of the options'."""
 
 
+_PARTS = {"jaw": (0, 17), "brows": (17, 27), "nose": (27, 36), "eyes": (36, 48), "lips": (48, 68)}
+"""In the iBUG 68 mark-up."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorCalibration:
     """Errors of a detector's landmarks, as learnt by `fitting.calibrate`.
@@ -107,3 +111,20 @@ def check_calibration(calibration: DetectorCalibration) -> None:
             raise ValueError(f"{name} of landmark {bad[0]} is {ratio[bad[0]]:.3g}, expected {low:g} to {high:g}")
     if calibration.faces < 1:
         raise ValueError(f"faces={calibration.faces} is below 1")
+
+
+def calibration_table(scheme: str, calibration: DetectorCalibration) -> list[str]:
+    """The calibration in words, a line per part of the face."""
+    lines = [
+        f"calibration of {scheme}, from {calibration.faces} faces:",
+        "  part of the face  points  offset mm (x, y, z)    noise   bias  (multiples of landmark_noise, landmark_bias)",
+    ]
+    parts = {name: slice(first, stop) for name, (first, stop) in _PARTS.items()}
+    for name, part in {**parts, "beyond the 68": slice(68, None)}.items():
+        offset = calibration.offset_mm[part]
+        if not len(offset):
+            continue
+        x, y, z = np.sqrt((offset.astype(np.float64) ** 2).mean(axis=0))
+        noise, bias = (float(np.median(ratio[part])) for ratio in (calibration.noise_ratio, calibration.bias_ratio))
+        lines.append(f"  {name:16}  {len(offset):6}  {x:5.2f}  {y:5.2f}  {z:5.2f}    {noise:7.2f}  {bias:5.2f}")
+    return lines

@@ -19,6 +19,7 @@ class ModelInfo:
 
     def run(self) -> int:
         """Print the facts."""
+        from fitting.calibration import calibration_table
         from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
 
         model = load_face_model(self.model or DEFAULT_MODEL_PATH)
@@ -26,6 +27,8 @@ class ModelInfo:
         print(f"identity components: {model.n_identity}, expression components: {model.n_expression}")
         for scheme, embedding in sorted(model.landmarks.items()):
             print(f"landmark scheme {scheme}: {len(embedding.weights)} points")
+        for scheme, known in sorted(model.calibrations.items()):
+            print("\n".join(calibration_table(scheme, known)))
         print(f"ARKit weights: {len(model.arkit.names) if model.arkit else 'none'}")
         print(f"licence: {model.licence}\nsource: {model.source}\nsha256: {model.sha256}")
         return 0
@@ -133,3 +136,4 @@ class ModelImport:
         )
         print(f"{self.out} sha256 {model.save(self.out)}")
         return 0
+
