@@ -20,7 +20,8 @@ class FitOptions:
     worth it where the face is near a wide camera; the middle of the picture counts as the principal point."""
     contour: Literal["fixed", "slide"] = "fixed"
     """slide where points 0 to 16 are the outline of the face in the picture, as 2D detectors of the iBUG mark-up give
-    them. MediaPipe's contour is fixed on the head."""
+    them. On synthetic outlines at 25 to 45 degrees of yaw, poses come out a third to a half better, expressions a
+    tenth, identities a tenth worse. MediaPipe's contour is fixed on the head."""
     landmark_noise: float = 0.02
     """Standard deviation of one landmark coordinate in one frame, as a fraction of the outer-eye distance, for a
     scheme of 68 points. Neighbours in denser schemes err together; there it grows with the root of their number."""

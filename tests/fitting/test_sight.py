@@ -122,11 +122,11 @@ def test_a_face_near_a_pinhole_is_found_with_its_focal_length(model: FaceModel) 
 
 
 def test_the_pose_of_a_face_whose_jaw_is_an_outline_is_found_better_by_sliding(model: FaceModel) -> None:
-    options = SyntheticOptions(frames=60, sliding_contour=True, yaw_deg=45.0)
+    options = SyntheticOptions(frames=150, sliding_contour=True, yaw_deg=45.0)
     truths = [synthetic_track(model, "ibug68", options, seed=s) for s in range(3)]
     _, fixed = fits(model, truths)
     _, slid = fits(model, truths, contour="slide")
-    assert slid["rotation_deg"] < 0.85 * fixed["rotation_deg"]
+    assert slid["rotation_deg"] < 0.8 * fixed["rotation_deg"]
 
 
 @pytest.mark.parametrize("changes", [{"camera": "perspective"}, {"contour": "slide"}])
