@@ -58,6 +58,7 @@ def fit_frames(
     layout: TimeMajor,
     iterations: int,
     robust: bool,
+    box: float | None,
     sight: Sight = PLAIN,
     identity_spots: Float[Tensor, "tracks 3 spots"] | None = None,
 ) -> FramesFit:
@@ -73,6 +74,7 @@ def fit_frames(
         layout: Order of the frame axis.
         iterations: Largest number of Gauss-Newton iterations.
         robust: Whether to use robust weights.
+        box: Largest absolute value of an expression coefficient.
         sight: Lens of each frame and sliding contour, if any.
         identity_spots: What `Sight.spots` says of each track's identity.
     """
@@ -91,8 +93,9 @@ def fit_frames(
         # All tracks take part in the last, undamped: it yields the variances. Only steps that help are taken.
         last = iteration + 1 == iterations or not bool(running.any())
         scale = robust_scale(iteration, robust=robust)
-        system = problem.linearised(state, 0.0 * damping if last else damping, scale, directions if last else None)
-        trial = problem.stepped(state, system)
+        mu = torch.zeros_like(damping) if last else damping
+        system = problem.linearised(state, mu, scale, directions if last else None)
+        trial = problem.stepped(state, system, mu, scale, box)
         before, after = problem.total(system.energy, state), problem.energy(trial, scale)
         # The comparison is false for NaN, so a step that failed is never taken.
         accepted = running & (after <= before + 1e-6 * before.abs())

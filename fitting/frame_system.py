@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from fitting.box_constraint import StepSystem, boxed_step, outside
 from fitting.camera import PARAMETERS, ScaledOrthographic
 from fitting.energy import FrameBlocks, Observations, frame_blocks, landmark_energy
 from fitting.identity_system import CAMERA_RIDGE, inverse_root
@@ -145,10 +146,37 @@ class FrameProblem:
         right[..., 0] += self.prior.pull(state.expression).to(like.dtype)
         return system
 
-    def stepped(self, state: FrameState, system: FrameSystem) -> FrameState:
-        """The state after the step; `system.blocks` and `system.right` hold inverse pivots and solutions after it."""
+    def stepped(
+        self,
+        state: FrameState,
+        system: FrameSystem,
+        damping: Float[Tensor, " tracks"],
+        scale: float,
+        box: float | None,
+    ) -> FrameState:
+        """The state after the step, every coefficient of which lies in the box.
+
+        Args:
+            state: Where the system was linearised.
+            system: Solved here: its `blocks` and `right` hold inverse pivots and solutions afterwards, of the system
+                without a box.
+            damping: As the system was linearised with.
+            scale: As the system was linearised with.
+            box: Largest absolute value of an expression coefficient.
+        """
         solution = solve_over_time(system.blocks, system.right, self._coupling, self.layout)
         step = solution[..., 0].contiguous()
+        if box is not None:
+            out = outside(state.expression + step, box).any(dim=-1)
+            if bool(out.any()):
+                # Rare, so the blocks that are gone now are made again instead of kept each time.
+                again = self.linearised(state, damping, scale)
+                whole = StepSystem(
+                    blocks=again.blocks, right=again.right[..., 0], coupling=self._coupling, layout=self.layout
+                )
+                boxed = boxed_step(whole, state.expression, step, box)
+                concerned = self.layout.max_over_time(out.to(step.dtype)) > 0
+                step = torch.where(concerned[self.layout.track][:, None], boxed, step)
         known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1)
         # Two columns, because a batched product with one takes another path where the batch is 1.
         remaining = torch.bmm(system.camera_half, torch.stack([known, torch.zeros_like(known)], dim=-1))

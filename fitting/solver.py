@@ -133,7 +133,7 @@ def _fit(
     fit = fit_frames(
         observed, camera, identity_points, seen,
         uncertainty=first.uncertainty, prior=prior, layout=layout, iterations=options.frame_iterations,
-        robust=options.robust, sight=sight, identity_spots=sight.spots(first.identity),
+        robust=options.robust, box=options.box_sd, sight=sight, identity_spots=sight.spots(first.identity),
     )  # fmt: skip
     head = full.identities(first.identity)[layout.track] + full.expressions(fit.expression)
     results = []

@@ -1,6 +1,7 @@
 """The frame stage against scipy's least squares on a problem small enough for it."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.optimize import least_squares
 
@@ -17,7 +18,8 @@ from fitting.smooth_prior import smooth_prior
 from fitting.synthetic import SyntheticOptions, synthetic_track
 
 
-def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel) -> None:
+@pytest.mark.parametrize("box", [None, 0.6])
+def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel, box: float | None) -> None:
     frames, size = 4, toy_model.n_expression
     truth = synthetic_track(toy_model, "toy68", SyntheticOptions(frames=frames, noise_px=2.0), seed=3)
     basis = landmark_basis(toy_model, "toy68", device="cpu")
@@ -36,7 +38,7 @@ def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel) -> None:
     )
     fit = fit_frames(
         observed, start, identity_points, basis, uncertainty=uncertainty, prior=prior, layout=layout, iterations=30,
-        robust=False,
+        robust=False, box=box,
     )  # fmt: skip
     problem = FrameProblem(
         observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout
@@ -60,9 +62,22 @@ def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel) -> None:
         smooth = root[:, None] * (expression - keep[:, None] * before)
         return np.concatenate([landmark.numpy().ravel(), smooth.ravel()])
 
-    oracle = least_squares(residuals, np.zeros(frames * (6 + size)), method="trf", xtol=1e-12, ftol=1e-12)
+    widest = np.full((frames, 6 + size), np.inf)
+    if box is not None:
+        widest[:, 6:] = box
+    bounds = (-widest.ravel(), widest.ravel())
+    oracle = least_squares(
+        residuals, np.zeros(frames * (6 + size)), method="trf", xtol=1e-12, ftol=1e-12, bounds=bounds
+    )
     np.testing.assert_allclose(ours, oracle.cost, rtol=1e-5)
-    np.testing.assert_allclose(fit.expression.numpy(), oracle.x.reshape(frames, -1)[:, 6:], atol=2e-3)
+    # In the box residuals stay large, and a Gauss-Newton step is called small sooner.
+    np.testing.assert_allclose(
+        fit.expression.numpy(), oracle.x.reshape(frames, -1)[:, 6:], atol=2e-3 if box is None else 2e-2
+    )
+    if box is not None:
+        assert 4 <= (np.abs(fit.expression.numpy()) > box - 1e-6).sum() < frames * size / 2, "the box must matter"
+        assert np.abs(fit.expression.numpy()).max() <= box + 1e-6
+        return
     # The posterior given the identity: the inverse of J^T J at the optimum, expression rows.
     covariance = np.linalg.inv(oracle.jac.T @ oracle.jac)
     given_identity = covariance.diagonal().reshape(frames, -1)[:, 6:]

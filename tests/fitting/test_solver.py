@@ -117,6 +117,23 @@ def test_a_tracks_result_is_the_same_bit_for_bit_in_any_company(
         assert same(together[number], piecewise[number]), f"track {number} with its identity found alone"
 
 
+def test_a_box_holds_in_every_frame_and_a_tracks_result_is_the_same_in_any_company(toy_model: FaceModel) -> None:
+    # Three need the box, in other rounds and iterations than each other; the still face does not.
+    lively = [
+        synthetic_track(toy_model, "toy68", SyntheticOptions(frames=frames), seed=seed).sequence
+        for seed, frames in enumerate([30, 12, 21])
+    ]
+    still = with_points(lively[0], lively[0].observed_px[:1].repeat(30, 0))
+    options = dataclasses.replace(EXACT, box_sd=1.2)
+    together = fit_tracks([*lively, still], toy_model, options)
+    for sequence, fit in zip([*lively, still], together, strict=True):
+        assert same(fit, fit_tracks([sequence], toy_model, options)[0])
+        assert np.abs(fit.expression).max() <= np.float32(1.2)
+    assert all((np.abs(fit.expression) > 1.199).any() for fit in together[:3])
+    wide = fit_tracks(lively, toy_model, dataclasses.replace(EXACT, box_sd=None))
+    assert all(np.abs(fit.expression).max() > 1.5 for fit in wide)
+
+
 def _sizes_of_identity_fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     fit_identities = find_identities.fit_identities
@@ -282,6 +299,8 @@ def test_mistakes_of_the_caller_are_named(toy_model: FaceModel) -> None:
         FitOptions(landmark_bias=-1.0)
     with pytest.raises(ValueError, match="expression_smoothness=inf is negative or not finite"):
         FitOptions(expression_smoothness=float("inf"))
+    with pytest.raises(ValueError, match=r"box_sd=0\.0 is not positive and finite; None means no bound"):
+        FitOptions(box_sd=0.0)
     with pytest.raises(ValueError, match="keyframes=0 is below 1"):
         FitOptions(keyframes=0)
     assert fit_tracks([], toy_model, FitOptions()) == []
