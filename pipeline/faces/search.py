@@ -12,6 +12,8 @@ _SMALLEST_SHARE = 12 / 192
 """Side of the smallest face that the full-range network finds reliably (measured: 92% of single looks), of the side of
 what it looks at."""
 _SLACK = 1.1
+_STRETCH = 1.2
+"""A picture that is so little larger than one window is not worth four of them."""
 _MOST_PARTS = 24
 
 
@@ -52,7 +54,7 @@ def search_windows(width_px: int, height_px: int, *, min_face_px: float) -> tupl
     largest = float(max(width_px, height_px))
     whole = SearchWindow(left=(width_px - largest) / 2 - 0.5, top=(height_px - largest) / 2 - 0.5, side_px=largest)
     side = min_face_px / _SMALLEST_SHARE
-    if side * _SLACK >= largest:
+    if side * _STRETCH >= largest:
         return (whole,)
     overlap = _SLACK * _SMALLEST_SHARE * largest
     while _count(width_px, side, overlap) * _count(height_px, side, overlap) > _MOST_PARTS:

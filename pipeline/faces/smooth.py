@@ -10,9 +10,14 @@ One smoothing parameter for a whole track would either leave the jitter or flatt
 frames. So it is chosen for each point by generalised cross-validation (Craven and Wahba, "Smoothing Noisy Data with
 Spline Functions", 1978; Green and Silverman, section 3.2): a lid that moves keeps its speed, a still chin is smoothed.
 
+A point that moves in one part of the track and rests in the other needs both. So there is a second, stiffer spline, and
+it holds wherever the two differ by no more than the noise explains; where they differ by more, something moves, and the
+looser one holds. The noise is read off the second differences over time, of which motion is a small part: for white
+noise of standard deviation s they have the standard deviation sqrt(6) s, and the median does not see the motion.
+
 A lid that blinks once in a still track would yet be flattened: a blink of three frames costs cross-validation less
 than the noise of all others. So what the spline takes away is given back where it is far too much to be noise: more
-than 5 to 10 times its usual size at that point. A detector's own leaps survive with the blinks; the fit's robust
+than 4 to 8 times its usual size at that point. A detector's own leaps survive with the blinks; the fit's robust
 weights are there for them.
 """
 
@@ -20,6 +25,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from scipy.interpolate import CubicSpline
 from scipy.linalg import cho_solve_banded, cholesky_banded
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 _SHORTEST = 5
 """Shorter tracks are returned as they are: there is nothing to tell noise from motion."""
@@ -28,7 +34,14 @@ _SMOOTHNESS = np.logspace(-2.0, 5.0, 29)
 _CAUTION = 1.2
 """Factor on the degrees of freedom; jitter is correlated from frame to frame, and plain cross-validation trusts it."""
 _POINTS_AT_ONCE = 32
-_NOISE_ENDS, _MOTION_BEGINS = 5.0, 10.0
+_PLANE_MEDIAN = 1.177
+"""Median length of a plane Gaussian vector, in standard deviations."""
+_STIFF = 10.0
+"""Lam of the second spline, at least; it passes half of what takes 11 frames."""
+_REST_ENDS, _MOVES_BEGIN = 1.6, 3.2
+"""Differences of the two splines up to the one, in standard deviations of the noise, are rest; beyond both, motion."""
+_SPREAD_FRAMES = 5
+_NOISE_ENDS, _MOTION_BEGINS = 4.0, 8.0
 """Corrections up to the one, in standard deviations, stay; beyond the other they are taken back; a ramp between."""
 
 
@@ -45,7 +58,8 @@ def smoothed(
         points: Positions, any unit.
         pts_s: Times, strictly increasing; the steps may differ.
         weight: Confidence of each frame. Frames of weight 0 do not count; the spline fills them.
-        largest_change: A point is moved by at most this, RMS over time, in the points' unit.
+        largest_change: The loose spline moves a point by at most this, RMS over time, in the points' unit; no noise is
+            taken for larger.
 
     Raises:
         ValueError: The times do not increase, or a weight is negative or not finite.
@@ -63,9 +77,29 @@ def smoothed(
     for first in range(0, points.shape[1], _POINTS_AT_ONCE):
         some = slice(first, first + _POINTS_AT_ONCE)
         seen = points[known][:, some].astype(np.float64)
-        values = _with_sudden_motion(spline.fit(seen, largest_change), seen)
+        loose, stiff = spline.fit(seen, largest_change)
+        noise = np.minimum(_noise(seen), largest_change)
+        values = _with_sudden_motion(_stiff_at_rest(loose, stiff, noise), seen)
         result[:, some] = CubicSpline(time[known], values, bc_type="natural")(time)
     return result
+
+
+def _noise(seen: Float64[np.ndarray, "knots points 2"]) -> Float64[np.ndarray, " points"]:
+    """Standard deviation of each coordinate's noise."""
+    size = np.linalg.norm(np.diff(seen, 2, axis=0), axis=2)
+    return np.asarray(np.median(size, axis=0) / _PLANE_MEDIAN / np.sqrt(6.0))
+
+
+def _stiff_at_rest(
+    loose: Float64[np.ndarray, "knots points 2"],
+    stiff: Float64[np.ndarray, "knots points 2"],
+    noise: Float64[np.ndarray, " points"],
+) -> Float64[np.ndarray, "knots points 2"]:
+    apart = np.linalg.norm(loose - stiff, axis=2) / np.maximum(noise, np.finfo(np.float64).tiny)
+    moves = np.clip((apart - _REST_ENDS) / (_MOVES_BEGIN - _REST_ENDS), 0.0, 1.0)
+    # Motion holds for its neighbours, and fades in and out: a switch would jerk.
+    moves = uniform_filter1d(maximum_filter1d(moves, _SPREAD_FRAMES, axis=0), _SPREAD_FRAMES, axis=0)
+    return np.asarray(stiff + moves[..., None] * (loose - stiff))
 
 
 def _with_sudden_motion(
@@ -73,8 +107,7 @@ def _with_sudden_motion(
 ) -> Float64[np.ndarray, "knots points 2"]:
     taken = seen - fitted
     size = np.linalg.norm(taken, axis=2)
-    # The median length of a plane Gaussian vector is 1.177 standard deviations.
-    usual = np.maximum(np.median(size, axis=0) / 1.177, np.finfo(np.float64).tiny)
+    usual = np.maximum(np.median(size, axis=0) / _PLANE_MEDIAN, np.finfo(np.float64).tiny)
     back = np.clip((size / usual - _NOISE_ENDS) / (_MOTION_BEGINS - _NOISE_ENDS), 0.0, 1.0)
     return np.asarray(fitted + back[..., None] * taken)
 
@@ -101,13 +134,13 @@ class _Spline:
 
     def fit(
         self, values: Float64[np.ndarray, "knots points 2"], largest_change: float = np.inf
-    ) -> Float64[np.ndarray, "knots points 2"]:
-        """Fitted values at the knots, each point with the lam of its lowest cross-validation score."""
+    ) -> tuple[Float64[np.ndarray, "knots points 2"], Float64[np.ndarray, "knots points 2"]]:
+        """Fitted values at the knots: with each point's lam of lowest cross-validation score, and a stiff one."""
         knots, points, _ = values.shape
         flat = values.reshape(knots, -1)
         bend = self._q_transposed(flat)
         best = np.full(points, np.inf)
-        fitted = values.copy()
+        fitted, stiff = values.copy(), values.copy()
         for lam, freedom in zip(_SMOOTHNESS, self._freedom, strict=True):
             if knots - _CAUTION * freedom <= 0:
                 continue
@@ -119,7 +152,11 @@ class _Spline:
             better = (score < best) & (change <= largest_change)
             best[better] = score[better]
             fitted[:, better] = values[:, better] - correction.reshape(values.shape)[:, better]
-        return fitted
+            if lam <= _STIFF:
+                stiff = values - correction.reshape(values.shape)
+            else:
+                stiff[:, better] = fitted[:, better]
+        return fitted, stiff
 
     def _q_transposed(self, values: Float64[np.ndarray, "knots n"]) -> Float64[np.ndarray, "inner n"]:
         q = self._q[:, :, None]

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import make_smoothing_spline
 
-from pipeline.faces.smooth import _SMOOTHNESS, _Spline, smoothed
+from pipeline.faces.smooth import _SMOOTHNESS, _STIFF, _Spline, smoothed
 
 FPS = 30.0
 
@@ -49,12 +49,26 @@ def test_it_is_the_smoothing_spline_that_scipy_knows():
         columns = [make_smoothing_spline(time, unit, w=weight, lam=_SMOOTHNESS[k])(time) for unit in np.eye(40)]
         assert np.trace(np.stack(columns, axis=1)) == pytest.approx(spline._freedom[k], rel=1e-5)
     values = rng.normal(size=(40, 1, 2))
-    fitted = spline.fit(values)
+    fitted, stiff = spline.fit(values)
     nearest = min(
         np.abs(make_smoothing_spline(time, values[:, 0], w=weight, lam=lam)(time) - fitted[:, 0]).max()
         for lam in _SMOOTHNESS
     )
     assert nearest < 1e-6
+    best = min(_SMOOTHNESS, key=lambda lam: np.abs(
+        make_smoothing_spline(time, values[:, 0], w=weight, lam=lam)(time) - fitted[:, 0]).max())
+    at_least = max(best, *(lam for lam in _SMOOTHNESS if lam <= _STIFF))
+    assert np.allclose(stiff[:, 0], make_smoothing_spline(time, values[:, 0], w=weight, lam=at_least)(time))
+
+
+def test_a_point_that_rests_and_then_moves_fast_is_stiff_at_rest_and_keeps_its_motion():
+    rng, frames = np.random.default_rng(7), 200
+    moves = np.where(np.arange(frames) >= 100, 20 * np.sin(np.arange(frames) * 0.9), 0)
+    truth = np.stack([50 + moves, np.full(frames, 60.0)], axis=1)[:, None]
+    noisy = (truth + rng.normal(scale=0.3, size=truth.shape)).astype(np.float32)
+    smooth = smoothed(noisy, times(frames), ones(frames))
+    assert jitter(smooth[:90]) < jitter(noisy[:90]) / 5
+    assert np.abs(smooth - truth)[105:].max() < 2
 
 
 def test_noise_on_slow_motion_falls_to_a_third_and_comes_nearer_to_the_truth():

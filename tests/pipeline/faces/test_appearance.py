@@ -1,0 +1,110 @@
+"""The look of a face: what it tells apart, and what must not matter to it."""
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.faces.appearance import STRETCH_FRAMES, difference, leap, look_of
+from pipeline.faces.landmarks import FaceLandmarks
+from pipeline.faces.options import FacesOptions
+from pipeline.faces.regions import FaceRegion
+from pipeline.faces.register import TEMPLATE68_PX, Crop, CropQuality
+from pipeline.faces.sightings import Sighting, Sightings
+
+LIMIT = FacesOptions().max_appearance_jump
+SHIFT = np.eye(2, 3, dtype=np.float32)
+
+
+def person(seed, *, shift=0.0, gain=1.0, closed=False):
+    """A crop with a face of its own: blobs where a face has its parts, their places and shades drawn by lot."""
+    rng = np.random.default_rng(seed)
+    rgb = np.full((224, 224, 3), rng.uniform(120, 190, 3))
+    for x, y in TEMPLATE68_PX[17:].astype(int) + rng.integers(-6, 7, (51, 2)):
+        cv2.circle(rgb, (int(x), int(y)), int(rng.integers(4, 14)), rng.uniform(30, 230, 3).tolist(), -1)
+    if closed:
+        for x, y in ((64, 50), (160, 50)):
+            cv2.ellipse(rgb, (x, y), (18, 9), 0, 0, 360, rng.uniform(120, 190, 3).tolist(), -1)
+    rgb = cv2.warpAffine(rgb * gain, SHIFT + np.float32([[0, 0, shift], [0, 0, shift]]), (224, 224), borderMode=1)
+    rgba = np.dstack([cv2.GaussianBlur(rgb, (0, 0), 2), np.full((224, 224), 255.0)])
+    return Crop(rgba=np.clip(rgba, 0, 255).astype(np.uint8), crop_from_frame=SHIFT)
+
+
+def looks(*crops):
+    return np.stack([look_of(crop) for crop in crops])
+
+
+def test_the_same_crop_looks_the_same():
+    assert difference(look_of(person(0)), look_of(person(0))) == 0
+
+
+@pytest.mark.parametrize("change", [{"shift": 2.0}, {"gain": 0.8}, {"closed": True}], ids=str)
+def test_noise_of_the_landmarks_light_and_a_blink_are_no_other_face(change):
+    assert difference(look_of(person(1)), look_of(person(1, **change))) < LIMIT / 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_another_face_is_further_than_the_limit(seed):
+    assert difference(look_of(person(seed)), look_of(person(seed + 100))) > LIMIT
+
+
+def test_a_leap_is_the_nearest_pair_across_the_moment():
+    one, other = looks(person(1), person(1, shift=2.0)), looks(person(2), person(2, shift=2.0))
+    pairs = [difference(a, b) for a in one for b in other]
+    assert leap(one, other) == pytest.approx(min(pairs), rel=1e-4)
+    assert leap(one, one) == 0
+
+
+def test_black_crops_and_crops_of_one_shade_have_looks_too():
+    for value in (0, 128):
+        flat = Crop(rgba=np.full((224, 224, 4), value, np.uint8), crop_from_frame=SHIFT)
+        assert np.isfinite(look_of(flat)).all()
+
+
+def sighting(seed, k):
+    face = FaceLandmarks(
+        scheme="mediapipe68", points_px=TEMPLATE68_PX + np.float32(k), confidence=0.9,
+        box_px=np.array([k, 0, 100 + k, 100], np.float32),
+        region=FaceRegion(x=50.0, y=50.0, side_px=100.0, angle_rad=0.0),
+    )  # fmt: skip
+    return Sighting(face, CropQuality(sharpness=1.0, brightness=0.5), look_of(person(seed, shift=0.3 * (k % 3))))
+
+
+def seen(*parts, missed=()):
+    sightings, found = Sightings(), []
+    for frame, seed in enumerate(seed for seed, frames in parts for _ in range(frames)):
+        if frame in missed:
+            sightings.miss(frame, frame / 25)
+            continue
+        sightings.add(frame, frame / 25, sighting(seed, frame))
+        if (at := sightings.leap_beyond(LIMIT)) is not None:
+            found.append(at)
+    return sightings, found
+
+
+def test_the_frame_with_which_another_face_comes_is_told_and_no_other():
+    assert seen((1, 20), (2, 20))[1] == [20]
+    assert seen((1, 20), (2, 20), missed=(19, 20, 21))[1] == [22]
+    assert seen((1, 40))[1] == []
+
+
+def test_parting_leaves_each_person_its_own_frames():
+    sightings, _ = seen((1, 20), (2, 15))
+    before, after = sightings.split(20, 20)
+    assert before.frame.tolist() == list(range(20))
+    assert after.frame.tolist() == list(range(20, 35))
+    assert sightings.similarity.min() < 0.8 < min(before.similarity.min(), after.similarity.min())
+    assert sightings.jump.max() > LIMIT > 10 * max(before.jump.max(), after.jump.max())
+
+
+def test_frames_of_a_transition_belong_to_neither_part_and_a_part_begins_with_a_sighting():
+    sightings, _ = seen((1, 40), missed=(20, 21))
+    before, after = sightings.split(12, 20)
+    assert before.frame.tolist() == list(range(12))
+    assert after.frame.tolist() == list(range(22, 40))
+    assert (after.confidence > 0).all()
+
+
+def test_what_may_still_be_somebody_else_is_not_sure():
+    sightings, _ = seen((1, 20), (2, STRETCH_FRAMES - 1))
+    assert sightings.surely_one_until < 20
+    assert Sightings().surely_one_until == -1
