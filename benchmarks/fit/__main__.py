@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -48,6 +49,12 @@ def main() -> int:
     kinds = [setting for setting in settings() if any(word.strip() in setting.name for word in words)]
     if not kinds:
         parser.error(f"--settings {arguments.settings!r} is in none of: {', '.join(s.name for s in settings())}")
+    if "peers" in chosen and find_spec("eos") is None:
+        parser.error("--sections peers needs eos: pip install -c constraints.txt -e '.[bench]'")
+    for name in ("model", "other"):
+        path = getattr(arguments, name)
+        if path is not None and not path.is_file():
+            parser.error(f"--{name} {path}: there is no such file")
     torch.set_num_threads(1)
     model = read_model(arguments.model)
     print(f"{model.name}: {model.n_identity} identity and {model.n_expression} expression components")

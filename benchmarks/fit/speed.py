@@ -19,6 +19,7 @@ TRACKS, FRAMES = 64, 300
 KEYFRAMES, IDENTITY_ITERATIONS, FRAME_ITERATIONS = 64, 4, 2
 """All 64 key frames are used here, however close together, as the count of operations says."""
 REPEATS = 3
+PROFILED_FRAMES, PROFILED_OPERATORS = 60, 8
 _POINTS = 68
 _MATRIX = 1024
 
@@ -75,6 +76,18 @@ def measure_speed(model: FaceModel, setting: Setting) -> Speed:
         sgemm_gflops=max(rates),
         mflop=flop_per_frame(model.n_identity, model.n_expression) / 1e6,
     )
+
+
+def profile(model: FaceModel, setting: Setting) -> list[tuple[str, float]]:
+    """The operators that take most of the time, and their shares, over a smaller batch."""
+    video = replace(setting.video, frames=PROFILED_FRAMES)
+    sequences = [synthetic_track(model, SCHEME, video, seed=seed).sequence for seed in range(TRACKS)]
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        fit_tracks(sequences, model, setting.options())
+    times_us = {event.key: float(event.self_cpu_time_total) for event in profiler.key_averages()}
+    whole_us = sum(times_us.values())
+    largest = sorted(times_us, key=times_us.__getitem__, reverse=True)[:PROFILED_OPERATORS]
+    return [(name, times_us[name] / whole_us) for name in largest]
 
 
 def flop_per_frame(n_identity: int, n_expression: int) -> float:
