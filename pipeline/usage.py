@@ -1,4 +1,4 @@
-"""What processes use, read off /proc: memory shared fairly, CPU time. Where there is no /proc, nothing is known."""
+"""What processes use and do, read off /proc: memory shared fairly, CPU time, bytes. Elsewhere nothing is known."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,7 @@ from pipeline.processes import descendants
 _PROC = Path("/proc")
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _SHARE = 0.9
+_BYTES_PER_S = 20e6
 
 
 def can_watch() -> bool:
@@ -28,16 +29,9 @@ def memory_bytes(pid: int, enough: int = 0) -> int:
     return resident if resident <= enough else sum(_proportional_bytes(each) for each in tree)
 
 
-def cpu_s(pid: int) -> float:
-    """CPU time that a process and those now below it have used, seconds."""
-    ticks = 0
-    for each in (pid, *descendants(pid)):
-        try:
-            words = (_PROC / str(each) / "stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        ticks += int(words[11]) + int(words[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+def work_s(pid: int) -> float:
+    """What a process and those now below it have done: CPU time, seconds, and reads and writes at 20 MB a second."""
+    return sum(_cpu_s(each) + _moved_bytes(each) / _BYTES_PER_S for each in (pid, *descendants(pid)))
 
 
 def memory_per_worker_bytes(workers: int) -> int:
@@ -66,3 +60,19 @@ def _proportional_bytes(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        words = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _moved_bytes(pid: int) -> int:
+    try:
+        text = (_PROC / str(pid) / "io").read_text()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(("rchar:", "wchar:")))

@@ -15,7 +15,7 @@ from facevid.failures import FailureCode, Stage
 from pipeline.config import LimitOptions
 from pipeline.marks import Mark, read_marks, set_apart_the_dead
 from pipeline.processes import is_alive, kill
-from pipeline.usage import cpu_s, memory_bytes
+from pipeline.usage import memory_bytes, work_s
 
 QUIET_S = 300.0
 """A driver with no row in hand that does next to nothing for this long hangs."""
@@ -23,7 +23,7 @@ QUIET_S = 300.0
 _LOOK_EVERY_S = 0.5
 _NOTICED_WITHIN_S = 15.0
 _BUSY = 0.05
-"""Share of one core; Beam's idle threads need less."""
+"""Share of a core's time; Beam's idle threads need less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Watch:
         worker_memory_bytes: What one worker, its decoder included, may hold.
         clock: The machine's monotonic clock, seconds; tests replace it and the two below.
         memory: Memory that a process and those below it hold, bytes.
-        cpu: CPU time that a process and those below it have used, seconds.
+        work: What a process and those below it have done, see `usage.work_s`; None where nobody can tell.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Watch:
         worker_memory_bytes: int,
         clock: Callable[[], float] = time.monotonic,
         memory: Callable[[int, int], int] = memory_bytes,
-        cpu: Callable[[int], float] = cpu_s,
+        work: Callable[[int], float] | None = work_s,
     ) -> None:
         self._state, self._limits, self._worker_memory_bytes = state, limits, worker_memory_bytes
-        self._clock, self._memory, self._cpu = clock, memory, cpu
+        self._clock, self._memory, self._work = clock, memory, work
         self._driver_pid = 0
         self._looked_s = float("-inf")
         self._verdicts: dict[int, Verdict] = {}
@@ -138,7 +138,9 @@ class Watch:
         return now_s - max(since_s, mark.since_s)
 
     def _does_nothing(self, driver_pid: int, now_s: float) -> bool:
-        used_s = self._cpu(driver_pid)
-        if self._quiet is None or used_s - self._quiet[1] > 1 + _BUSY * (now_s - self._quiet[0]):
-            self._quiet = (now_s, used_s)
+        if self._work is None:
+            return False
+        done_s = self._work(driver_pid)
+        if self._quiet is None or done_s - self._quiet[1] > 1 + _BUSY * (now_s - self._quiet[0]):
+            self._quiet = (now_s, done_s)
         return now_s - self._quiet[0] > QUIET_S

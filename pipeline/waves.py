@@ -21,7 +21,7 @@ from pipeline.row_state import RowState, row_state
 from pipeline.run_record import utc_now, write_begin, write_run_record
 from pipeline.store import Store
 from pipeline.tell import Teller
-from pipeline.usage import can_watch, memory_per_worker_bytes
+from pipeline.usage import can_watch, memory_per_worker_bytes, work_s
 from pipeline.watch import Watch
 
 
@@ -80,9 +80,11 @@ class Waves:
         self._teller = Teller(job.state, report)
         limits = job.options.limits
         memory = limits.worker_memory_bytes or memory_per_worker_bytes(job.options.workers)
-        self._watch = Watch(job.state, limits, worker_memory_bytes=memory)
+        self._watch = Watch(
+            job.state, limits, worker_memory_bytes=memory, work=work_s if can_watch() else None
+        )
         if not can_watch():
-            report("limits: this system has no /proc, so nobody watches the memory of the workers")
+            report("limits: without /proc nobody sees how much memory the workers use, or that Beam hangs")
         self._driver = Driver(job, beam_options, lock=lock, on_wait=self._on_wait)
         self._begun_at = utc_now()
 

@@ -1,5 +1,6 @@
 """Who is ended, when, and why: with a clock, a memory and victims that the tests hold in their hands."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.watch = Watch(
             self.state, LIMITS, worker_memory_bytes=1000,
-            clock=lambda: self.now_s, memory=lambda pid, enough: self.held_bytes, cpu=lambda pid: self.used_s,
+            clock=lambda: self.now_s, memory=lambda pid, enough: self.held_bytes, work=lambda pid: self.used_s,
         )  # fmt: skip
 
     def look(self, *times_s: float) -> list[int]:
@@ -144,12 +145,25 @@ def heavy() -> Iterator[int]:
 
 
 def test_memory_is_that_of_the_whole_family(heavy: int) -> None:
-    from pipeline.usage import cpu_s, memory_bytes
+    from pipeline.usage import memory_bytes, work_s
 
     assert 200e6 < memory_bytes(heavy) < 260e6
     assert memory_bytes(heavy, enough=10**12) >= memory_bytes(heavy)
-    assert cpu_s(heavy) > 0
-    assert memory_bytes(2**22 + 1) == cpu_s(2**22 + 1) == 0
+    assert work_s(heavy) > 0
+    assert memory_bytes(2**22 + 1) == work_s(2**22 + 1) == 0
+
+
+def test_reading_and_writing_is_work(tmp_path: Path) -> None:
+    from pipeline.usage import work_s
+
+    before_s = work_s(os.getpid())
+    (tmp_path / "x").write_bytes(bytes(100_000_000))
+    assert work_s(os.getpid()) - before_s > 4.9
+
+
+def test_where_nobody_can_tell_no_driver_is_ended_for_doing_nothing(bench: Bench) -> None:
+    bench.watch = Watch(bench.state, LIMITS, worker_memory_bytes=1000, clock=lambda: bench.now_s, work=None)
+    assert bench.look(0.0, 2 * QUIET_S, 4 * QUIET_S) == []
 
 
 def test_a_workers_share_is_no_more_than_a_containers_limit(tmp_path: Path) -> None:
