@@ -92,11 +92,16 @@ class HeldYoutubeDL(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
 
 
 class LeaseRH(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
-    """yt-dlp's handler over the standard library, with connections from the lease."""
+    """yt-dlp's handler over the standard library, with connections from the lease.
+
+    For a direct link yt-dlp asks once to see what it is, and again for the file. The first answer, of which nothing
+    was read, is the file: it is given out again, and the server is asked once.
+    """
 
     _SUPPORTED_URL_SCHEMES = ("http", "https")
     RH_NAME = "facevid"
     session: Session
+    _opened: tuple[str, Any] | None = None
 
     def _create_instance(self, proxies: Any, cookiejar: Any, legacy_ssl_support: Any = None) -> Any:  # noqa: ARG002
         opener = urllib.request.OpenerDirector()
@@ -130,6 +135,11 @@ class LeaseRH(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
 
     def _sent(self, request: Any) -> Any:
         ranges = request.headers.get("Range")
+        whole = request.method == "GET" and ranges is None
+        opened, self._opened = self._opened, None
+        if opened is not None and self.session.fetching_file and whole and opened[0] == request.url:
+            self.session.partial.note(opened[1].headers)
+            return opened[1]
         if self.session.fetching_file and (version := self.session.partial.version_for(ranges)):
             request.headers["If-Range"] = version
         response = super()._send(request)
@@ -141,9 +151,12 @@ class LeaseRH(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
         if self.session.fetching_file and (response.status == 200 or (ranges or "").startswith("bytes=0-")):
             self.session.partial.note(response.headers)
         response.read = functools.partial(self._read, response.read, length)
+        if not self.session.fetching_file and whole and response.status == 200:
+            self._opened = request.url, response
         return response
 
     def _read(self, read: Callable[..., bytes], length: int | None, amt: int | None = None) -> bytes:
+        self._opened = None
         with self._noted():
             return _read_bounded(read, length, amt)
 
@@ -214,23 +227,28 @@ def _read_bounded(read: Callable[..., bytes], length: int | None, amt: int | Non
 
 
 def _inflated(data: bytes, coding: str) -> bytes:
-    inflate = zlib.decompressobj(_CODINGS[coding])
-    try:
+    parts: list[bytes] = []
+    left = LARGEST_PAGE_BYTES
+    bits = _CODINGS[coding]
+    while data:
+        inflate = zlib.decompressobj(bits)
         try:
-            plain = inflate.decompress(data, LARGEST_PAGE_BYTES)
-        except zlib.error:
-            if coding != "deflate":
-                raise
-            # Some servers send it without its header.
-            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-            plain = inflate.decompress(data, LARGEST_PAGE_BYTES)
-    except zlib.error as error:
-        raise TransportError(f"the server sends a broken {coding} body: {error}") from None  # no mistake of ours
-    if not inflate.eof and data:
-        if len(plain) >= LARGEST_PAGE_BYTES:
+            part = inflate.decompress(data, left)
+        except zlib.error as error:
+            if coding == "deflate" and bits > 0:
+                bits = -zlib.MAX_WBITS  # some servers send it without its header
+                continue
+            if parts:
+                break  # what follows the compressed body is not part of it
+            raise TransportError(f"the server sends a broken {coding} body: {error}") from None  # no mistake of ours
+        parts.append(part)
+        left -= len(part)
+        if left <= 0:
             raise _too_large()
-        raise TransportError(f"the server's {coding} body ends too early")
-    return plain
+        if not inflate.eof:
+            raise TransportError(f"the server's {coding} body ends too early")
+        data = inflate.unused_data  # gzip may come in several members
+    return b"".join(parts)
 
 
 def _too_large() -> RefusedAnswerError:

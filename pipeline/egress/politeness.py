@@ -18,6 +18,7 @@ class Politeness:
         attempts: Tries per video; only what may pass (429, 5xx, broken connections, silence) is tried again.
         backoff_s: Mean pause before the second try; it doubles with each further one.
         longest_backoff_s: No pause before a try is longer. A server that asks for more (Retry-After) is left alone.
+        leave_s: A server that is left in the middle of an answer gets this long to notice, before the next connection.
         breaker_videos: A host is judged by this many of its latest videos.
         breaker_share: The host is left alone once this share of them was refused (429, login or bot check).
         breaker_rest_s: For so long; then one video is tried, and if it is refused too, twice as long.
@@ -28,6 +29,7 @@ class Politeness:
     attempts: int
     backoff_s: float
     longest_backoff_s: float
+    leave_s: float
     breaker_videos: int
     breaker_share: float
     breaker_rest_s: float
@@ -62,11 +64,11 @@ class Politeness:
 PROFILES: Mapping[PolitenessName, Politeness] = MappingProxyType({
     # Guests of the largest video site are asked for 5 to 10 s between videos (yt-dlp's wiki), about 300 an hour.
     "polite": Politeness(
-        pause_s=5.0, pause_spread_s=5.0, attempts=4, backoff_s=5.0, longest_backoff_s=120.0, breaker_videos=10,
-        breaker_share=0.5, breaker_rest_s=600.0,
+        pause_s=5.0, pause_spread_s=5.0, attempts=4, backoff_s=5.0, longest_backoff_s=120.0, leave_s=1.0,
+        breaker_videos=10, breaker_share=0.5, breaker_rest_s=600.0,
     ),
     "fast": Politeness(
-        pause_s=0.0, pause_spread_s=0.0, attempts=3, backoff_s=0.1, longest_backoff_s=2.0, breaker_videos=20,
-        breaker_share=0.9, breaker_rest_s=5.0,
+        pause_s=0.0, pause_spread_s=0.0, attempts=3, backoff_s=0.1, longest_backoff_s=2.0, leave_s=0.2,
+        breaker_videos=20, breaker_share=0.9, breaker_rest_s=5.0,
     ),
 })  # fmt: skip

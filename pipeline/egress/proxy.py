@@ -43,8 +43,7 @@ _T = TypeVar("_T")
 _OVERHEAD_BYTES = 64_000_000
 _OVERHEAD_SHARE = 0.02
 _HEAD_PATIENCE_S = 10.0
-# A server takes a moment to notice that it was left; only then is its next connection its only one.
-_LEAVE_S = 0.05
+_HEAR_OUT_S = 0.05
 _OUTCOMES: dict[str, FailureCode | None] = {"ok": None, **{code.value: code for code in FailureCode}}
 _HOP_BY_HOP = frozenset({
     "connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade", "host",
@@ -167,7 +166,7 @@ class EgressProxy:
         if not isinstance(reader, _Reader):  # never: `start` makes them
             raise TypeError(f"reader is a {type(reader).__name__}")
         try:
-            with suppress(ClientGoneError, ConnectionError, TimeoutError):
+            with suppress(ClientGoneError, OSError):
                 await self._answer(reader, writer)
         finally:
             writer.close()
@@ -281,7 +280,7 @@ class EgressProxy:
                 try:
                     async with limit:
                         server, sender, facts["address"] = await self._rules.connector.connect(host, port)
-                        stack.push_async_callback(_part, server, sender)
+                        stack.push_async_callback(_part, server, sender, self._rules.politeness.leave_s)
                         if first:
                             sender.write(first)
                         else:
@@ -307,7 +306,7 @@ class EgressProxy:
             if facts["address"] is not None:
                 _reset(writer)  # an answer in the middle of a body would be read as part of it
             raise
-        except ConnectionError:
+        except OSError:
             facts["ended"] = "reset"
             _reset(writer)
             raise
@@ -367,20 +366,21 @@ def _origin_request(head: Head) -> tuple[tuple[str, int], bytes]:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     # An orderly end would make a body without a length look whole.
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with suppress(OSError):  # it may have ended already
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
-async def _part(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _part(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, leave_s: float) -> None:
     # Hear the server out for a moment; one that goes on is cut off, and given a moment to notice.
     try:
-        async with asyncio.timeout(_LEAVE_S):
+        async with asyncio.timeout(_HEAR_OUT_S):
             if writer.can_write_eof():
                 writer.write_eof()
             while await reader.read(_OVERHEAD_BYTES):
                 pass
     except (OSError, TimeoutError):
-        writer.transport.abort()
-        await asyncio.sleep(_LEAVE_S)
+        _reset(writer)
+        await asyncio.sleep(leave_s)
     else:
         writer.close()

@@ -33,6 +33,7 @@ def test_a_direct_link_is_stored_under_its_hash(tmp_path: Path, server: Loopback
     assert video.path == tmp_path / "store" / "videos" / video.sha256[:2] / video.sha256
     assert video.path.read_bytes() == DATA
     assert (video.url, video.bytes, video.title) == (url, len(DATA), "clip")
+    assert server.requests == ["/clip.mp4"]
     assert video.fetched_at is not None
     assert video.fetched_at.endswith("Z")
 
