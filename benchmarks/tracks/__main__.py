@@ -2,6 +2,7 @@
 
     python -m benchmarks.tracks --videos FOLDER                    (or FACEVID_VIDEOS=FOLDER)
     python -m benchmarks.tracks --videos FOLDER --only throughput --quick
+    python -m benchmarks.tracks --videos FOLDER --work MADE --sheets SHEETS --only cuts people small sheets
 
 The folder holds videos and `faces.csv` (file, first_frame, last_frame, what: in which frames a face shows, by eye).
 Composites of these videos are made by ffmpeg, so that the truth follows from how they were made. Ends with one line
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import cv2
 
-from benchmarks.tracks import cuts, decode, memory, people, scaling, small, stability, steadiness, throughput
+from benchmarks.tracks import cuts, decode, memory, people, scaling, sheets, small, stability, steadiness, throughput
 from benchmarks.tracks.goals import verdicts
 from benchmarks.tracks.setting import Setting, Topic, print_table
 
@@ -32,6 +33,7 @@ TOPICS: dict[str, Topic] = {
     "decode": decode.measure,
     "scaling": scaling.measure,
     "memory": memory.measure,
+    "sheets": sheets.measure,
 }
 """In the order in which they run; `--only` names them."""
 

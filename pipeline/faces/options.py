@@ -24,8 +24,7 @@ class FacesOptions:
     """Read at most this many frames a second: of each interval of 1/fps seconds the first frame. Frames are counted as
     they are read. None reads all."""
     faces: Faces = "all"
-    """Follow all faces, or as the paper does only the largest of the first frame that shows any; when that is gone, the
-    next."""
+    """Follow all faces, or one at a time as the paper does: the largest of the first frame that shows any."""
     max_faces: int = 6
     """Most faces followed at the same time; the largest are. Each costs as much as the first."""
     margin: float = 0.25
