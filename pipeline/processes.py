@@ -100,9 +100,13 @@ def _answers(pid: int) -> bool:
 def descendants(pid: int) -> list[int]:
     """All processes below a process."""
     children: list[int] = []
-    for task in (_PROC / str(pid) / "task").glob("*/children"):
+    try:
+        tasks = list((_PROC / str(pid) / "task").iterdir())
+    except OSError:  # it ended; glob would raise this only where it ends at the wrong moment
+        return []
+    for task in tasks:
         try:
-            children += [int(child) for child in task.read_text().split()]
+            children += [int(child) for child in (task / "children").read_text().split()]
         except OSError:  # the thread ended meanwhile
             continue
     return children + [below for child in children for below in descendants(child)]

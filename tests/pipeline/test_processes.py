@@ -99,6 +99,17 @@ def test_a_process_that_has_ended_is_not_alive_even_before_its_parent_notices() 
     assert is_alive(os.getpid())
 
 
+@pytest.mark.parametrize("step", ["iterdir", "read_text"])
+def test_processes_that_end_while_they_are_counted_are_not_there(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def gone(path: Path) -> None:
+        raise FileNotFoundError(path)
+
+    with python("import sys; sys.stdin.read()"):
+        assert descendants(os.getpid())
+        monkeypatch.setattr(Path, step, gone)
+        assert descendants(os.getpid()) == []
+
+
 def test_without_proc_a_process_is_asked_whether_it_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with python("") as gone:
         gone.wait()
