@@ -14,8 +14,9 @@ from fitting.baselines.fit import camera_of, fit_baseline
 from fitting.baselines.problem import Parameters
 from fitting.face_model import FaceModel
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
+from fitting.lens import no_lens
 from fitting.metrics import FitAccuracy, accuracy
-from fitting.options import FitOptions
+from fitting.options import FitMethod, FitOptions
 from fitting.pixel_camera import pixel_camera
 from fitting.preparation import PreparedTrack, prepare
 from fitting.solver import fit_tracks
@@ -48,7 +49,7 @@ def videos(model: FaceModel, setting: Setting, count: int) -> list[SyntheticTrac
     return [synthetic_track(model, SCHEME, setting.video, seed=seed) for seed in range(count)]
 
 
-def fit(model: FaceModel, setting: Setting, truths: Sequence[SyntheticTrack], method: str) -> Fits:
+def fit(model: FaceModel, setting: Setting, truths: Sequence[SyntheticTrack], method: FitMethod) -> Fits:
     """Fit a setting's videos: two stages all in one call; baselines without the hold-out fit, which nobody looks at."""
     options = setting.options(method)
     if method == "two_stage":
@@ -77,7 +78,7 @@ def fitted(
     expression_sigma: Float64[np.ndarray, "frames n_expression"] | None = None,
 ) -> FittedTrack:
     """Parameters as a fit in pixels; posterior deviations that are not known stand as 1."""
-    camera = pixel_camera(camera_of(at), track)
+    camera = pixel_camera(camera_of(at), track, no_lens())
     identity, expression = torch.from_numpy(at.identity).float(), torch.from_numpy(at.expression).float()
     head = (basis.identities(identity) + basis.expressions(expression)).mT.numpy()
     sigma = np.ones(at.expression.shape) if expression_sigma is None else expression_sigma

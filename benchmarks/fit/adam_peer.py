@@ -75,7 +75,7 @@ def fit_adam(problem: Problem, first: Parameters, *, steps: int, smoothness: flo
             + expression.square().sum()
             + smoothness * change.square().sum()
         )
-        (0.5 * energy).backward()  # type: ignore[no-untyped-call]
+        (0.5 * energy).backward()
         optimiser.step()
         schedule.step()
     cpu_s = time.process_time() - began_s

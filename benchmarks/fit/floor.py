@@ -75,7 +75,8 @@ def floor(
     rng = np.random.default_rng(seed)
     errors = solve_triangular(factor, rng.normal(size=(len(factor), draws)), trans="T", lower=True, check_finite=False)
     fits = []
-    for error in errors.T:
+    for draw in range(draws):
+        error = np.asarray(errors[:, draw])
         identity, step = _unpacked(error, paths)
         if free_cameras:
             step[:, CAMERA] = frames.camera(identity, step[:, CAMERA.stop :], rng)
@@ -106,7 +107,7 @@ class Paths:
     @property
     def size(self) -> int:
         """Number of unknowns: modes times paths."""
-        return self.modes.shape[1] * self.columns.shape[2]
+        return int(self.modes.shape[1] * self.columns.shape[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

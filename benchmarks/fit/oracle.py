@@ -6,7 +6,6 @@ differentiates by differences. Ten frames, no robust weights, all else as in the
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -51,8 +50,7 @@ def frame_stage_gap(model: FaceModel, setting: Setting, *, seed: int) -> float:
         change = (at.expression[1:] - keep * at.expression[:-1]) / np.sqrt(1 - keep**2)
         return np.concatenate([at.expression[0], change.ravel()])
 
-    box_sd = getattr(options, "box_sd", None)
-    best = _scipy(problem, replace(first, identity=identity), prior, box_sd=box_sd, with_identity=False)
+    best = _scipy(problem, replace(first, identity=identity), prior, box_sd=options.box_sd, with_identity=False)
     return (_cost(problem, ours, prior) - best) / best
 
 
@@ -106,15 +104,20 @@ def jacobian_gap(model: FaceModel, setting: Setting) -> float:
 
     still = torch.zeros(frames, CAMERA.stop + expression.shape[1], dtype=torch.float64)
     blocks = frame_blocks(observed, camera, head(still), wide, float("inf"))
-    gradient = -torch.autograd.functional.jacobian(lambda step: energies(step).sum(), still)
+    gradient = -_jacobian(lambda step: energies(step).sum(), still)
     ours = torch.cat([blocks.camera_gradient, blocks.expression_gradient], dim=-1)
     # Rows are summed over frames, each of which depends on its own step alone.
-    jacobian = torch.autograd.functional.jacobian(residual_rows, still).transpose(0, 1)
+    jacobian = _jacobian(residual_rows, still).transpose(0, 1)
     product = jacobian.mT @ jacobian
     upper = torch.cat([blocks.camera_camera, blocks.camera_expression], dim=-1)
     lower = torch.cat([blocks.camera_expression.mT, blocks.expression_expression], dim=-1)
     gaps = ((ours, gradient), (torch.cat([upper, lower], dim=1), product))
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in gaps)
+
+
+def _jacobian(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = torch.autograd.functional.jacobian(function, at)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _short(model: FaceModel, setting: Setting, seed: int) -> SyntheticTrack:
@@ -156,10 +159,13 @@ def _scipy(problem: Problem, first: Parameters, prior: Prior, *, box_sd: float |
     if box_sd is not None:
         reach[:, CAMERA.stop :] = box_sd
     bounds = np.concatenate([np.full(n_identity, np.inf), reach.ravel()])
-    limits: dict[str, Any] = {"ftol": _EXACT, "xtol": _EXACT, "gtol": _EXACT}
+
+    def rows(x: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " rows"]:
+        return _rows(problem, at(x), prior)
+
     found = least_squares(
-        lambda x: _rows(problem, at(x), prior), np.zeros(n_identity + frames * columns), method="trf",
-        bounds=(-bounds, bounds), x_scale="jac", **limits,
+        rows, np.zeros(n_identity + frames * columns), method="trf", bounds=(-bounds, bounds), x_scale="jac",
+        ftol=_EXACT, xtol=_EXACT, gtol=_EXACT,
     )  # fmt: skip
     return float(found.cost)
 

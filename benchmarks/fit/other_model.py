@@ -35,7 +35,7 @@ class LandmarkErrors:
 def wrong_model(model: FaceModel, other: FaceModel, setting: Setting, count: int) -> dict[str, LandmarkErrors]:
     """Fit videos of faces of `other` with `model`, by all methods."""
     truths = [synthetic_track(other, SCHEME, setting.video, seed=seed) for seed in range(count)]
-    rows = {}
+    rows: dict[str, LandmarkErrors] = {}
     for method in ALL:
         options = replace(setting.options(method), landmark_bias=MODEL_ERROR)
         if method == "two_stage":

@@ -104,7 +104,7 @@ def measure_all(
     model: FaceModel, sequences: Sequence[LandmarkSequence], advance: Callable[[int], None]
 ) -> dict[str, RealRow]:
     """All methods."""
-    rows = {}
+    rows: dict[str, RealRow] = {}
     for method in ALL:
         rows[method] = measure(model, sequences, method)
         advance(len(sequences))

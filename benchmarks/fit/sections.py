@@ -27,6 +27,11 @@ HIDDEN = {
     FLOOR: ("sigma_z",),
     FLOOR_FREE: ("sigma_z",),
 }
+MAIN_KEYS = (
+    "identity_similarity_mm", "identity_rigid_mm", "expression_mm", "nme_percent", "jitter_mm", "rotation_deg",
+    "size_ratio", "sigma_z",
+)  # fmt: skip
+OUTLIER_KEYS = ("identity_similarity_mm", "identity_rigid_mm", "expression_mm", "size_ratio")
 _ORACLE_VIDEOS = 3
 
 
@@ -66,7 +71,7 @@ class Run:
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar with rate and time left on stderr; yields a function that advances it."""
     pause_s = 0.1 if sys.stderr.isatty() else 30.0
-    with tqdm(total=total, desc=what, unit="video", leave=False, dynamic_ncols=True, mininterval=pause_s) as bar:
+    with tqdm(total=total, desc=what, unit="video", leave=False, mininterval=pause_s) as bar:
         yield lambda count: bar.update(count) and None
 
 
@@ -82,14 +87,11 @@ def accuracy_section(run: Run) -> dict[str, Value]:
         print_rows(rows, HIDDEN)
         ours = rows["two_stage"]
         if setting.name == MAIN:
-            names = ("identity_similarity_mm", "identity_rigid_mm", "expression_mm", "nme_percent", "jitter_mm",
-                     "rotation_deg", "size_ratio", "sigma_z")  # fmt: skip
-            values |= {name: ours[name] for name in names}
+            values |= {name: ours[name] for name in MAIN_KEYS}
             for kind, name in (("identity", "identity_similarity_mm"), ("expression", "expression_mm")):
                 values[f"floor_ratio_{kind}"] = ours[name] / rows[FLOOR][name]
         if setting.name == OUTLIERS:
-            names = ("identity_similarity_mm", "identity_rigid_mm", "expression_mm", "size_ratio")
-            values |= {f"outlier_{name}": ours[name] for name in names}
+            values |= {f"outlier_{name}": ours[name] for name in OUTLIER_KEYS}
         if len(errors) > 1:
             curves[setting.name] = errors
     if run.out is not None and curves:
@@ -107,7 +109,7 @@ def _rows(
     rows = {MEAN_FACE: Means(mean_face(run.model, truths))}
     for name in _floors_of(setting):
         rows[name] = Means(floors(run.model, setting, truths, free_cameras=name == FLOOR_FREE, advance=advance))
-    errors = {}
+    errors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for method in setting.methods:
         fits = fit(run.model, setting, truths, method)
         rows[method] = fits.means

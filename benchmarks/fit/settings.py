@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from fitting.options import FitOptions
+from fitting.options import Camera, FitMethod, FitOptions
 from fitting.synthetic import SyntheticOptions
 
 SCHEME = "ibug68"
@@ -22,18 +22,20 @@ class Setting:
         name: For the tables.
         video: How its videos are made.
         methods: Which methods fit them.
+        camera: The camera that is fitted.
     """
 
     name: str
     video: SyntheticOptions
-    methods: tuple[str, ...] = ("two_stage",)
+    methods: tuple[FitMethod, ...] = ("two_stage",)
+    camera: Camera = "scaled_orthographic"
 
     @property
     def has_floor(self) -> bool:
         """Whether the noise is such that a floor can be computed."""
         return not (self.video.noise_memory or self.video.bias_px or self.video.distance_mm or not self.video.noise_px)
 
-    def options(self, method: str = "two_stage") -> FitOptions:
+    def options(self, method: FitMethod = "two_stage") -> FitOptions:
         """Options of a fit that knows how noisy the landmarks are, and how slowly the truth moves.
 
         A smoothness of 16 is that of the generator's paths over one frame; real faces move faster (the default is 4).
@@ -44,17 +46,17 @@ class Setting:
             landmark_noise=max(self.video.noise_px, LEAST_NOISE_PX) / unit,
             landmark_bias=self.video.bias_px / unit,
             expression_smoothness=16.0,
+            camera=self.camera,
             keyframe_spacing_s=0.12,
         )
         if method == "two_stage":
             return options
-        # The field's type is checked by FitOptions' users; names come from this package alone.
-        baseline = replace(options, method=method)  # type: ignore[arg-type]
+        baseline = replace(options, method=method)
         return replace(baseline, identity_iterations=JOINT_ITERATIONS) if method == "joint_map" else baseline
 
 
-BASELINES = ("koujan2020", "joint_map", "single_frame")
-ALL = ("two_stage", *BASELINES)
+BASELINES: tuple[FitMethod, ...] = ("koujan2020", "joint_map", "single_frame")
+ALL: tuple[FitMethod, ...] = ("two_stage", *BASELINES)
 
 
 def settings() -> list[Setting]:
@@ -70,4 +72,5 @@ def settings() -> list[Setting]:
         Setting(name="frames missing", video=SyntheticOptions(missing_frame_share=0.2)),
         Setting(name="pinhole 1 m", video=SyntheticOptions(distance_mm=1000.0)),
         Setting(name="pinhole 40 cm", video=SyntheticOptions(distance_mm=400.0)),
+        Setting(name="pinhole 40 cm, fitted so", video=SyntheticOptions(distance_mm=400.0), camera="perspective"),
     ]

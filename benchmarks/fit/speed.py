@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,15 +120,15 @@ def timed(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitO
     half_s = 0.0
     inner = solver._fit  # the only place where both fits can be told apart
 
-    def watched(*arguments: object) -> object:
+    def watched(tracks: Any, seen: Any, full: Any, options: Any, points: Any, **more: Any) -> Any:
         nonlocal half_s
         began_s = time.process_time()
-        result = inner(*arguments)  # type: ignore[arg-type]
-        if len(arguments[-1]) < _POINTS:  # type: ignore[arg-type]
+        result = inner(tracks, seen, full, options, points, **more)
+        if len(points) < _POINTS:
             half_s += time.process_time() - began_s
         return result
 
-    solver._fit = watched  # type: ignore[assignment]
+    solver._fit = watched
     try:
         clock_s, began_s = time.perf_counter(), time.process_time()
         fit_tracks(sequences, model, options)

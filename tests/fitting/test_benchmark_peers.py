@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.fit.accuracy import fit, videos
 from benchmarks.fit.adam_peer import fit_adam
 from benchmarks.fit.curves import draw_curves
 from benchmarks.fit.oracle import frame_stage_gap, jacobian_gap, joint_gap
-from benchmarks.fit.settings import SCHEME, Setting, settings
+from benchmarks.fit.settings import ALL, SCHEME, Setting, settings
 from benchmarks.fit.speed import flop_per_frame, timed
 from benchmarks.fit.tables import Means
 from fitting.baselines import joint_map
@@ -18,6 +19,7 @@ from fitting.baselines.problem import Parameters, Problem, frame_energies
 from fitting.face_model import FaceModel
 from fitting.landmark_basis import landmark_basis
 from fitting.metrics import FitAccuracy, accuracy, frame_errors
+from fitting.options import FitMethod
 from fitting.preparation import prepare
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticOptions, synthetic_track
@@ -36,9 +38,10 @@ def test_the_solver_and_the_joint_fit_end_where_scipy_ends(model: FaceModel, mon
     assert abs(frame_stage_gap(model, SETTING, seed=0)) < 1e-4
     assert abs(joint_gap(model, SETTING, seed=0)) < 1e-4
     # One step is far from the optimum, and the judge says so.
-    fit = joint_map.fit_joint_map
+    inner = joint_map.fit_joint_map
     monkeypatch.setattr(
-        "benchmarks.fit.oracle.fit_joint_map", lambda *args, iterations, robust: fit(*args, iterations=1, robust=robust)
+        "benchmarks.fit.oracle.fit_joint_map",
+        lambda *args, iterations, robust: inner(*args, iterations=1, robust=robust),
     )
     assert joint_gap(model, SETTING, seed=0) > 1e-3
 
@@ -90,6 +93,16 @@ def test_every_kind_of_video_can_be_made_and_is_named_once(model: FaceModel) -> 
             assert setting.options(method).method == method
 
 
+@pytest.mark.parametrize("method", ALL)
+def test_every_method_is_measured_as_the_fit_that_users_get(model: FaceModel, method: FitMethod) -> None:
+    truths = videos(model, SETTING, 1)
+    fits = fit(model, SETTING, truths, method)
+    (users,) = fit_tracks([truths[0].sequence], model, SETTING.options(method))
+    np.testing.assert_allclose(fits.tracks[0].expression, users.expression, atol=1e-5)
+    np.testing.assert_allclose(fits.tracks[0].fitted_px, users.fitted_px, atol=1e-2)
+    assert fits.means["expression_mm"] == pytest.approx(accuracy(model, truths[0], users).expression_mm, rel=1e-4)
+
+
 def test_means_come_with_standard_errors() -> None:
     rows = _rows(1.0, 2.0, 3.0)
     assert Means(rows).text("nme_percent") == "2.000 ±0.577"
@@ -103,9 +116,9 @@ def _rows(*values: float) -> list[FitAccuracy]:
 
 def test_curves_are_drawn_from_errors_of_frames(model: FaceModel, tmp_path: Path) -> None:
     truth = synthetic_track(model, SCHEME, SETTING.video, seed=0)
-    (fit,) = fit_tracks([truth.sequence], model, SETTING.options())
-    whole, expression = frame_errors(model, truth, fit)
-    assert expression.mean() == pytest.approx(accuracy(model, truth, fit).expression_mm, rel=1e-6)
+    (found,) = fit_tracks([truth.sequence], model, SETTING.options())
+    whole, expression = frame_errors(model, truth, found)
+    assert expression.mean() == pytest.approx(accuracy(model, truth, found).expression_mm, rel=1e-6)
     assert 0 < whole.mean() < 0.05
     path = tmp_path / "curves.png"
     draw_curves(path, "a title", {"1 px": {"two_stage": (whole, expression)}})
@@ -117,7 +130,7 @@ def test_eos_fits_the_model_that_it_is_given(model: FaceModel) -> None:
     peer = eos_peer.EosModel(model, SCHEME)
     truths = [synthetic_track(model, SCHEME, SyntheticOptions(frames=1, noise_px=0.1), seed=seed) for seed in range(4)]
     pictures = [truth.sequence.observed_px[0].astype(np.float64) for truth in truths]
-    fit = peer.fit(pictures, iterations=30, prior=0.003)
-    error = np.abs(fit.expression - np.concatenate([truth.expression for truth in truths])).mean()
+    found = peer.fit(pictures, iterations=30, prior=0.003)
+    error = np.abs(found.expression - np.concatenate([truth.expression for truth in truths])).mean()
     assert error < 0.5 * np.abs(np.concatenate([truth.expression for truth in truths])).mean()
-    assert fit.identity.shape == (4, model.n_identity)
+    assert found.identity.shape == (4, model.n_identity)
