@@ -131,7 +131,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from facevid.description import DatasetError
     from pipeline.driver import BuildError
     from pipeline.faces.errors import VideoError
-    from pipeline.store import StoreBusyError
+    from pipeline.output_lock import StoreBusyError
     from training.video_writer import VideoWriteError
 
     return (

@@ -5,11 +5,10 @@ without rows are not written, but each table has at least one file (an empty fir
 columns can always be read.
 """
 
-import functools
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,27 +23,18 @@ from facevid.schema import TABLES, crops_schema, failures_schema, frames_schema,
 from facevid.shards import ShardInfo, shard_of, write_shard_batches
 from fitting.face_model import FaceModel
 from pipeline.config import stable_hash
-from pipeline.items import (
-    FacesItem,
-    FittedItem,
-    TrackSummary,
-    read_crops,
-    read_faces,
-    read_fitted,
-    read_summaries,
-)
+from pipeline.items import read_summaries
 from pipeline.job import ASSEMBLE_VERSION, Job, result_config
 from pipeline.manifest import BadRow, Manifest, ManifestRow
-from pipeline.row_state import SpanPlace, places, row_state
+from pipeline.row_state import places, row_state
 from pipeline.rows import (
     Labels,
-    TrackResult,
-    crops_batches,
     failures_batch,
     frames_batch,
     tracks_batch,
 )
-from pipeline.store import FetchedVideo, Store
+from pipeline.store import Store
+from pipeline.stored_tracks import StoredTracks
 
 _SHARD_FILE = re.compile(r"part-\d{5}-of-\d{5}\.parquet")
 DIVERGED = "the fit found no face that explains the landmarks of this track"
@@ -63,13 +53,6 @@ class ShardOrder:
     shard: int
     tracks: tuple[tuple[int, int], ...]
     failures: tuple[Failure, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    # Where a track's content lies: its row's video, and the span with what comes before it.
-    source: FetchedVideo
-    place: SpanPlace
 
 
 def references(index: int, row: ManifestRow, job: Job, store: Store) -> tuple[list[int], list[Failure]]:
@@ -133,27 +116,16 @@ def write_shards(
     prune = job.options.prune
     labels = _labels(job, model)
     tracks = sorted(order.tracks, key=lambda pair: (rows[pair[0]].video_id, pair[1]))
-
-    def results() -> Iterator[TrackResult]:
-        # Read anew for every table: one track at a time in memory, and npz files are quick to read.
-        return _results(tracks, rows, job, store)
-
-    def crops() -> Iterator[pa.RecordBatch]:
-        find = _finder(rows, job, store)
-        for index, track in tracks:
-            place = find(index, track).place
-            stored = read_crops(store.result_path(Stage.FACES, place.state.faces_key), track - place.first_track)
-            yield from crops_batches(rows[index].video_id, track, stored, first_frame=place.first_frame)
-
+    stored = StoredTracks(tracks, rows, job, store)
     written = []
     if tracks:
         written += [
             _write(job, "frames", order.shard, _schemas(job, model)["frames"],
-                   (frames_batch(result, prune) for result in results())),
+                   (frames_batch(result, prune) for result in stored.results())),
             _write(job, "tracks", order.shard, _schemas(job, model)["tracks"],
-                   (tracks_batch(result, prune, labels) for result in results())),
+                   (tracks_batch(result, prune, labels) for result in stored.results())),
         ]  # fmt: skip
-        first = next(batches := crops(), None)
+        first = next(batches := stored.crops(), None)
         if first is not None:
             written.append(_write(job, "crops", order.shard, crops_schema(), itertools.chain([first], batches)))
     if order.failures:
@@ -218,54 +190,6 @@ def content_key(manifest: Manifest, job: Job, store: Store) -> str:
         fits = [each.fit_key for each in state.found]
         add([asdict(row), fits, fetched, asdict(state.failure) if state.failure else None])
     return parts.hexdigest()
-
-
-def _results(
-    tracks: Sequence[tuple[int, int]], rows: Sequence[ManifestRow], job: Job, store: Store
-) -> Iterator[TrackResult]:
-    find = _finder(rows, job, store)
-    read = functools.lru_cache(maxsize=1)(lambda faces_key, fit_key: _read_span(faces_key, fit_key, store))
-    for index, track in tracks:
-        found = find(index, track)
-        faces, fitted, summaries = read(found.place.state.faces_key, found.place.state.fit_key)
-        number = track - found.place.first_track
-        yield TrackResult(
-            row=rows[index],
-            source=found.source,
-            video=faces,
-            track=track,
-            first_frame=found.place.first_frame,
-            landmarks=faces.tracks[number],
-            fit=fitted.tracks[number],
-            face_size_px=fitted.face_size_px[number],
-            summary=summaries[number],
-        )
-
-
-def _finder(rows: Sequence[ManifestRow], job: Job, store: Store) -> Callable[[int, int], _Found]:
-    """Where a track of a row, counted over all spans, lies; remembers the last row, as tracks come sorted."""
-
-    @functools.lru_cache(maxsize=1)
-    def of_row(index: int) -> tuple[FetchedVideo, tuple[SpanPlace, ...]]:
-        state = row_state(rows[index], job, store)
-        if state.fetched is None or state.next_stage is not None or state.failure is not None:
-            raise ValueError(f"index={index}: row {rows[index].video_id!r} has no fitted tracks")
-        return state.fetched, tuple(places(state, store))
-
-    def find(index: int, track: int) -> _Found:
-        source, spans = of_row(index)
-        place = next(each for each in spans if each.first_track <= track < each.first_track + each.counts.tracks)
-        return _Found(source=source, place=place)
-
-    return find
-
-
-def _read_span(
-    faces_key: str, fit_key: str, store: Store
-) -> tuple[FacesItem, FittedItem, tuple[TrackSummary, ...]]:
-    fit_folder = store.result_path(Stage.FIT, fit_key)
-    faces = read_faces(store.result_path(Stage.FACES, faces_key))
-    return faces, read_fitted(fit_folder), read_summaries(fit_folder)
 
 
 def _labels(job: Job, model: FaceModel) -> Labels:

@@ -11,9 +11,9 @@ from pipeline.egress.service import build_egress
 from pipeline.faces.landmarks import detector_sha256
 from pipeline.job import Job
 from pipeline.manifest import Manifest
+from pipeline.output_lock import build_lock
 from pipeline.rows import keep_filter
 from pipeline.source_lists import keep_lists
-from pipeline.store import build_lock
 from pipeline.waves import BuildSummary, Waves
 
 

@@ -14,11 +14,12 @@ from facevid.failures import FailureCode
 from pipeline.funnel import failure_counts, funnel
 from pipeline.job import state_folder
 from pipeline.marks import read_marks
+from pipeline.output_lock import is_locked
 from pipeline.plan import read_plan
 from pipeline.progress import total_counts
 from pipeline.row_state import row_state
 from pipeline.run_record import read_begin
-from pipeline.store import Store, is_locked
+from pipeline.store import Store
 from pipeline.tell import duration_text, time_left_s
 
 

@@ -8,8 +8,8 @@
 
 `STAGE` is fetch, faces or fit; a result that is a failure is a folder with a `failure.json`. Everything is
 immutable once committed, so any number of processes may read and write at once: two that make the same
-result make the same bytes, and the first rename wins. A lock per output folder (not per store) keeps a
-second build out; the kernel releases it when the process ends, `kill -9` included.
+result make the same bytes, and the first rename wins. What keeps a second build out of an output folder (not
+of a store) is `pipeline.output_lock`.
 """
 
 import fcntl
@@ -20,23 +20,15 @@ import secrets
 import shutil
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from facevid.failures import FailureCode
 from facevid.storage import sync_folder
 from pipeline.download.partial import sweep_partials
-
-_LOCK_PATIENCE_S = 1.0
-
-
-class StoreBusyError(Exception):
-    """Another build is at work on this output."""
 
 
 class StoreFullError(Exception):
@@ -254,55 +246,6 @@ class Store:
         sweep_partials(self.root)
 
 
-@contextmanager
-def build_lock(folder: Path) -> Iterator[int]:
-    """Hold the lock of an output folder; yields the descriptor, which child processes may share.
-
-    Raises:
-        StoreBusyError: Another build holds it; the message says which process, where, and since when.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        deadline = time.monotonic() + _LOCK_PATIENCE_S
-        while not _try_lock(descriptor):
-            # `is_locked` holds it for a moment; a build holds it for long.
-            if time.monotonic() > deadline:
-                holder = _holder(descriptor)
-                raise StoreBusyError(f"another build{holder} is at work in {folder.parent}; wait for it, or stop it")
-            time.sleep(0.02)
-        _sign(descriptor)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _sign(descriptor: int) -> None:
-    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode(), 0)
-
-
-def _holder(descriptor: int) -> str:
-    try:
-        found = json.loads(os.pread(descriptor, 4096, 0))
-        return f" (process {found['pid']} on {found['host']}, since {found['since']})"
-    except (ValueError, TypeError, KeyError):  # it has the lock, but did not sign yet
-        return ""
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a build is at work on this output folder."""
-    path = folder / "lock"
-    if not path.is_file():
-        return False
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return not _try_lock(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write a small JSON file; the caller makes it atomic by committing its folder."""
     path.write_text(json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1), "utf-8")
@@ -312,14 +255,6 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sync_file(path: Path) -> None:

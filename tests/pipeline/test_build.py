@@ -20,9 +20,9 @@ from pipeline.build import check_beam_options, run_build
 from pipeline.config import BuildOptions, FetchOptions
 from pipeline.manifest import ManifestError
 from pipeline.marks import read_marks
+from pipeline.output_lock import StoreBusyError, build_lock
 from pipeline.processes import descendants
 from pipeline.status import render, status
-from pipeline.store import StoreBusyError, build_lock
 
 ROOT = Path(__file__).parents[2]
 FETCH = FetchOptions(allow_local=True, allow_private=True, pause_s=0.0, timeout_s=5.0)

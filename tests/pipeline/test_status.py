@@ -10,11 +10,11 @@ from synthetic import manifest_of
 from facevid.description import DatasetError
 from facevid.failures import Stage
 from pipeline.marks import in_hand
+from pipeline.output_lock import StoreBusyError, build_lock
 from pipeline.plan import Plan, write_plan
 from pipeline.progress import Counters
 from pipeline.run_record import write_begin
 from pipeline.status import render, status
-from pipeline.store import StoreBusyError, build_lock
 from pipeline.tell import duration_text, time_left_s
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from facevid.failures import FailureCode
-from pipeline.store import Store, StoreBusyError, StoredFailure, build_lock, file_sha256, is_locked
+from pipeline.output_lock import StoreBusyError, build_lock, is_locked
+from pipeline.store import Store, StoredFailure, file_sha256
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,7 +101,7 @@ def test_a_second_build_over_one_output_is_refused(tmp_path: Path) -> None:
 
 def test_killing_a_process_releases_its_lock(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib\nfrom pipeline.store import build_lock\n"
+        "import sys, pathlib\nfrom pipeline.output_lock import build_lock\n"
         "with build_lock(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
     )
     holder = subprocess.Popen(
