@@ -20,6 +20,7 @@ from pipeline.egress.wire import (
     parse_head,
     refusal_of,
     request_head,
+    split_authority,
 )
 
 # The proxy keeps to time limits of its own; all that this one catches is a machine that is gone.
@@ -57,7 +58,7 @@ class Lease:
             RefusedError: The proxy refuses or cannot connect.
             EgressError: The proxy is gone.
         """
-        target = join_authority(host, port)
+        target = _authority(host, port)
         made, _ = _ask(self.address, "CONNECT", target, self._on_wait, **{LEASE_HEADER: self._key})
         return made
 
@@ -107,12 +108,24 @@ def video_lease(
             still meanwhile.
 
     Raises:
-        RefusedError: `rate_limited`: the host is left alone for now.
+        RefusedError: `rate_limited`: the host is left alone for now; `not_found`: there can be no such host.
         EgressError: The proxy is gone.
     """
-    asked = _ask(address, "LEASE", join_authority(host, port), on_wait, **{URL_HEADER: url})
+    asked = _ask(address, "LEASE", _authority(host, port), on_wait, **{URL_HEADER: url})
     with asked[0] as control:
         yield Lease(address, control, asked[1].get(LEASE_HEADER) or "", on_wait)
+
+
+def _authority(host: str, port: int) -> str:
+    # A stranger's host may be any text; what is no name must not look like a proxy that misunderstands.
+    try:
+        plain = host if host.isascii() else host.encode("idna").decode()
+        target = join_authority(plain, port)
+        if target.isprintable() and " " not in target and split_authority(target) == (plain.lower(), port):
+            return target
+    except (UnicodeError, WireError):
+        pass
+    raise RefusedError(FailureCode.NOT_FOUND, f"{host} cannot be the name of a host")
 
 
 def _ask(

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from pipeline.addresses import is_public
 from pipeline.config import FetchOptions
+from pipeline.download.cookies import read_cookies
 from pipeline.egress.connect import Connector, UpstreamProxy
 from pipeline.egress.lists import SourceList
 from pipeline.egress.meter import Log
 from pipeline.egress.proxy import EgressProxy, EgressRules
-from pipeline.egress.wire import split_authority
+from pipeline.egress.wire import WireError, split_authority
 
 TOKEN_VARIABLE = "FACEVID_EGRESS_TOKEN"  # noqa: S105  # a name
 """Environment variable: what `--egress HOST:PORT` asks for."""
@@ -115,6 +116,8 @@ def build_egress(options: FetchOptions, state: Path) -> Iterator[None]:
     Raises:
         ValueError: An option that cannot be used.
     """
+    if options.cookies is not None:
+        read_cookies(options.cookies)  # the workers do; a mistake shows here
     if options.egress is not None:
         find_egress(options, state)
         yield
@@ -139,8 +142,14 @@ def find_egress(options: FetchOptions, state: Path) -> EgressAddress:
         FileNotFoundError: No build runs in this state folder.
     """
     if options.egress is None:
-        return EgressAddress(**json.loads((state / _ADDRESS_FILE).read_bytes()))
-    host, port = split_authority(options.egress)
+        path = state / _ADDRESS_FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no {path}: workers on other machines than the build's need --egress")
+        return EgressAddress(**json.loads(path.read_bytes()))
+    try:
+        host, port = split_authority(options.egress)
+    except WireError as error:
+        raise ValueError(f"egress={options.egress!r} must be HOST:PORT") from error
     if not (token := os.environ.get(TOKEN_VARIABLE)):
         raise ValueError(f"egress={options.egress!r} needs its token in the environment variable {TOKEN_VARIABLE}")
     return EgressAddress(host=host, port=port, token=token)

@@ -181,7 +181,7 @@ def test_proxies_of_the_environment_are_not_asked(
 
 
 @pytest.mark.parametrize("allow_private", [False, True])
-@pytest.mark.parametrize("host", ["a" * 70 + ".org", "a..org"])
+@pytest.mark.parametrize("host", ["a" * 70 + ".org", "a..org", "a b.org", "\u2024\u2024", "\U0001f600" * 70, "a\x85b"])
 def test_a_host_that_cannot_exist_is_not_found(tmp_path: Path, host: str, allow_private: bool) -> None:
     assert code_of(tmp_path, f"http://{host}/x.mp4", allow_private=allow_private) is FailureCode.NOT_FOUND
 

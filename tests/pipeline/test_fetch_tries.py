@@ -2,6 +2,7 @@
 
 import http.server
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from fetching import DATA, failure_of, fetcher
 from loopback import Loopback
 
 from facevid.failures import FailureCode, Stage
-from pipeline.fetch_errors import retry_after_s
+from pipeline.egress.politeness import PROFILES
+from pipeline.fetch_errors import FetchError, retry_after_s
 from pipeline.store import Store
 
 pytestmark = [
@@ -94,6 +96,23 @@ def test_a_server_that_asks_for_more_time_than_is_bearable_is_left_alone(tmp_pat
     error = failure_of(tmp_path, server.answer("a.mp4", (429, {"Retry-After": "3600"}, b"")), attempts=3, slept=[])
 
     assert (error.code, error.attempts) == (FailureCode.RATE_LIMITED, 1)
+
+
+def test_a_host_that_refuses_its_videos_is_asked_for_no_more_of_them(
+    tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = replace(PROFILES["fast"], breaker_videos=2, breaker_share=1.0, breaker_rest_s=1000.0)
+    monkeypatch.setattr("pipeline.config.PROFILES", {"polite": PROFILES["polite"], "fast": strict})
+    url = server.answer("a.mp4", (429, {}, b""))
+    strained = fetcher(tmp_path)
+
+    for _ in range(3):
+        with pytest.raises(FetchError) as caught:
+            strained.fetch(url)
+        assert caught.value.code is FailureCode.RATE_LIMITED
+
+    assert "is left alone for a time; try rate_limited again later" in caught.value.message
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(("value", "seconds"), [
