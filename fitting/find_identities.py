@@ -42,6 +42,19 @@ class Identities:
     converged: list[bool]
     iterations: list[int]
 
+    def at(self, numbers: Sequence[int]) -> "Identities":
+        """Those of some tracks."""
+        rows = torch.as_tensor(numbers, device=self.identity.device)
+        return Identities(
+            identity=self.identity[rows],
+            uncertainty=IdentityUncertainty(
+                directions=self.uncertainty.directions[rows], remainder=self.uncertainty.remainder[rows]
+            ),
+            inverse_focal_px=[self.inverse_focal_px[number] for number in numbers],
+            converged=[self.converged[number] for number in numbers],
+            iterations=[self.iterations[number] for number in numbers],
+        )
+
 
 def find_identities(
     tracks: Sequence[PreparedTrack],

@@ -18,6 +18,8 @@ from fitting.tracks import LandmarkSequence
 
 MIN_POINTS = 6
 """A frame with fewer landmarks says too little about a camera with 6 parameters; the prior carries it."""
+_CAMERA_CHUNK = 2048
+"""Frames whose first cameras are found at once."""
 _CAMERA_NOISE = 0.1
 """Width of the robust weights of the first cameras, as a fraction of the outer-eye distance: the fit is still rough."""
 
@@ -132,6 +134,22 @@ def first_cameras(
     observed: Observations, head: Float[Tensor, "frames 3 points"], basis: LandmarkBasis
 ) -> tuple[ScaledOrthographic, Bool[Tensor, " frames"]]:
     """Cameras of known heads (mm), robust to single bad landmarks; and where there are any. Units as observed."""
+    parts = [
+        _first_cameras(observed.at(part), head[part], basis)
+        for part in (slice(start, start + _CAMERA_CHUNK) for start in range(0, max(1, len(head)), _CAMERA_CHUNK))
+    ]
+    cameras = [camera for camera, _ in parts]
+    camera = ScaledOrthographic(
+        scale=torch.cat([one.scale for one in cameras]),
+        quaternion=torch.cat([one.quaternion for one in cameras]),
+        translation=torch.cat([one.translation for one in cameras]),
+    )
+    return camera, torch.cat([found for _, found in parts])
+
+
+def _first_cameras(
+    observed: Observations, head: Float[Tensor, "frames 3 points"], basis: LandmarkBasis
+) -> tuple[ScaledOrthographic, Bool[Tensor, " frames"]]:
     weight = observed.weight * observed.precision
     camera, found = closed_form_camera(observed.points, weight, head)
     x, y = residuals(observed, turned_points(camera, head), camera).unbind(1)

@@ -4,7 +4,7 @@ Two stages (see `identity_stage` and `frame_stage`), run a second time on half t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,17 +14,14 @@ from fitting.angles import yaw_pitch_roll_deg
 from fitting.baselines.fit import camera_of, fit_baseline
 from fitting.contour_slide import SlidingContour, sliding_contour
 from fitting.face_model import INNER_POINTS, FaceModel
-from fitting.find_identities import Identities, find_identities, observations, principal_points
-from fitting.frame_stage import fit_frames
+from fitting.find_frames import find_frames
+from fitting.find_identities import find_identities
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
-from fitting.lens import Lens, no_lens
+from fitting.lens import no_lens
 from fitting.options import FitOptions
 from fitting.pixel_camera import PixelCamera, pixel_camera
-from fitting.preparation import PreparedTrack, check_sequences, first_cameras, prepare
-from fitting.ragged import TimeMajor
+from fitting.preparation import PreparedTrack, check_sequences, prepare
 from fitting.reprojection import HELD_OUT, fitted_half, reprojection_errors
-from fitting.sight import Sight
-from fitting.smooth_prior import smooth_prior
 from fitting.tracks import FittedTrack, LandmarkSequence
 
 NO_FACE_ERROR = 0.5
@@ -116,46 +113,21 @@ def _fit(
     """Both stages on some of the points (`seen` is `full` at `points`); the result is about all of them."""
     if options.method != "two_stage":
         return [_baseline(track, seen, full, options, points) for track in tracks]
-    device = options.device
     first = find_identities(tracks, seen, options, points, contour)
-    layout = TimeMajor([len(track.pts_s) for track in tracks], device=device)
-    observed = observations(
-        layout.pack([track.points for track in tracks])[:, points],
-        layout.pack([track.weight for track in tracks])[:, points],
-        seen.noise_ratio,
-    )
-    identity_points = seen.identities(first.identity)
-    camera, found = first_cameras(observed, identity_points[layout.track], seen)
-    observed = replace(observed, weight=observed.weight * found[:, None])
-    sight = Sight(lens=_lenses(tracks, first, layout) if options.camera == "perspective" else None, contour=contour)
-    spacing = torch.tensor(layout.pack([track.spacing_s for track in tracks]), device=device)
-    prior = smooth_prior(spacing, layout, expression_smoothness=options.expression_smoothness)
-    fit = fit_frames(
-        observed, camera, identity_points, seen,
-        uncertainty=first.uncertainty, prior=prior, layout=layout, iterations=options.frame_iterations,
-        robust=options.robust, box=options.box_sd, sight=sight, identity_spots=sight.spots(first.identity),
-    )  # fmt: skip
-    head = full.identities(first.identity)[layout.track] + full.expressions(fit.expression)
-    results = []
-    for number, track in enumerate(tracks):
-        rows = layout.positions(number)
-        results.append(
-            _TrackFit(
-                valid=bool(fit.valid[number]) and bool(found[rows].any()),
-                converged=bool(fit.converged[number]) and first.converged[number],
-                iterations=int(fit.iterations[number]) + first.iterations[number],
-                identity=first.identity[number].cpu().numpy(),
-                expression=fit.expression[rows].cpu().numpy(),
-                expression_sigma=fit.expression_sigma[rows].cpu().numpy(),
-                camera=pixel_camera(
-                    fit.camera.at(torch.as_tensor(rows, device=device)),
-                    track,
-                    _lens(track, first.inverse_focal_px[number]),
-                ),
-                head_mm=np.ascontiguousarray(head[rows].mT.cpu().numpy()),
-            )
+    frames = find_frames(tracks, first, seen, full, options=options, points=points, contour=contour)
+    return [
+        _TrackFit(
+            valid=found.valid,
+            converged=found.converged and first.converged[number],
+            iterations=found.iterations + first.iterations[number],
+            identity=first.identity[number].cpu().numpy(),
+            expression=found.expression,
+            expression_sigma=found.expression_sigma,
+            camera=pixel_camera(found.camera, track, _lens(track, first.inverse_focal_px[number])),
+            head_mm=found.head_mm,
         )
-    return results
+        for number, (track, found) in enumerate(zip(tracks, frames, strict=True))
+    ]
 
 
 def _baseline(
@@ -178,15 +150,6 @@ def _baseline(
         expression_sigma=fit.expression_sigma.astype(np.float32),
         camera=pixel_camera(camera_of(fit.parameters), track, no_lens()),
         head_mm=np.ascontiguousarray(head.mT.numpy()),
-    )
-
-
-def _lenses(tracks: Sequence[PreparedTrack], first: Identities, layout: TimeMajor) -> Lens:
-    inverse = [f * track.sigma_px for f, track in zip(first.inverse_focal_px, tracks, strict=True)]
-    device = first.identity.device
-    return Lens(
-        inverse_focal=torch.tensor(inverse, dtype=torch.float32, device=device)[layout.track],
-        principal=torch.tensor(layout.pack([principal_points(track) for track in tracks]), device=device),
     )
 
 

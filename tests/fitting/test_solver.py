@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitting import find_identities, frame_system, solver
+from fitting import find_frames, find_identities, frame_system, solver
 from fitting.face_model import FaceModel
 from fitting.identity_stage import IdentityFit
 from fitting.metrics import accuracy, mean_accuracy
@@ -115,6 +115,34 @@ def test_a_tracks_result_is_the_same_bit_for_bit_in_any_company(
         assert same(together[number], permuted[order.index(number)]), f"track {number} permuted"
         assert same(together[number], chunked[number]), f"track {number} in other chunks and groups"
         assert same(together[number], piecewise[number]), f"track {number} with its identity found alone"
+
+
+def test_a_track_in_windows_is_the_track_in_one_piece(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = synthetic_track(toy_model, "toy68", SyntheticOptions(frames=230), seed=4)
+    short = good(toy_model, frames=20)
+    # A stretch where nothing is seen fills one window all but for a few frames of its neighbours.
+    weight = truth.sequence.weight.copy()
+    weight[82:118] = 0
+    sequence = dataclasses.replace(truth.sequence, weight=weight)
+    (whole,) = fit_tracks([sequence], toy_model, EXACT)
+    monkeypatch.setattr(find_frames, "WINDOW_FRAMES", 40)
+    monkeypatch.setattr(find_frames, "OVERLAP_FRAMES", 30)
+    assert [window.keeps for window in find_frames.windows([230, 59])] == [
+        slice(0, 40), slice(40, 80), slice(80, 120), slice(120, 160), slice(160, 200), slice(200, 230), slice(0, 59),
+    ]  # fmt: skip
+    assert find_frames.windows([230])[2].sees == slice(50, 150)
+    (cut,) = fit_tracks([sequence], toy_model, EXACT)
+    assert cut.status == whole.status == "converged"
+    np.testing.assert_array_equal(cut.identity, whole.identity)
+    np.testing.assert_allclose(cut.expression, whole.expression, atol=0.02)
+    np.testing.assert_allclose(cut.expression_sigma, whole.expression_sigma, rtol=0.02)
+    assert np.abs(cut.fitted_px - whole.fitted_px).max() < 0.1
+    # Windows of one track are company too.
+    assert same(cut, fit_tracks([short, sequence, short], toy_model, EXACT)[1])
+    monkeypatch.setattr(find_frames, "FRAMES_PER_BATCH", 1)
+    assert same(cut, fit_tracks([sequence], toy_model, EXACT)[0]), "one window at a time"
 
 
 def test_a_box_holds_in_every_frame_and_a_tracks_result_is_the_same_in_any_company(toy_model: FaceModel) -> None:

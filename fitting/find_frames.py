@@ -1,0 +1,224 @@
+"""From prepared tracks and their identities to every frame: the second stage, in batches of bounded size.
+
+A long track is cut into windows that overlap; each is fitted by itself, and what lies in the overlap is taken from the
+window whose end is farther away. The influence of a frame on another fades within a second or two, and memory does not
+grow with the length of a track beyond what comes in and goes out. How a track is cut depends on its length alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+
+from fitting.camera import ScaledOrthographic
+from fitting.contour_slide import SlidingContour
+from fitting.find_identities import Identities, observations, principal_points
+from fitting.frame_stage import fit_frames
+from fitting.landmark_basis import LandmarkBasis
+from fitting.lens import Lens
+from fitting.options import FitOptions
+from fitting.preparation import PreparedTrack, first_cameras
+from fitting.ragged import TimeMajor
+from fitting.sight import Sight
+from fitting.smooth_prior import smooth_prior
+
+WINDOW_FRAMES = 4096
+"""A window's own frames."""
+OVERLAP_FRAMES = 64
+"""Frames that a window sees beyond its own, on either side: at 30 frames per second, two seconds."""
+FRAMES_PER_BATCH = 1 << 15
+"""Windows are fitted together until they have this many frames."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackFrames:
+    """What the second stage found for one track, on the CPU.
+
+    Attributes:
+        valid: Whether there was a camera in any frame, all steps could be taken, and all numbers are finite.
+        converged: Whether the steps became small before the iterations ran out, in all windows.
+        iterations: Gauss-Newton iterations taken, of the window that took most.
+        expression: Coefficients, standard deviations.
+        expression_sigma: Posterior standard deviation of each.
+        camera: In units of one landmark standard deviation, as `PreparedTrack.points` are.
+        head_mm: All points of the scheme, head frame.
+    """
+
+    valid: bool
+    converged: bool
+    iterations: int
+    expression: Float32[np.ndarray, "frames n_expression"]
+    expression_sigma: Float32[np.ndarray, "frames n_expression"]
+    camera: ScaledOrthographic
+    head_mm: Float32[np.ndarray, "frames points 3"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Frames of one track that are fitted together: those it `sees`, of which it `keeps` its own."""
+
+    track: int
+    sees: slice
+    keeps: slice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fitted:
+    """A window's own frames, and whether any of them has a camera."""
+
+    found: bool
+    frames: TrackFrames
+
+
+def windows(lengths: Sequence[int]) -> list[Window]:
+    """Cut tracks of these lengths into windows, in order of time."""
+    cut = []
+    for track, length in enumerate(lengths):
+        # The last window takes what is left, up to half of another.
+        count = max(1, round(length / WINDOW_FRAMES))
+        for number in range(count):
+            start = number * WINDOW_FRAMES
+            stop = length if number + 1 == count else start + WINDOW_FRAMES
+            sees = slice(max(0, start - OVERLAP_FRAMES), min(length, stop + OVERLAP_FRAMES))
+            cut.append(Window(track=track, sees=sees, keeps=slice(start, stop)))
+    return cut
+
+
+def find_frames(
+    tracks: Sequence[PreparedTrack],
+    first: Identities,
+    seen: LandmarkBasis,
+    full: LandmarkBasis,
+    *,
+    options: FitOptions,
+    points: Int64[np.ndarray, " seen"],
+    contour: SlidingContour | None,
+) -> list[TrackFrames]:
+    """Run the second stage.
+
+    Args:
+        tracks: Prepared tracks.
+        first: Their identities.
+        seen: The face model at the landmarks that are fitted.
+        full: The face model at all landmarks of the scheme.
+        options: Choices of the fit.
+        points: Numbers of the landmarks that are fitted.
+        contour: Candidates of the sliding contour among them, or None.
+    """
+    fitted: list[list[_Fitted]] = [[] for _ in tracks]
+    for batch in _batches(windows([len(track.pts_s) for track in tracks])):
+        cut = [_cut(tracks[window.track], window.sees) for window in batch]
+        identities = first.at([window.track for window in batch])
+        layout = TimeMajor([len(track.pts_s) for track in cut], device=options.device)
+        found = _fit(
+            cut, batch, identities, layout=layout, seen=seen, full=full, options=options, points=points, contour=contour
+        )
+        for window, one in zip(batch, found, strict=True):
+            fitted[window.track].append(one)
+    return [_joined(parts) for parts in fitted]
+
+
+def _batches(cut: Sequence[Window]) -> Iterator[list[Window]]:
+    batch: list[Window] = []
+    frames = 0
+    for window in cut:
+        size = window.sees.stop - window.sees.start
+        if batch and frames + size > FRAMES_PER_BATCH:
+            yield batch
+            batch, frames = [], 0
+        batch.append(window)
+        frames += size
+    if batch:
+        yield batch
+
+
+def _cut(track: PreparedTrack, frames: slice) -> PreparedTrack:
+    return replace(
+        track,
+        points=track.points[frames],
+        weight=track.weight[frames],
+        centre_px=track.centre_px[frames],
+        spacing_s=track.spacing_s[frames],
+        pts_s=track.pts_s[frames],
+        usable=track.usable[frames],
+    )
+
+
+def _fit(
+    cut: Sequence[PreparedTrack],
+    batch: Sequence[Window],
+    first: Identities,
+    *,
+    layout: TimeMajor,
+    seen: LandmarkBasis,
+    full: LandmarkBasis,
+    options: FitOptions,
+    points: Int64[np.ndarray, " seen"],
+    contour: SlidingContour | None,
+) -> Iterator[_Fitted]:
+    device = options.device
+    observed = observations(
+        layout.pack([track.points for track in cut])[:, points],
+        layout.pack([track.weight for track in cut])[:, points],
+        seen.noise_ratio,
+    )
+    identity_points = seen.identities(first.identity)
+    camera, found = first_cameras(observed, identity_points[layout.track], seen)
+    observed = replace(observed, weight=observed.weight * found[:, None])
+    sight = Sight(lens=_lenses(cut, first, layout) if options.camera == "perspective" else None, contour=contour)
+    spacing = torch.tensor(layout.pack([track.spacing_s for track in cut]), device=device)
+    prior = smooth_prior(spacing, layout, expression_smoothness=options.expression_smoothness)
+    fit = fit_frames(
+        observed, camera, identity_points, seen,
+        uncertainty=first.uncertainty, prior=prior, layout=layout, iterations=options.frame_iterations,
+        robust=options.robust, box=options.box_sd, sight=sight, identity_spots=sight.spots(first.identity),
+    )  # fmt: skip
+    identity_points = full.identities(first.identity)
+    for number, window in enumerate(batch):
+        own = slice(window.keeps.start - window.sees.start, window.keeps.stop - window.sees.start)
+        rows = torch.as_tensor(layout.positions(number)[own], device=device)
+        head = identity_points[number] + full.expressions(fit.expression[rows])
+        kept = fit.camera.at(rows)
+        yield _Fitted(
+            found=bool(found[rows].any()),
+            frames=TrackFrames(
+                valid=bool(fit.valid[number]),
+                converged=bool(fit.converged[number]),
+                iterations=int(fit.iterations[number]),
+                expression=fit.expression[rows].cpu().numpy(),
+                expression_sigma=fit.expression_sigma[rows].cpu().numpy(),
+                camera=ScaledOrthographic(
+                    scale=kept.scale.cpu(), quaternion=kept.quaternion.cpu(), translation=kept.translation.cpu()
+                ),
+                head_mm=np.ascontiguousarray(head.mT.cpu().numpy()),
+            ),
+        )
+
+
+def _joined(parts: Sequence[_Fitted]) -> TrackFrames:
+    frames = [part.frames for part in parts]
+    cameras = [part.camera for part in frames]
+    return TrackFrames(
+        valid=any(part.found for part in parts) and all(part.valid for part in frames),
+        converged=all(part.converged for part in frames),
+        iterations=max(part.iterations for part in frames),
+        expression=np.concatenate([part.expression for part in frames]),
+        expression_sigma=np.concatenate([part.expression_sigma for part in frames]),
+        camera=ScaledOrthographic(
+            scale=torch.cat([camera.scale for camera in cameras]),
+            quaternion=torch.cat([camera.quaternion for camera in cameras]),
+            translation=torch.cat([camera.translation for camera in cameras]),
+        ),
+        head_mm=np.concatenate([part.head_mm for part in frames]),
+    )
+
+
+def _lenses(tracks: Sequence[PreparedTrack], first: Identities, layout: TimeMajor) -> Lens:
+    inverse = [f * track.sigma_px for f, track in zip(first.inverse_focal_px, tracks, strict=True)]
+    device = first.identity.device
+    return Lens(
+        inverse_focal=torch.tensor(inverse, dtype=torch.float32, device=device)[layout.track],
+        principal=torch.tensor(layout.pack([principal_points(track) for track in tracks]), device=device),
+    )
