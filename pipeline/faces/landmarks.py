@@ -187,10 +187,15 @@ def open_detector(options: FacesOptions, networks: Path) -> LandmarkDetector:
 
     Raises:
         ValueError: A network is missing, or the detector does not give the scheme.
+        FileNotFoundError: The weights of face_alignment are missing; says where they belong.
     """
     match options.detector:
         case "mediapipe":
             return MediapipeDetector(networks, scheme=options.scheme)
+        case "face_alignment":
+            from pipeline.faces.fan import FanDetector, weights_path  # loads torch
+
+            return FanDetector(networks, weights_path(), device=options.device, precision=options.precision)
 
 
 def detector_sha256(options: FacesOptions, networks: Path) -> str:
@@ -206,6 +211,11 @@ def detector_sha256(options: FacesOptions, networks: Path) -> str:
     match options.detector:
         case "mediapipe":
             return _sha256_over(networks, _MEDIAPIPE_FILES)
+        case "face_alignment":
+            from pipeline.faces.fan import require_weights, weights_path
+
+            require_weights(weights := weights_path())
+            return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
 def _sha256_over(folder: Path, names: tuple[str, ...]) -> str:

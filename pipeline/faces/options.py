@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Detector = Literal["mediapipe"]
-Scheme = Literal["mediapipe68", "mediapipe_dense"]
+Detector = Literal["mediapipe", "face_alignment"]
+Scheme = Literal["mediapipe68", "mediapipe_dense", "ibug68"]
+Device = Literal["cpu", "cuda"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Faces = Literal["all", "first"]
 
 
@@ -13,10 +15,15 @@ class FacesOptions:
     """Options of decoding, detection, tracking and crops. They are hashed into the configuration of a dataset."""
 
     detector: Detector = "mediapipe"
-    """Landmark detector. There is never a silent fallback from one to another."""
+    """Landmark detector; face_alignment is FAN, for GPUs, whose weights are not part of this program. There is never a
+    silent fallback from one to another."""
     scheme: Scheme = "mediapipe68"
     """Landmarks to keep: the 68 iBUG-like points, or these and a denser set on lids, lips, brows, cheeks, contour. With
-    the denser set, fitted lids and lips move less: see `fitting/data/README.md`."""
+    the denser set, fitted lids and lips move less: see `fitting/data/README.md`. face_alignment gives ibug68 only."""
+    device: Device = "cpu"
+    """Where face_alignment's network runs."""
+    precision: Precision = "float32"
+    """What it computes with; less than float32 on cuda only."""
     height_px: int | None = None
     """Decode larger pictures to this height, which is faster. All pixels in the tables stay those of the displayed
     picture. None decodes them as they are."""
@@ -55,6 +62,15 @@ class FacesOptions:
         Raises:
             ValueError: Naming the option and its value.
         """
+        if (self.detector == "face_alignment") != (self.scheme == "ibug68"):
+            raise ValueError(
+                f"detector={self.detector!r} does not give scheme={self.scheme!r}: face_alignment gives ibug68, "
+                "mediapipe gives mediapipe68 or mediapipe_dense"
+            )
+        if self.detector == "mediapipe" and self.device != "cpu":
+            raise ValueError(f"device={self.device!r}: mediapipe runs on the CPU; face_alignment can use cuda")
+        if self.device == "cpu" and self.precision != "float32":
+            raise ValueError(f"precision={self.precision!r} is for device='cuda'; the CPU computes with float32")
         for name, low, high in (
             ("height_px", 32, 4320),
             ("fps", 1e-3, 1e3),
