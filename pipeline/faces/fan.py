@@ -55,7 +55,7 @@ class FanDetector:
     ) -> None:
         require_weights(weights)
         if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device='cuda', but torch sees no CUDA device; give device='cpu'")
+            raise ValueError("detector_device='cuda', but torch sees no CUDA device; give 'cpu'")
         self._find = FaceFinder(networks)
         self._network = FaceAlignmentNetwork()
         try:

@@ -195,7 +195,8 @@ def open_detector(options: FacesOptions, networks: Path) -> LandmarkDetector:
         case "face_alignment":
             from pipeline.faces.fan import FanDetector, weights_path  # loads torch
 
-            return FanDetector(networks, weights_path(), device=options.device, precision=options.precision)
+            device, precision = options.detector_device, options.detector_precision
+            return FanDetector(networks, weights_path(), device=device, precision=precision)
 
 
 def detector_sha256(options: FacesOptions, networks: Path) -> str:

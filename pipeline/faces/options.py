@@ -20,9 +20,9 @@ class FacesOptions:
     scheme: Scheme = "mediapipe68"
     """Landmarks to keep: the 68 iBUG-like points, or these and a denser set on lids, lips, brows, cheeks, contour. With
     the denser set, fitted lids and lips move less: see `fitting/data/README.md`. face_alignment gives ibug68 only."""
-    device: Device = "cpu"
+    detector_device: Device = "cpu"
     """Where face_alignment's network runs."""
-    precision: Precision = "float32"
+    detector_precision: Precision = "float32"
     """What it computes with; less than float32 on cuda only."""
     height_px: int | None = None
     """Decode larger pictures to this height, which is faster. All pixels in the tables stay those of the displayed
@@ -67,10 +67,10 @@ class FacesOptions:
                 f"detector={self.detector!r} does not give scheme={self.scheme!r}: face_alignment gives ibug68, "
                 "mediapipe gives mediapipe68 or mediapipe_dense"
             )
-        if self.detector == "mediapipe" and self.device != "cpu":
-            raise ValueError(f"device={self.device!r}: mediapipe runs on the CPU; face_alignment can use cuda")
-        if self.device == "cpu" and self.precision != "float32":
-            raise ValueError(f"precision={self.precision!r} is for device='cuda'; the CPU computes with float32")
+        if self.detector == "mediapipe" and self.detector_device != "cpu":
+            raise ValueError(f"detector_device={self.detector_device!r}: mediapipe runs on the CPU; face_alignment can use cuda")
+        if self.detector_device == "cpu" and self.detector_precision != "float32":
+            raise ValueError(f"detector_precision={self.detector_precision!r} is for detector_device='cuda'; the CPU computes with float32")
         for name, low, high in (
             ("height_px", 32, 4320),
             ("fps", 1e-3, 1e3),

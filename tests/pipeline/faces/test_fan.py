@@ -142,8 +142,8 @@ def test_weights_of_something_else_are_refused(
     [
         ({"detector": "face_alignment"}, "detector='face_alignment' does not give scheme='mediapipe68'"),
         ({"scheme": "ibug68"}, "detector='mediapipe' does not give scheme='ibug68'"),
-        ({"device": "cuda"}, "device='cuda': mediapipe runs on the CPU"),
-        ({"precision": "float16"}, "precision='float16' is for device='cuda'"),
+        ({"detector_device": "cuda"}, "detector_device='cuda': mediapipe runs on the CPU"),
+        ({"detector_precision": "float16"}, "detector_precision='float16' is for detector_device='cuda'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options: dict, message: str) -> None:
