@@ -67,10 +67,11 @@ class FacesOptions:
                 f"detector={self.detector!r} does not give scheme={self.scheme!r}: face_alignment gives ibug68, "
                 "mediapipe gives mediapipe68 or mediapipe_dense"
             )
-        if self.detector == "mediapipe" and self.detector_device != "cpu":
-            raise ValueError(f"detector_device={self.detector_device!r}: mediapipe runs on the CPU; face_alignment can use cuda")
-        if self.detector_device == "cpu" and self.detector_precision != "float32":
-            raise ValueError(f"detector_precision={self.detector_precision!r} is for detector_device='cuda'; the CPU computes with float32")
+        device, precision = self.detector_device, self.detector_precision
+        if self.detector == "mediapipe" and device != "cpu":
+            raise ValueError(f"detector_device={device!r}: mediapipe runs on the CPU; face_alignment can use cuda")
+        if device == "cpu" and precision != "float32":
+            raise ValueError(f"detector_precision={precision!r} is for detector_device='cuda', not for the CPU")
         for name, low, high in (
             ("height_px", 32, 4320),
             ("fps", 1e-3, 1e3),
