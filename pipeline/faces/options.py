@@ -18,8 +18,8 @@ class FacesOptions:
     """Landmark detector; face_alignment is FAN, for GPUs, whose weights are not part of this program. There is never a
     silent fallback from one to another."""
     scheme: Scheme = "mediapipe68"
-    """Landmarks to keep: the 68 iBUG-like points, or these and a denser set on lids, lips, brows, cheeks, contour. With
-    the denser set, fitted lids and lips move less: see `fitting/data/README.md`. face_alignment gives ibug68 only."""
+    """Landmarks to keep: the 68 iBUG-like points, or these and a denser set on lids, lips, brows, cheeks, contour;
+    face_alignment gives ibug68 only. `python -m benchmarks.expressions` shows what either does for lids and lips."""
     detector_device: Device = "cpu"
     """Where face_alignment's network runs."""
     detector_precision: Precision = "float32"

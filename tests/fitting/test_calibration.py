@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fitting.calibration import DetectorCalibration
+from fitting.cc0.detectors import read_detectors, write_detectors
 from fitting.face_model import FaceModel, load_face_model
 from fitting.landmark_basis import landmark_basis, landmark_fields
 from fitting.metrics import accuracy, mean_accuracy
@@ -131,3 +132,25 @@ def test_a_fit_that_knows_each_landmarks_noise_is_nearer_to_the_truth_and_knows_
     assert informed["expression_mm"] < 0.75 * plain["expression_mm"]
     assert informed["identity_similarity_mm"] < 0.8 * plain["identity_similarity_mm"]
     assert 0.8 < informed["sigma_z"] < 1.25
+
+
+def test_the_shipped_model_holds_the_detectors_errors_that_its_recipe_names() -> None:
+    shipped = load_face_model()
+    recipe = read_detectors()
+    assert set(recipe) == set(shipped.calibrations) == {"mediapipe68", "mediapipe_dense"}
+    for scheme, known in recipe.items():
+        assert known.faces == shipped.calibrations[scheme].faces
+        for name in ("offset_mm", "noise_ratio", "bias_ratio"):
+            np.testing.assert_array_equal(getattr(known, name), getattr(shipped.calibrations[scheme], name))
+
+
+def test_the_recipes_file_reads_back_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fitting.cc0.detectors.DETECTORS_PATH", tmp_path / "detectors.json")
+    written = calibration()
+    write_detectors({"toy68": written})
+    read = read_detectors()["toy68"]
+    np.testing.assert_allclose(read.offset_mm, written.offset_mm, atol=0.0051)
+    np.testing.assert_allclose(read.noise_ratio, written.noise_ratio, atol=0.00051)
+    text = (tmp_path / "detectors.json").read_text()
+    write_detectors({"toy68": read})
+    assert (tmp_path / "detectors.json").read_text() == text
