@@ -261,3 +261,24 @@ def test_a_detector_of_another_scheme_is_refused(tmp_path):
     detector = ScriptedDetector([], scheme="ibug68")
     with pytest.raises(ValueError, match=r"detector gives scheme='ibug68', but options.scheme='mediapipe68'"):
         track_faces(tmp_path / "a.mp4", detector, OPTIONS)
+
+
+def test_faces_seen_at_the_same_time_give_tracks_that_run_at_the_same_time(track):
+    result, crops = track([[FACE, FAR]] * 12)
+    assert [(one.frame[0], one.frame[-1]) for one in result.tracks] == [(0, 11), (0, 11)]
+    assert [float(one.box_px[0, 0]) for one in result.tracks] == [110, 40]
+    for number in (0, 1):
+        assert [frame for own, frame in crops if own == number] == list(range(12))
+
+
+def test_a_track_ends_where_another_face_takes_its_place_without_a_cut(track):
+    source = (
+        "color=gray:s=160x120:r=30:d=2[b];smptebars=s=40x40:r=30:d=0.5[p];rgbtestsrc=s=40x40:r=30:d=2[q];"
+        "[p][q]concat[f];[b][f]overlay=40:30"
+    )
+    result, crops = track([[FACE]] * 30, source, replace(OPTIONS, max_appearance_jump=0.57))
+    assert [(one.frame[0], one.frame[-1]) for one in result.tracks] == [(0, 14), (15, 29)]
+    assert (result.person_changes, result.transitions) == (1, ())
+    assert crops == [(0, n) for n in range(15)] + [(1, n) for n in range(15, 30)]
+    [whole] = track([[FACE]] * 30, source, replace(OPTIONS, max_appearance_jump=1e6))[0].tracks
+    assert whole.jump.argmax() == 15
