@@ -307,6 +307,7 @@ def test_the_smallest_format_that_is_high_enough_is_taken() -> None:
         ("ERROR: [youtube] x: Video unavailable", FailureCode.NOT_FOUND),
         ("ERROR: The uploader has not made this video available in your country", FailureCode.GEO_BLOCKED),
         ("ERROR: [x] Requested format is not available", FailureCode.UNSUPPORTED_FORMAT),
+        ("ERROR: Response data has no m3u header", FailureCode.UNSUPPORTED_FORMAT),
         ("something nobody has seen", FailureCode.INTERNAL),
     ],
 )
