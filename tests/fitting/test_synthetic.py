@@ -67,15 +67,17 @@ def test_a_pinhole_far_away_is_orthographic_and_a_near_one_enlarges_the_nose(toy
         for mm in (None, 1e7, 400.0)
     )
     np.testing.assert_allclose(far.clean_px, flat.clean_px, atol=0.01)
-    # A point whose depth is a tenth of the distance appears a tenth nearer to the centre.
+    # A point that lies behind the head's origin by a tenth of the distance appears a tenth nearer to the principal
+    # point, the middle of the picture.
     rows = matrix_from_quaternion(torch.from_numpy(flat.rotation_wxyz)).numpy()
     mean, identity_basis, expression_basis = landmark_fields(toy_model, "toy68")
     head = mean + np.tensordot(flat.identity, identity_basis, 1) + np.tensordot(flat.expression, expression_basis, 1)
     depth = np.einsum("fj,fpj->fp", rows[:, 2], head)
     unit = 89 / np.linalg.norm(mean[36] - mean[45])
     away = 400.0 * unit / near.scale_px_per_mm[:, None]
-    wanted = (flat.clean_px - flat.translation_px[:, None]) * (away / (away + depth))[..., None]
-    np.testing.assert_allclose(near.clean_px - near.translation_px[:, None], wanted, atol=1e-9)
+    middle = 2 * 89.0
+    wanted = middle + (flat.clean_px - middle) * (away / (away + depth))[..., None]
+    np.testing.assert_allclose(near.clean_px, wanted, atol=1e-9)
     with pytest.raises(ValueError, match="distance_mm=50"):
         SyntheticOptions(distance_mm=50.0)
 
