@@ -202,7 +202,7 @@ def retry_after_s(value: str | None, *, now: datetime) -> float | None:
         return float(text[:12])
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year, or a zone, of twenty digits
         return None
     # A date without a zone is one in UTC (RFC 5322, section 3.3).
     return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds())

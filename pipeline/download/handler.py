@@ -162,7 +162,8 @@ class LeaseRH(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
 
     def _checked(self, response: Any) -> int | None:
         length = response.headers.get("Content-Length")
-        if length is not None and not (length.isascii() and length.strip().isdecimal()):
+        # Python reads no integer of more than a few thousand digits.
+        if length is not None and not (length.isascii() and length.strip().isdecimal() and len(length) < 20):
             raise TransportError(f"the server sends {length[:40]!r} for a Content-Length")
         told = None if self.session.ignore_opt_out else reserved(response.headers.items())
         if told and speaks_of_a_work(response.headers):
@@ -170,7 +171,8 @@ class LeaseRH(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
             # Extractors go on without what they cannot get; the owner's word holds for the whole video.
             self.session.opted_out = refused
             raise RefusedAnswerError(refused)
-        return None if length is None else int(length)
+        # What comes in chunks is as long as these, whatever stands beside them (RFC 9112, section 6.3).
+        return None if length is None or "Transfer-Encoding" in response.headers else int(length)
 
 
 class _LeaseHandler(_urllib.HTTPHandler):  # type: ignore[misc]  # yt-dlp has no types

@@ -16,6 +16,7 @@ from pipeline.faces.limits import DecodeLimits
 
 _OPEN_FILES = 64
 _LAST_WORDS_S = 5
+_LONGEST_POLL_MS = 2**31 - 1
 _NO_MEMORY = ("Cannot allocate memory", "pthread_create() failed: Resource temporarily unavailable")
 
 
@@ -101,7 +102,7 @@ class PatientReader:
         return b"".join(parts)
 
     def _wait(self, more_s: float) -> None:
-        if not self._poll.poll(1000 * (self._stall_s + more_s)):
+        if not self._poll.poll(min(1000 * (self._stall_s + more_s), _LONGEST_POLL_MS)):
             raise DecoderTimeoutError(f"{self._name}: the decoder gave nothing for {self._stall_s + more_s:g} s")
 
 

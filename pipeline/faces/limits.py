@@ -1,5 +1,6 @@
 """How much of a decoder one video may ask for. Standard library only: the command line imports it."""
 
+import math
 from dataclasses import dataclass
 
 GIB = 1 << 30
@@ -35,3 +36,6 @@ class DecodeLimits:
             value = getattr(self, name)
             if not value >= low:  # also refuses NaN
                 raise ValueError(f"{name}={value!r} must be at least {low}")
+        for name in ("decoder_stall_s", "decoder_cpu_s"):
+            if not math.isfinite(value := getattr(self, name)):
+                raise ValueError(f"{name}={value!r} must be finite")

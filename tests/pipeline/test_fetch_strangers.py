@@ -115,6 +115,17 @@ def test_a_page_that_unpacks_to_more_than_pages_have_is_too_large(
     assert code_of(tmp_path, url) is FailureCode.TOO_LARGE
 
 
+def test_a_length_beside_chunks_does_not_bound_a_page(
+    tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler, "LARGEST_PAGE_BYTES", 100_000)
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in [b"<p>" * 10_000] * 20) + b"0\r\n\r\n"
+    headers = {"Content-Length": "10", "Transfer-Encoding": "chunked"}
+    url = server.answer("x", (200, headers, chunks), kind="text/html")
+
+    assert code_of(tmp_path, url) is FailureCode.TOO_LARGE
+
+
 @pytest.mark.parametrize("body", [b"this is no gzip", gzip.compress(b"<html>" * 1000)[:-20]])
 def test_a_page_that_does_not_unpack_is_a_network_failure(tmp_path: Path, server: Loopback, body: bytes) -> None:
     url = server.answer("x", (200, {"Content-Encoding": "gzip"}, body), kind="text/html")
@@ -123,7 +134,7 @@ def test_a_page_that_does_not_unpack_is_a_network_failure(tmp_path: Path, server
 
 
 @pytest.mark.parametrize("headers", [
-    {"Content-Length": "many"}, {"Content-Length": "-5"}, {"X": "y" * 70_000},
+    {"Content-Length": "many"}, {"Content-Length": "-5"}, {"Content-Length": "9" * 5000}, {"X": "y" * 70_000},
     {f"X-{number}": "y" for number in range(200)},
 ])  # fmt: skip
 def test_headers_that_nobody_sends_are_network_failures(

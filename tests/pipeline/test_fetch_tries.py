@@ -119,6 +119,7 @@ def test_a_host_that_refuses_its_videos_is_asked_for_no_more_of_them(
     ("120", 120.0), (" 0 ", 0.0), ("Sun, 22 Nov 2026 12:00:30 GMT", 30.0), ("Sun, 22 Nov 2026 11:00:00 GMT", 0.0),
     ("Sun, 22 Nov 2026 12:00:30", 30.0), ("soon", None), ("-5", None), ("1.5", None), ("", None), (None, None),
     ("\u0661", None), ("9" * 40, 999999999999.0), ("Sun, 99 Nov 2026 99:00:00 GMT", None),
+    (f"Sun, 22 Nov {'9' * 20} 12:00:00 GMT", None), (f"Sun, 22 Nov 2026 12:00:00 +{'9' * 20}", None),
 ])  # fmt: skip
 def test_retry_after_is_a_number_or_a_date(value: str | None, seconds: float | None) -> None:
     assert retry_after_s(value, now=datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)) == seconds

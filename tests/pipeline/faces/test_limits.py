@@ -1,5 +1,6 @@
 """What the decoder may cost, and that it is the kernel that sees to it."""
 
+import math
 import os
 import resource
 import signal
@@ -9,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.faces.errors import CorruptVideoError, DecoderMemoryError, DecoderTimeoutError, VideoTooLargeError
+from pipeline.faces.errors import (
+    CorruptVideoError,
+    DecoderMemoryError,
+    DecoderTimeoutError,
+    OutsideVideoError,
+    VideoTooLargeError,
+)
 from pipeline.faces.ffmpeg_process import PatientReader, how_it_ended, start_ffmpeg
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.probe import probe
@@ -41,6 +48,18 @@ def test_videos_beyond_a_limit_are_too_large(make_clip, limits, message):
     with pytest.raises(VideoTooLargeError, match=message) as caught:
         frames(path, limits)
     assert caught.value.code == "too_large"
+
+
+def test_a_part_that_begins_in_a_hundred_years_is_outside_the_video(make_clip):
+    path = make_clip("a.h264", SMALL, *H264)
+    with pytest.raises(OutsideVideoError, match="has no frame from 3e"), open_video(path, start_s=3e9) as video:
+        list(video)
+
+
+@pytest.mark.parametrize("name", ["decoder_stall_s", "decoder_cpu_s"])
+def test_the_decoder_gets_no_time_without_end(name):
+    with pytest.raises(ValueError, match=f"{name}=inf must be finite"):
+        DecodeLimits(**{name: math.inf})
 
 
 def test_videos_that_just_fit_are_read(make_clip):
