@@ -1,6 +1,7 @@
 """From a user's options to a `Job`, and a job at work: under the lock of its output, with its one way out."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from facevid import assets
@@ -31,7 +32,8 @@ def make_job(rows: Manifest, out: Path, options: BuildOptions, networks: Path | 
         ValueError: The face model does not know the landmark scheme, or is no face model; or `keep` cannot be read.
     """
     keep_filter(options.prune)
-    model_path = (options.model or DEFAULT_MODEL_PATH).absolute()
+    options = _with_absolute_paths(options)
+    model_path = options.model or DEFAULT_MODEL_PATH.absolute()
     model = load_face_model(model_path)
     model.embedding(options.faces.scheme)
     job = Job(
@@ -44,6 +46,21 @@ def make_job(rows: Manifest, out: Path, options: BuildOptions, networks: Path | 
         model_sha256=model.sha256,
     )
     return job, model
+
+
+def _with_absolute_paths(options: BuildOptions) -> BuildOptions:
+    # The plan keeps them for `status` and `retry`, which may be run in another folder.
+    def absolute(path: Path | None) -> Path | None:
+        return None if path is None else path.absolute()
+
+    fetch = options.fetch
+    return replace(
+        options, model=absolute(options.model), store=absolute(options.store),
+        fetch=replace(
+            fetch, cookies=absolute(fetch.cookies), allow_list=absolute(fetch.allow_list),
+            deny_list=absolute(fetch.deny_list),
+        ),
+    )  # fmt: skip
 
 
 def run_job(

@@ -11,7 +11,7 @@ from facevid.description import DatasetError
 from facevid.failures import FailureCode
 from pipeline.plan import Plan, read_plan
 from pipeline.prepare import make_job, run_job
-from pipeline.row_state import row_state
+from pipeline.row_state import failures_to_forget, row_state
 from pipeline.store import Store
 from pipeline.waves import BuildSummary
 
@@ -61,9 +61,9 @@ def retry_text(out: Path, only: Collection[FailureCode] = ()) -> str:
     store = Store(plan.job.store_folder)
     counts: Counter[tuple[FailureCode, str]] = Counter()
     for row in plan.manifest.rows:
-        failure = row_state(row, plan.job, store).failure
-        if failure is not None and failure.code in codes:
-            counts[failure.code, urlsplit(row.url).netloc.lower() or "local files"] += 1
+        state = row_state(row, plan.job, store)
+        if state.failure is not None and failures_to_forget(state, codes):
+            counts[state.failure.code, urlsplit(row.url).netloc.lower() or "local files"] += 1
     listed = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     lines = [f"{sum(counts.values())} videos would be tried again"]
     return "\n".join([*lines, *(f"{count:>8}  {code:<20}{host}" for (code, host), count in listed)])

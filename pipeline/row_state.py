@@ -5,7 +5,7 @@ in each of them, and the tracks of each are fitted. What a row has come to depen
 the order in which they were made.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from facevid.failures import Failure, FailureCode, Stage
@@ -118,6 +118,23 @@ def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
         _span_state(part, fetched, job, store, may_be_beyond=place > 0) for place, part in enumerate(parts)
     )
     return _summed_up(row, fetch_key, fetched, spans)
+
+
+def failures_to_forget(state: RowState, codes: Collection[FailureCode]) -> tuple[tuple[Stage, str], ...]:
+    """Stage and key of the stored failures to forget, for a row that failed with one of these codes to be tried again.
+
+    There are none where its failure follows from the manifest, the lists or the limits of the build.
+    """
+    if state.failure is None or state.failure.code not in codes:
+        return ()
+    found = [(state.failure.stage, state.failed_key)] if state.failed_key else []
+    # Further spans may have failed in the same way, behind the one that speaks for the video.
+    found += [
+        (span.failed_at, span.failed_key)
+        for span in state.spans
+        if span.failure is not None and span.failed_at is not None and span.failure.code in codes
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def places(state: RowState, store: Store) -> Iterator[SpanPlace]:

@@ -21,7 +21,7 @@ import shutil
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,8 +121,13 @@ class Store:
 
     def video_bytes(self) -> int:
         """What the downloaded videos take up, whole ones and parts, bytes."""
-        folders = (self.root / name for name in ("videos", "partial", "tmp"))
-        return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+        total = 0
+        for name in ("videos", "partial", "tmp"):
+            for folder, _, files in os.walk(self.root / name):  # which passes over folders that are gone meanwhile
+                for file in files:
+                    with suppress(FileNotFoundError):  # other workers finish what they write
+                        total += os.stat(os.path.join(folder, file)).st_size  # noqa: PTH116, PTH118  # thousands of them
+        return total
 
     def result_path(self, stage: str, key: str) -> Path:
         """The folder of a result, or where it would be."""

@@ -17,7 +17,7 @@ from pipeline.job import Job
 from pipeline.manifest import Manifest, is_remote
 from pipeline.plan import Plan, write_plan
 from pipeline.progress import clear_progress, total_counts
-from pipeline.row_state import RowState, row_state
+from pipeline.row_state import RowState, failures_to_forget, row_state
 from pipeline.run_record import utc_now, write_begin, write_run_record
 from pipeline.store import Store
 from pipeline.tell import Teller
@@ -122,21 +122,15 @@ class Waves:
     def _prepare(self) -> None:
         for index, row in enumerate(self._rows.rows):
             state = self._state(index)
-            if state.failure is not None and state.failure.code in self._retry:
-                self._forget(state)
-            elif state.next_stage is Stage.FACES and state.fetched is not None and is_remote(row.url) and (
+            if forgotten := failures_to_forget(state, self._retry):
+                for stage, key in forgotten:
+                    self._store.forget(stage, key)
+                state = self._state(index)
+            if state.next_stage is Stage.FACES and state.fetched is not None and is_remote(row.url) and (
                 not state.fetched.path.exists()
             ):
                 # Someone made room in the store: the video must be had again before it can be read.
                 self._store.forget("fetch", state.fetch_key)
-
-    def _forget(self, state: RowState) -> None:
-        if state.failure is not None and state.failed_key:
-            self._store.forget(state.failure.stage, state.failed_key)
-        for span in state.spans:
-            # Further spans may have failed in the same way, behind the one that speaks for the video.
-            if span.failure is not None and span.failed_at is not None and span.failure.code in self._retry:
-                self._store.forget(span.failed_at, span.failed_key)
 
     def _on_wait(self, driver_pid: int) -> None:
         self._watch.look(driver_pid)

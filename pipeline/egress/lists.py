@@ -7,6 +7,7 @@ One entry per line, `#` begins a comment:
     id:clip-0007                      the row with this video_id
 """
 
+import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,4 +105,6 @@ def _plain(url: str) -> tuple[str, str] | None:
     host = _plain_host(host)
     place = host if port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f"{host}:{port}"
     query = f"?{parts.query}" if parts.query else ""
-    return host, f"{'https' if web else parts.scheme}://{place}{unquote(parts.path)}{query}"
+    # `/x/../anna` is `/anna` to whoever asks for it (RFC 3986, section 5.2.4), and must be to those who forbid it.
+    path = posixpath.normpath("/" + unquote(parts.path).lstrip("/")) if parts.path else ""
+    return host, f"{'https' if web else parts.scheme}://{place}{path}{query}"

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from facevid.failures import FailureCode, Stage
 from pipeline import retry
 from pipeline.config import BuildOptions
 from pipeline.faces.options import FacesOptions
-from pipeline.job import Job, fetch_keys
+from pipeline.items import write_fetched
+from pipeline.job import Job, fetch_keys, limited_key
 from pipeline.manifest import Manifest, ManifestRow
 from pipeline.plan import Plan, write_plan
 from pipeline.retry import retry_build, retry_codes, retry_text
 from pipeline.row_state import row_state
+from pipeline.store import FetchedVideo
 from pipeline.waves import BuildSummary, Waves
 
 
@@ -97,3 +100,37 @@ def test_all_spans_that_failed_alike_are_tried_again(tmp_path: Path) -> None:
     states = row_state(row, line.job, line.store).spans
     assert [state.next_stage for state in states] == [Stage.FIT, Stage.FACES, Stage.FACES]
     assert len(pieces(row, line.job)) == 3
+
+
+def test_a_video_that_was_removed_from_the_store_is_fetched_before_it_is_tried_again(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = ManifestRow(video_id="talk", url="https://x.org/talk.mp4")
+    video = FetchedVideo(
+        sha256="a" * 64, path=line.store.video_path("a" * 64), url=row.url, title=None, uploader=None, licence=None,
+        fetched_at="2026-11-22T12:00:00Z", bytes=5,
+    )  # fmt: skip
+    key = fetch_keys(row, line.job)[0]
+    line.store.commit(Stage.FETCH, key, lambda folder: write_fetched(folder, video, local=False))
+    (span,) = row_state(row, line.job, line.store).spans
+    line.store.commit_failure(Stage.FACES, limited_key(span.faces_key, line.job), FailureCode.TIMEOUT, "too late")
+    waves = Waves.__new__(Waves)
+    waves._job, waves._rows, waves._store = line.job, manifest_of(row), line.store
+    waves._retry = frozenset({FailureCode.TIMEOUT})
+
+    waves._prepare()
+
+    assert row_state(row, line.job, line.store).next_stage is Stage.FETCH
+
+
+def test_a_dry_run_does_not_count_what_trying_again_leaves_as_it_is(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    options = replace(line.job.options.fetch, max_bytes=3)
+    row = line.row("large", b"video")
+    line.run(row)
+    job = with_options(line.job, fetch=options)
+    write_plan(Plan(job=job, manifest=manifest_of(row)))
+    failure = row_state(row, job, line.store).failure
+    assert failure is not None
+    assert failure.code is FailureCode.TOO_LARGE
+
+    assert retry_text(job.out, [FailureCode.TOO_LARGE]) == "0 videos would be tried again"

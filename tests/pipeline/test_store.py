@@ -136,3 +136,26 @@ def test_a_result_that_is_being_made_is_held_and_others_are_free(tmp_path: Path)
             pass
         assert somebody_holds(store)
     assert not somebody_holds(store)
+
+
+def test_files_that_vanish_while_the_store_is_measured_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    for name in ("videos/aa/a", "videos/bb/b", "tmp/job/crop", "partial/cc/c/video.bin.part"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"12345")
+    measure = os.stat
+
+    def late(path: object, **how: bool) -> os.stat_result:
+        if str(path).endswith("/crop"):
+            (tmp_path / "tmp/job/crop").unlink(missing_ok=True)
+        seen = measure(path, **how)  # type: ignore[arg-type]
+        if str(path).endswith("/b"):
+            (tmp_path / "videos/bb/b").unlink()
+        return seen
+
+    monkeypatch.setattr(os, "stat", late)
+    monkeypatch.setattr(Path, "stat", late)
+
+    assert store.video_bytes() == 15
