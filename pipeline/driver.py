@@ -18,6 +18,7 @@ from typing import Literal
 from pipeline.job import Job
 from pipeline.marks import Mark, read_marks, take_marks
 from pipeline.processes import kill_group, worker_died
+from pipeline.stop import take_reason
 from pipeline.store import write_json
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -93,6 +94,7 @@ class Driver:
         self._folder.mkdir(parents=True, exist_ok=True)
         for old in self._folder.iterdir():
             old.unlink()
+        take_reason(job.state)  # of a build that was killed before it could say it
         self._count = 0
 
     def run(
@@ -101,7 +103,7 @@ class Driver:
         """Run one wave to its end, good or bad.
 
         Raises:
-            BuildError: The child met a bug, whose traceback the message ends with.
+            BuildError: The child met a bug, whose traceback the message ends with, or a reason to stop that is none.
         """
         self._count += 1
         name = f"{self._count:05d}-{kind}"
@@ -131,7 +133,10 @@ class Driver:
         held = sorted({video_id for mark in read_marks(self._job.state) for video_id in mark.video_ids})
         # One that was ended by a signal is to blame for what it had in hand itself, not for its workers' rows.
         left = take_marks(self._job.state, died={child.pid})
+        reason = take_reason(self._job.state)
         if child.returncode in {1, 2}:
+            if reason is not None:
+                raise BuildError(f"the build has stopped: {reason}")
             tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-_LOG_LINES:])
             hands = f" (in hand: {', '.join(held)})" if held else ""
             raise BuildError(

@@ -20,6 +20,7 @@ from apache_beam.utils import shared
 from facevid import storage
 from facevid.failures import Failure, FailureCode, Stage
 from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
+from pipeline.egress.client import EgressError
 from pipeline.fit_spans import fit_spans
 from pipeline.job import state_folder
 from pipeline.label import Desk, SpanOfRow, fetch_row, find_faces
@@ -28,7 +29,8 @@ from pipeline.plan import Plan, read_plan
 from pipeline.processes import DRIVER_VARIABLE, end_with
 from pipeline.progress import Counters
 from pipeline.row_state import row_state
-from pipeline.store import Store
+from pipeline.stop import leave_reason
+from pipeline.store import Store, StoreFullError
 
 ASSEMBLED_FOLDER = "assembled"
 
@@ -165,7 +167,11 @@ class _FetchRows(_WithFaces):
         """(the row's place, the span's number), for all spans in which something is left to do."""
         row = self._plan.manifest.rows[index]
         with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH) as self._begin_anew:
-            fetch_row(row, self._bench, self._fetcher)
+            try:
+                fetch_row(row, self._bench, self._fetcher)
+            except (StoreFullError, EgressError) as error:
+                leave_reason(self._plan.job.state, str(error))
+                raise
             state = row_state(row, self._plan.job, self._store)
         spans = state.spans
         self._bench.counters.add("begun")

@@ -158,6 +158,14 @@ def test_a_bug_stops_the_build_with_its_traceback(tmp_path: Path, clips: Path) -
         run_build(tmp_path / "m.csv", tmp_path / "out", options(1), report=lambda line: None)
 
 
+def test_a_full_store_stops_the_build_with_a_sentence_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("video_id,url\na,https://x.org/a.mp4\n")
+    full = BuildOptions(fetch=FetchOptions(max_store_bytes=0))
+
+    with pytest.raises(driver.BuildError, match=r"^the build has stopped: the videos in .* run the build again$"):
+        run_build(tmp_path / "m.csv", tmp_path / "out", full, report=lambda line: None)
+
+
 def test_bad_rows_stop_a_build_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("video_id,url\na,a.mp4\na,b.mp4\n-x,c.mp4\n")
 
