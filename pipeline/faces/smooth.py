@@ -33,7 +33,8 @@ _SMOOTHNESS = np.logspace(-2.0, 5.0, 29)
 """Candidates for lam, in (median frame intervals)^3; the period passed at half is 2 pi lam^(1/4) intervals."""
 _CAUTION = 1.2
 """Factor on the degrees of freedom; jitter is correlated from frame to frame, and plain cross-validation trusts it."""
-_POINTS_AT_ONCE = 32
+_POINTS_AT_ONCE = 4
+"""More would not stay in the processor's cache where a track has thousands of frames."""
 _PLANE_MEDIAN = 1.177
 """Median length of a plane Gaussian vector, in standard deviations."""
 _STIFF = 10.0
@@ -80,7 +81,7 @@ def smoothed(
         loose, stiff = spline.fit(seen, largest_change)
         noise = np.minimum(_noise(seen), largest_change)
         values = _with_sudden_motion(_stiff_at_rest(loose, stiff, noise), seen)
-        result[:, some] = CubicSpline(time[known], values, bc_type="natural")(time)
+        result[:, some] = values if known.all() else CubicSpline(time[known], values, bc_type="natural")(time)
     return result
 
 
@@ -131,43 +132,49 @@ class _Spline:
         self._s[1, 1:] = q[1, :-1] * q[0, 1:] * v[1:-2] + q[2, :-1] * q[1, 1:] * v[2:-1]
         self._s[0, 2:] = q[2, :-2] * q[0, 2:] * v[2:-2]
         self._freedom = self._degrees_of_freedom()
+        freedom_left = len(time) - _CAUTION * self._freedom
+        self._candidates = [
+            (float(lam), left, cholesky_banded(self._r + lam * self._s, check_finite=False))
+            for lam, left in zip(_SMOOTHNESS, freedom_left, strict=True)
+            if left > 0
+        ]
 
     def fit(
         self, values: Float64[np.ndarray, "knots points 2"], largest_change: float = np.inf
     ) -> tuple[Float64[np.ndarray, "knots points 2"], Float64[np.ndarray, "knots points 2"]]:
         """Fitted values at the knots: with each point's lam of lowest cross-validation score, and a stiff one."""
         knots, points, _ = values.shape
-        flat = values.reshape(knots, -1)
-        bend = self._q_transposed(flat)
+        # Time runs along the rows: the solver wants it so, and all else is fast so.
+        rows = np.ascontiguousarray(values.reshape(knots, -1).T)
+        bend = self._q_transposed(rows)
         best = np.full(points, np.inf)
-        fitted, stiff = values.copy(), values.copy()
-        for lam, freedom in zip(_SMOOTHNESS, self._freedom, strict=True):
-            if knots - _CAUTION * freedom <= 0:
-                continue
-            factor = cholesky_banded(self._r + lam * self._s)
-            correction = lam * self._variance[:, None] * self._q_times(cho_solve_banded((factor, False), bend))
-            squares = (correction**2 / self._variance[:, None]).reshape(knots, points, 2).sum(axis=(0, 2))
-            score = squares / (knots - _CAUTION * freedom) ** 2
-            change = np.sqrt((correction**2).reshape(knots, points, 2).sum(axis=2).mean(axis=0))
-            better = (score < best) & (change <= largest_change)
-            best[better] = score[better]
-            fitted[:, better] = values[:, better] - correction.reshape(values.shape)[:, better]
+        loose, stiff = np.zeros_like(rows), np.zeros_like(rows)
+        for lam, freedom_left, factor in self._candidates:
+            # What the spline takes away, over the variance.
+            taken = self._q_times(lam * cho_solve_banded((factor, False), bend.T, check_finite=False).T)
+            correction = taken * self._variance
+            squares = np.einsum("nk,nk->n", taken, correction).reshape(points, 2).sum(axis=1)
+            better = squares / freedom_left**2 < best
+            if largest_change < np.inf:
+                change = np.einsum("nk,nk->n", correction, correction).reshape(points, 2).sum(axis=1) / knots
+                better &= np.sqrt(change) <= largest_change
+            best[better] = squares[better] / freedom_left**2
+            both = np.repeat(better, 2)
+            loose[both] = correction[both]
             if lam <= _STIFF:
-                stiff = values - correction.reshape(values.shape)
+                stiff = correction
             else:
-                stiff[:, better] = fitted[:, better]
-        return fitted, stiff
+                stiff[both] = correction[both]
+        return values - loose.T.reshape(values.shape), values - stiff.T.reshape(values.shape)
 
-    def _q_transposed(self, values: Float64[np.ndarray, "knots n"]) -> Float64[np.ndarray, "inner n"]:
-        q = self._q[:, :, None]
-        return np.asarray(q[0] * values[:-2] + q[1] * values[1:-1] + q[2] * values[2:])
+    def _q_transposed(self, values: Float64[np.ndarray, "n knots"]) -> Float64[np.ndarray, "n inner"]:
+        return np.asarray(self._q[0] * values[:, :-2] + self._q[1] * values[:, 1:-1] + self._q[2] * values[:, 2:])
 
-    def _q_times(self, values: Float64[np.ndarray, "inner n"]) -> Float64[np.ndarray, "knots n"]:
-        q = self._q[:, :, None]
-        result = np.zeros((len(values) + 2, values.shape[1]))
-        result[:-2] += q[0] * values
-        result[1:-1] += q[1] * values
-        result[2:] += q[2] * values
+    def _q_times(self, values: Float64[np.ndarray, "n inner"]) -> Float64[np.ndarray, "n knots"]:
+        result = np.zeros((len(values), values.shape[1] + 2))
+        result[:, :-2] = self._q[0] * values
+        result[:, 1:-1] += self._q[1] * values
+        result[:, 2:] += self._q[2] * values
         return result
 
     def _degrees_of_freedom(self) -> Float64[np.ndarray, " candidates"]:
