@@ -24,6 +24,8 @@ THUMBNAIL = (64, 36)
 
 _MOST_FRAMES = 76
 """Longest dissolve and a little beside it; 2.5 s at 30 frames per second."""
+_ROWS = 2 * _MOST_FRAMES
+"""Room for that many, so that they need not be moved with every frame."""
 _FEWEST_FRAMES = 5
 # Measured on 45 dissolves between real videos (median, worst) against the videos' own motion, and pans, zooms,
 # passers-by and dimmed lights made from them.
@@ -66,9 +68,10 @@ class DissolveDetector:
 
     def __init__(self) -> None:
         width, height = THUMBNAIL
-        self._grey = np.zeros((_MOST_FRAMES, height, width), dtype=np.float32)
-        self._pictures = np.zeros((_MOST_FRAMES, height * width * 3 // 4), dtype=np.float32)
-        self._products = np.zeros((_MOST_FRAMES, _MOST_FRAMES))
+        self._thumbnails = np.zeros((_ROWS, height, width, 3), dtype=np.uint8)
+        self._pictures = np.zeros((_ROWS, height * width * 3 // 4), dtype=np.float32)
+        self._all_products = np.zeros((_ROWS, _ROWS))
+        self._first = 0
         self._index: list[int] = []
         self._begin: int | None = None
 
@@ -77,9 +80,16 @@ class DissolveDetector:
         """The oldest frame with which a dissolve might still be found to have begun."""
         return self._index[0] if self._index else None
 
+    @property
+    def _products(self) -> Float64[np.ndarray, "frames frames"]:
+        """Inner products of the pictures that are remembered, the oldest first."""
+        remembered = slice(self._first, self._first + len(self._index))
+        return self._all_products[remembered, remembered]
+
     def reset(self) -> None:
         """Forget all pictures, as after a hard cut."""
         self._index.clear()
+        self._first = 0
         self._begin = None
 
     def __call__(self, thumbnail: UInt8[np.ndarray, "36 64 3"], index: int) -> Transition | None:
@@ -100,19 +110,25 @@ class DissolveDetector:
     def _remember(self, thumbnail: UInt8[np.ndarray, "36 64 3"], index: int) -> None:
         if len(self._index) == _MOST_FRAMES:
             self._forget(1)
-        last = len(self._index)
+        if self._first + len(self._index) == _ROWS:
+            self._move_to_front()
+        row = self._first + len(self._index)
         self._index.append(index)
-        self._grey[last] = thumbnail.mean(axis=2, dtype=np.float32)
+        self._thumbnails[row] = thumbnail
         half = cv2.resize(thumbnail, (THUMBNAIL[0] // 2, THUMBNAIL[1] // 2), interpolation=cv2.INTER_AREA)
-        self._pictures[last] = (half - half.mean(axis=(0, 1), dtype=np.float32)).reshape(-1)
-        products = self._pictures[: last + 1] @ self._pictures[last] / self._pictures.shape[1]
-        self._products[last, : last + 1] = self._products[: last + 1, last] = products
+        self._pictures[row] = (half - np.array(cv2.mean(half)[:3], dtype=np.float32)).reshape(-1)
+        products = self._pictures[self._first : row + 1] @ self._pictures[row] / self._pictures.shape[1]
+        self._products[-1] = self._products[:, -1] = products
+
+    def _move_to_front(self) -> None:
+        old, new = slice(self._first, _ROWS), slice(0, _ROWS - self._first)
+        self._thumbnails[new] = self._thumbnails[old].copy()
+        self._pictures[new] = self._pictures[old].copy()
+        self._all_products[new, new] = self._all_products[old, old].copy()
+        self._first = 0
 
     def _forget(self, frames: int) -> None:
-        left = len(self._index) - frames
-        self._grey[:left] = self._grey[frames : frames + left].copy()
-        self._pictures[:left] = self._pictures[frames : frames + left].copy()
-        self._products[:left, :left] = self._products[frames : frames + left, frames : frames + left].copy()
+        self._first += frames
         del self._index[:frames]
         # A dissolve whose beginning is forgotten was none.
         if self._begin is not None:
@@ -166,7 +182,8 @@ class DissolveDetector:
         dip = 1 - 2 * g[halfway, halfway] / (ends[0, 0] + ends[1, 1])
         if distance > _HALFWAY_DISTANCE**2 * apart or dip < _HALFWAY_DIP:
             return False
-        return _not_found_in(self._grey[halfway], self._grey[both]) >= _HALFWAY_NEW
+        grey = self._thumbnails[self._first + np.array([halfway, begin, arrived])].mean(axis=3, dtype=np.float32)
+        return _not_found_in(grey[0], grey[1:]) >= _HALFWAY_NEW
 
     def _line(
         self, starts: Int64[np.ndarray, " starts"], last: int

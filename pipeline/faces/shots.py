@@ -8,6 +8,7 @@ Dissolves are known when they are over; see `dissolves`. A picture that fades to
 of it, are two shots as well.
 """
 
+import statistics
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -40,7 +41,7 @@ _DISSOLVES_EVERY_S = 1 / 31
 @dataclass(slots=True)
 class _Suspicion:
     index: int
-    before: Float32[np.ndarray, "18 32 3"]
+    before: UInt8[np.ndarray, "18 32 3"]
     change: float
     after: list[float] = field(default_factory=list)
 
@@ -59,7 +60,7 @@ class ShotDetector:
 
     def __init__(self) -> None:
         self.looks_new = False
-        self._last: tuple[Float32[np.ndarray, "18 32 3"], Float32[np.ndarray, " bins"]] | None = None
+        self._last: tuple[UInt8[np.ndarray, "18 32 3"], Float32[np.ndarray, " bins"]] | None = None
         self._past: deque[float] = deque(maxlen=_PAST_FRAMES)
         self._suspicions: deque[_Suspicion] = deque()
         self._dissolves = DissolveDetector()
@@ -77,7 +78,7 @@ class ShotDetector:
         # Four samples per cell are enough, and do not touch every pixel of a large frame.
         thumbnail = picture.thumbnail(*THUMBNAIL, samples_per_pixel=_SAMPLES_PER_CELL)
         small = cv2.resize(thumbnail, (THUMBNAIL[0] // 2, THUMBNAIL[1] // 2), interpolation=cv2.INTER_AREA)
-        last, self._last = self._last, (small.astype(np.float32), _colours(small))
+        last, self._last = self._last, (small, _colours(small))
         self.looks_new = last is None
         found = [] if last is None else self._cuts(last, self._last, index)
         found += self._out_of_blank(small, index)
@@ -100,13 +101,13 @@ class ShotDetector:
 
     def _cuts(
         self,
-        last: tuple[Float32[np.ndarray, "18 32 3"], Float32[np.ndarray, " bins"]],
-        now: tuple[Float32[np.ndarray, "18 32 3"], Float32[np.ndarray, " bins"]],
+        last: tuple[UInt8[np.ndarray, "18 32 3"], Float32[np.ndarray, " bins"]],
+        now: tuple[UInt8[np.ndarray, "18 32 3"], Float32[np.ndarray, " bins"]],
         index: int,
     ) -> list[Transition]:
         change = _difference(now[0], last[0])
         colours = float(np.abs(now[1] - last[1]).sum()) / 2
-        usual = float(np.median(self._past)) if self._past else 0.0
+        usual = statistics.median(self._past) if self._past else 0.0
         stands_out = change >= max(_CHANGE_LEVELS, _CHANGE_TIMES * usual) and colours >= _COLOUR_CHANGE
         # Two shots of the same place share their colours; that their pixels differ only tells if the past is known.
         by_far = change >= max(_LARGE_CHANGE_LEVELS, _LARGE_CHANGE_TIMES * usual) and len(self._past) >= _KNOWN_FRAMES
@@ -133,7 +134,7 @@ class ShotDetector:
 
     def _out_of_blank(self, small: UInt8[np.ndarray, "18 32 3"], index: int) -> list[Transition]:
         since = self._blank_since
-        if float(small.std(axis=(0, 1)).max()) < _BLANK_LEVELS:
+        if float(cv2.meanStdDev(small)[1].max()) < _BLANK_LEVELS:
             self._blank_since = index if since is None else since
             return []
         self._blank_since = None
@@ -143,8 +144,8 @@ class ShotDetector:
         return [Transition(begin=since, end=index)]
 
 
-def _difference(first: Float32[np.ndarray, "18 32 3"], second: Float32[np.ndarray, "18 32 3"]) -> float:
-    return float(np.abs(first - second).mean())
+def _difference(first: UInt8[np.ndarray, "18 32 3"], second: UInt8[np.ndarray, "18 32 3"]) -> float:
+    return cv2.norm(first, second, cv2.NORM_L1) / first.size
 
 
 def _colours(small: UInt8[np.ndarray, "18 32 3"]) -> Float32[np.ndarray, " bins"]:
