@@ -34,7 +34,8 @@ _ONE_BOX = 0.3
 _NEAR = 4.0
 """A lost face is looked for in a square that is so much larger than its box."""
 _SEARCH_EVERY_FRAMES, _PART_EVERY_FRAMES = 25, 8
-"""While faces are followed: the whole picture, and one of the parts of a large one."""
+"""While faces are followed: the whole picture, and one of the parts of a large one. Where there is only one
+part it is searched as seldom as the whole: it costs as much as the landmarks of a face."""
 _IDLE_EVERY_FRAMES = 5
 """While none is: both; more often at first, every frame after a cut or a loss."""
 
@@ -166,8 +167,9 @@ class FaceFollower:
             if newly_lost or (room and self._since_search >= search_every):
                 boxes = self._find(picture)
                 self._since_search = 0
-            if room and self._since_part >= (_PART_EVERY_FRAMES if self._followed else idle_every):
-                windows = self._windows_of(picture)
+            windows = self._windows_of(picture)
+            part_every = max(_PART_EVERY_FRAMES, _SEARCH_EVERY_FRAMES // len(windows))
+            if room and self._since_part >= (part_every if self._followed else idle_every):
                 boxes = _with(boxes, self._find(picture, windows[self._next_window % len(windows)]))
                 self._next_window += 1
                 self._since_part = 0
@@ -179,7 +181,8 @@ class FaceFollower:
             self._begin(picture, found, boxes)
 
     def _everywhere(self, picture: Picture) -> list[FaceBox]:
-        self._since_search = self._since_part = 0
+        # The next search of the whole picture and that of a part fall half-way between one another.
+        self._since_search, self._since_part = _SEARCH_EVERY_FRAMES // 2, 0
         boxes = self._find(picture)
         if self._options.faces == "first" and boxes:
             return boxes
