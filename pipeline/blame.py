@@ -60,7 +60,9 @@ class Labeller:
         suspects: list[int] = []
         barren = 0
         while left:
-            end = self._driver.run("label", left, workers=min(workers, len(left)), fit_batch=fit_batch)
+            at_work = min(workers, len(left))
+            self._watch.expect(workers=at_work)
+            end = self._driver.run("label", left, workers=at_work, fit_batch=fit_batch)
             accused = self._judge(end, last=last)
             suspects += accused
             unfinished = self._unfinished(left)

@@ -103,7 +103,7 @@ class LimitOptions(DecodeLimits):
     """Longest time without a frame from a worker that reads a video; then the video fails as timeout, seconds."""
     worker_memory_bytes: int | None = None
     """Memory of one worker and its decoder (proportional set size); a video that needs more fails as out_of_memory. The
-    default is an even share of 90 % of the machine's memory."""
+    default is an even share of 90 % of the machine's memory; a second try, where a video runs alone, has all of it."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""

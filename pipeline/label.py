@@ -95,6 +95,8 @@ def fetch_row(
     desk: Desk,
     fetcher: VideoFetcher,
     duration_of: Callable[[Path], float | None] | None = None,
+    *,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> None:
     """Have the row's video at hand, or its failure in the store.
 
@@ -103,12 +105,13 @@ def fetch_row(
         desk: Where to work.
         fetcher: Fetches videos.
         duration_of: Tells the duration of a file, seconds; ffmpeg where it is left out.
+        on_wait: Called now and then while another worker fetches the same address, and when it is done.
     """
     if row_state(row, desk.job, desk.store).next_stage is not Stage.FETCH:
         return
     success_key, failure_key = fetch_keys(row, desk.job)
     # Clips of one video name the same address, and may come to several workers at once.
-    with desk.store.alone(Stage.FETCH, success_key), desk.counters.timed("fetch_s"):
+    with desk.store.alone(Stage.FETCH, success_key, on_wait=on_wait), desk.counters.timed("fetch_s"):
         if row_state(row, desk.job, desk.store).next_stage is not Stage.FETCH:
             return
         try:

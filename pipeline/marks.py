@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,16 +29,20 @@ class Mark:
         stage: What is done with them.
         pid: The process.
         since_s: When it began, on the machine's monotonic clock.
+        quiet_s: How much longer than usual it may give no sign of life.
     """
 
     video_ids: tuple[str, ...]
     stage: Stage
     pid: int
     since_s: float
+    quiet_s: float = 0.0
 
 
 @contextmanager
-def in_hand(state: Path, video_ids: Sequence[str], stage: Stage) -> Iterator[Callable[[], None]]:
+def in_hand(
+    state: Path, video_ids: Sequence[str], stage: Stage, *, quiet_s: float = 0.0
+) -> Iterator[Callable[[], None]]:
     """Mark rows as being worked on by this process; the mark stays where the process dies inside the block.
 
     The block gets a function that has them begin now, for after a wait that is not their fault.
@@ -47,6 +51,7 @@ def in_hand(state: Path, video_ids: Sequence[str], stage: Stage) -> Iterator[Cal
         state: The build's state folder.
         video_ids: The rows.
         stage: What is done with them.
+        quiet_s: How much longer than usual it may give no sign of life.
     """
     folder = _folder(state)
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +59,9 @@ def in_hand(state: Path, video_ids: Sequence[str], stage: Stage) -> Iterator[Cal
     partial = path.with_suffix(".partial")
 
     def begin() -> None:
-        mark = Mark(video_ids=tuple(video_ids), stage=stage, pid=os.getpid(), since_s=time.monotonic())
+        mark = Mark(
+            video_ids=tuple(video_ids), stage=stage, pid=os.getpid(), since_s=time.monotonic(), quiet_s=quiet_s
+        )  # fmt: skip
         partial.write_text(json.dumps(asdict(mark)))
         partial.replace(path)
 
@@ -73,7 +80,8 @@ def set_apart_the_dead(state: Path) -> None:
     """Keep apart the marks of processes that are dead now from those of processes that are about to be ended."""
     for path, mark in _marks(state):
         if not is_alive(mark.pid):
-            path.rename(path.with_suffix(_LEFT_BEHIND))
+            with suppress(FileNotFoundError):  # the driver and its parent may both do so
+                path.rename(path.with_suffix(_LEFT_BEHIND))
 
 
 def take_marks(state: Path, *, died: Collection[int] = ()) -> tuple[Mark, ...]:
@@ -104,5 +112,5 @@ def _marks(state: Path) -> Iterator[tuple[Path, Mark]]:
             continue
         yield path, Mark(
             video_ids=tuple(plain["video_ids"]), stage=Stage(plain["stage"]), pid=plain["pid"],
-            since_s=float(plain["since_s"]),
+            since_s=float(plain["since_s"]), quiet_s=float(plain["quiet_s"]),
         )  # fmt: skip

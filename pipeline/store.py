@@ -20,6 +20,7 @@ import secrets
 import shutil
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from typing import Any
 from facevid.failures import FailureCode
 from facevid.storage import sync_folder
 from pipeline.download.partial import sweep_partials
+
+_ASK_EVERY_S = 0.2
 
 
 class StoreFullError(Exception):
@@ -216,17 +219,26 @@ class Store:
         return target
 
     @contextmanager
-    def alone(self, stage: str, key: str) -> Iterator[None]:
+    def alone(self, stage: str, key: str, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Keep every other process that asks for the same result waiting; look for the result again inside the block.
 
         The kernel ends the hold with the process. All holds are bytes of one file, so none is left behind.
+
+        Args:
+            stage: fetch, faces or fit.
+            key: Hash of everything that goes into the result.
+            on_wait: Called now and then while another process has the hold, and when it has come.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         place = int(hashlib.sha256(f"{stage}/{key}".encode()).hexdigest()[:15], 16)
         descriptor = os.open(self.root / "holds", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             # Of the open file, not of the process as `lockf` has it: two threads are two as well.
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0))
+            wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0)
+            while not _try_hold(descriptor, wanted):
+                on_wait()
+                time.sleep(_ASK_EVERY_S)
+            on_wait()
             yield
         finally:
             os.close(descriptor)
@@ -249,6 +261,14 @@ class Store:
             if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(folder, ignore_errors=True)
         sweep_partials(self.root)
+
+
+def _try_hold(descriptor: int, wanted: bytes) -> bool:
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
+    except (BlockingIOError, PermissionError):  # POSIX leaves open which of the two
+        return False
+    return True
 
 
 def write_json(path: Path, value: Any) -> None:

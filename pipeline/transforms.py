@@ -135,7 +135,10 @@ class _WithFaces(_Work):
     def find(self, index: int, number: int) -> None:
         """Have the faces of one span in the store; a span that has nothing to fit is done."""
         row = self._plan.manifest.rows[index]
-        with in_hand(self._plan.job.state, [row.video_id], Stage.FACES):
+        spans = row_state(row, self._plan.job, self._store).spans
+        # A file without an index is decoded from its beginning, see `video`, and frames come after that.
+        quiet_s = (spans[number].span.start_s or 0.0) if spans else 0.0
+        with in_hand(self._plan.job.state, [row.video_id], Stage.FACES, quiet_s=quiet_s):
             find_faces(SpanOfRow(row=row, number=number), self._bench, self._detector, self._track_faces)
         state = row_state(row, self._plan.job, self._store)
         share = 1 / max(len(state.spans), 1)
@@ -168,7 +171,7 @@ class _FetchRows(_WithFaces):
         row = self._plan.manifest.rows[index]
         with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH) as self._begin_anew:
             try:
-                fetch_row(row, self._bench, self._fetcher)
+                fetch_row(row, self._bench, self._fetcher, on_wait=self._begin_anew)
             except (StoreFullError, EgressError) as error:
                 leave_reason(self._plan.job.state, str(error))
                 raise

@@ -15,7 +15,7 @@ from facevid.failures import FailureCode, Stage
 from pipeline.config import LimitOptions
 from pipeline.marks import Mark, read_marks, set_apart_the_dead
 from pipeline.processes import is_alive, kill
-from pipeline.usage import memory_bytes, work_s
+from pipeline.usage import memory_bytes, memory_per_worker_bytes, work_s
 
 QUIET_S = 300.0
 """A driver with no row in hand that does next to nothing for this long hangs."""
@@ -45,10 +45,10 @@ class Watch:
     Args:
         state: The build's state folder.
         limits: What one row may cost.
-        worker_memory_bytes: What one worker, its decoder included, may hold.
         clock: The machine's monotonic clock, seconds; tests replace it and the two below.
         memory: Memory that a process and those below it hold, bytes.
         work: What a process and those below it have done, see `usage.work_s`; None where nobody can tell.
+        share: The even share of the machine's memory among so many workers, bytes.
     """
 
     def __init__(
@@ -56,19 +56,24 @@ class Watch:
         state: Path,
         limits: LimitOptions,
         *,
-        worker_memory_bytes: int,
         clock: Callable[[], float] = time.monotonic,
         memory: Callable[[int, int], int] = memory_bytes,
         work: Callable[[int], float] | None = work_s,
+        share: Callable[[int], int] = memory_per_worker_bytes,
     ) -> None:
-        self._state, self._limits, self._worker_memory_bytes = state, limits, worker_memory_bytes
+        self._state, self._limits, self._share = state, limits, share
         self._clock, self._memory, self._work = clock, memory, work
+        self.expect(workers=1)
         self._driver_pid = 0
         self._looked_s = float("-inf")
         self._verdicts: dict[int, Verdict] = {}
         self._died_s: dict[int, float] = {}
         self._signs: dict[int, tuple[int, float]] = {}
         self._quiet: tuple[float, float] | None = None
+
+    def expect(self, *, workers: int) -> None:
+        """Say how many workers the next wave has: one that is alone may hold what else all of them would share."""
+        self._worker_memory_bytes = self._limits.worker_memory_bytes or self._share(workers)
 
     def verdict(self, pid: int) -> Verdict | None:
         """Why a process of the last wave was ended, if it was ended from here."""
@@ -115,7 +120,7 @@ class Watch:
         if now_s - mark.since_s > limit_s * len(mark.video_ids):
             message = f"{mark.stage.value} took longer than the limit {name}={limit_s:g}"
             return Verdict(code=FailureCode.TIMEOUT, message=message)
-        if mark.stage is Stage.FACES and self._silence_s(mark, now_s) > self._limits.stall_s:
+        if mark.stage is Stage.FACES and self._silence_s(mark, now_s) > self._limits.stall_s + mark.quiet_s:
             message = f"no frame came for longer than the limit stall_s={self._limits.stall_s:g}"
             return Verdict(code=FailureCode.TIMEOUT, message=message)
         if self._memory(mark.pid, self._worker_memory_bytes) > self._worker_memory_bytes:

@@ -21,7 +21,7 @@ from pipeline.row_state import RowState, failures_to_forget, row_state
 from pipeline.run_record import utc_now, write_begin, write_run_record
 from pipeline.store import Store
 from pipeline.tell import Teller
-from pipeline.usage import can_watch, memory_per_worker_bytes, work_s
+from pipeline.usage import can_watch, work_s
 from pipeline.watch import Watch
 
 
@@ -78,11 +78,7 @@ class Waves:
         storage.remove(job.state / FINISHED_FILE)
         write_plan(Plan(job=job, manifest=rows))
         self._teller = Teller(job.state, report)
-        limits = job.options.limits
-        memory = limits.worker_memory_bytes or memory_per_worker_bytes(job.options.workers)
-        self._watch = Watch(
-            job.state, limits, worker_memory_bytes=memory, work=work_s if can_watch() else None
-        )
+        self._watch = Watch(job.state, job.options.limits, work=work_s if can_watch() else None)
         if not can_watch():
             report("limits: without /proc nobody sees how much memory the workers use, or that Beam hangs")
         self._driver = Driver(job, beam_options, lock=lock, on_wait=self._on_wait)

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -259,9 +259,9 @@ class Meeting(Store):
         self.came = came
 
     @contextmanager
-    def alone(self, stage: str, key: str) -> Iterator[None]:
+    def alone(self, stage: str, key: str, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         self.came.set()
-        with super().alone(stage, key):
+        with super().alone(stage, key, on_wait=on_wait):
             yield
 
 
@@ -274,7 +274,10 @@ def test_two_workers_that_want_one_address_download_it_once(tmp_path: Path) -> N
         Desk(job=job, store=store, counters=Counters(job.state))
         for store in (Store(job.store_folder), Meeting(job.store_folder, came))
     ]
-    second = threading.Thread(target=lambda: fetch_row(clips[1], desks[1], source, duration_of))
+    told = threading.Event()
+    second = threading.Thread(
+        target=lambda: fetch_row(clips[1], desks[1], source, duration_of, on_wait=told.set)
+    )
     asked = []
 
     class Source:
@@ -283,6 +286,7 @@ def test_two_workers_that_want_one_address_download_it_once(tmp_path: Path) -> N
             if len(asked) == 1:
                 second.start()
                 assert came.wait(10)
+                assert told.wait(10)
             return FetchedVideo(
                 sha256="a" * 64, path=tmp_path / "video", url=url, title=None, uploader=None, licence=None,
                 fetched_at=None, bytes=5,

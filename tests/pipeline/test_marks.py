@@ -77,3 +77,18 @@ def test_who_is_known_to_have_died_needs_no_witness(tmp_path: Path) -> None:
 def test_no_marks_are_no_error(tmp_path: Path) -> None:
     assert read_marks(tmp_path) == take_marks(tmp_path) == ()
     set_apart_the_dead(tmp_path)
+
+
+def test_a_mark_that_another_sets_apart_first_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_that_dies(tmp_path, "poison")
+    rename = Path.rename
+
+    def twice(path: Path, target: Path) -> None:
+        rename(path, target)
+        rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", twice)
+
+    set_apart_the_dead(tmp_path)
+
+    assert [mark.video_ids for mark in take_marks(tmp_path)] == [("poison",)]

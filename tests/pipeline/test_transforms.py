@@ -8,7 +8,7 @@ from pretend import LONG_S, Detector, Line, duration_of, faces, fits
 from synthetic import MODEL, manifest_of, with_options
 
 from facevid.failures import FailureCode, Stage
-from pipeline import label, transforms
+from pipeline import label, marks, transforms
 from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
 from pipeline.plan import Plan, read_plan, write_plan
@@ -95,3 +95,21 @@ def test_only_what_is_left_of_a_video_is_given_out_again(tmp_path: Path) -> None
 
     assert steps.run("_FetchRows", [0]) == [(0, 2)]
     assert steps.counts()["fetched"] == 1
+
+
+def test_who_searches_a_later_span_is_given_time_to_decode_what_comes_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def in_hand(*what: Any, quiet_s: float = 0.0) -> Any:
+        given.append(quiet_s)
+        return marks.in_hand(*what, quiet_s=quiet_s)
+
+    steps = Steps(tmp_path, b"long")
+    spans = steps.run("_FetchRows", [0])
+    monkeypatch.setattr(transforms, "in_hand", in_hand)
+
+    steps.run("_FindFaces", spans)
+
+    assert given == [0.0, 20.0, 40.0]

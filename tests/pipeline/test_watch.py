@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -34,8 +34,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.watch = Watch(
-            self.state, LIMITS, worker_memory_bytes=1000,
-            clock=lambda: self.now_s, memory=lambda pid, enough: self.held_bytes, work=lambda pid: self.used_s,
+            self.state, LIMITS, clock=lambda: self.now_s, memory=lambda pid, enough: self.held_bytes,
+            work=lambda pid: self.used_s, share=lambda workers: 1000 // workers,
         )  # fmt: skip
 
     def look(self, *times_s: float) -> list[int]:
@@ -85,6 +85,12 @@ def test_frames_are_signs_of_life(bench: Bench) -> None:
     )  # fmt: skip
 
 
+def test_what_comes_before_a_span_may_take_its_time(bench: Bench) -> None:
+    with in_hand(bench.state, ["a"], Stage.FACES, quiet_s=120.0):
+        assert bench.look(0.0, 150.0) == []
+        assert bench.look(151.0) == [WORKER]
+
+
 def test_a_worker_that_fills_the_memory_is_ended(bench: Bench) -> None:
     with in_hand(bench.state, ["a"], Stage.FIT):
         bench.held_bytes = 1000
@@ -94,6 +100,25 @@ def test_a_worker_that_fills_the_memory_is_ended(bench: Bench) -> None:
     verdict = bench.watch.verdict(WORKER)
     assert verdict is not None
     assert verdict.code is FailureCode.OUT_OF_MEMORY
+
+
+def test_a_worker_that_is_alone_may_hold_what_several_would_share(bench: Bench) -> None:
+    bench.held_bytes = 501
+    with in_hand(bench.state, ["a"], Stage.FIT):
+        assert bench.look(1.0) == []
+        bench.watch.expect(workers=2)
+        assert bench.look(2.0) == [WORKER]
+
+
+def test_memory_that_the_user_names_holds_for_any_number_of_workers(bench: Bench) -> None:
+    limits = replace(LIMITS, worker_memory_bytes=1 << 28)
+    bench.watch = Watch(bench.state, limits, clock=lambda: bench.now_s, memory=lambda pid, enough: bench.held_bytes)
+    bench.held_bytes = 1 << 28
+    with in_hand(bench.state, ["a"], Stage.FIT):
+        bench.watch.expect(workers=100)
+        assert bench.look(1.0) == []
+        bench.held_bytes += 1
+        assert bench.look(2.0) == [WORKER]
 
 
 def test_a_driver_that_does_not_notice_a_death_is_ended_and_the_dead_is_named(bench: Bench) -> None:
@@ -162,7 +187,7 @@ def test_reading_and_writing_is_work(tmp_path: Path) -> None:
 
 
 def test_where_nobody_can_tell_no_driver_is_ended_for_doing_nothing(bench: Bench) -> None:
-    bench.watch = Watch(bench.state, LIMITS, worker_memory_bytes=1000, clock=lambda: bench.now_s, work=None)
+    bench.watch = Watch(bench.state, LIMITS, clock=lambda: bench.now_s, work=None)
     assert bench.look(0.0, 2 * QUIET_S, 4 * QUIET_S) == []
 
 

@@ -152,7 +152,7 @@ def build(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str, dies: Mapping[str, int] = MappingProxyType({}),
     verdict: Verdict | None = None, fit_deaths: Sequence[tuple[str, ...]] = (), bad_rows: tuple[BadRow, ...] = (),
     retry: Sequence[FailureCode] = (), wave: int = 64, stillborn: bool = False, limits: LimitOptions | None = None,
-    keep: str = "",
+    keep: str = "", workers: int = 1,
 ) -> tuple[BuildSummary, list[str], list[tuple[str, tuple[int, ...]]]]:
     rows = tuple(ManifestRow(video_id=name, url=name, line=n) for n, name in enumerate(names))
     manifest = Manifest(rows=rows, bad_rows=bad_rows, folder=folder)
@@ -165,7 +165,7 @@ def build(
     monkeypatch.setattr(waves, "Driver", pretender)
     lines: list[str] = []
     job = with_options(
-        job_in(folder), wave=wave, limits=limits or LimitOptions(), prune=PruneOptions(keep=keep),
+        job_in(folder), wave=wave, limits=limits or LimitOptions(), prune=PruneOptions(keep=keep), workers=workers,
     )  # fmt: skip
     job.out.mkdir(exist_ok=True)
     job.state.mkdir(exist_ok=True)
@@ -301,6 +301,15 @@ def test_a_video_that_takes_too_much_memory_has_a_second_try_in_a_process_of_its
 
     assert [rows for kind, rows in calls if kind == "label"] == [(0, 1, 2), (1, 2), (2,), (0, 1)]
     assert codes(tmp_path)["b"] == "out_of_memory"
+
+
+def test_the_second_try_has_the_memory_of_all_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected: list[int] = []
+    monkeypatch.setattr(Watch, "expect", lambda self, workers: expected.append(workers))
+
+    build(tmp_path, monkeypatch, "a", "b", "c", dies={"a": 1}, verdict=LARGE, workers=2)
+
+    assert expected == [1, 2, 2, 1]  # at first, two waves, the suspect alone
 
 
 def test_a_changed_limit_tries_what_a_limit_stopped_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
