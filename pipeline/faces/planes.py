@@ -51,10 +51,12 @@ class Planes:
         blue, red = self.blue[half], self.red[half]
         if self.matrix == "bt601" and luma.shape == (2 * blue.shape[0], 2 * blue.shape[1]):
             # OpenCV's own conversion knows this matrix and even sizes only, and is three times as fast.
-            stacked = np.concatenate([luma.reshape(-1), blue.reshape(-1), red.reshape(-1)])
             rows, columns = luma.shape
+            stacked = np.empty((rows * 3 // 2, columns), dtype=np.uint8)
+            stacked[:rows] = luma
+            stacked[rows:].reshape(2, *blue.shape)[:] = blue, red
             into = cv2.COLOR_YUV2RGBA_I420 if opaque else cv2.COLOR_YUV2RGB_I420
-            return cv2.cvtColor(stacked.reshape(rows * 3 // 2, columns), into)
+            return cv2.cvtColor(stacked, into)
         wide, high = 2 * blue.shape[1], 2 * blue.shape[0]
         full = [
             cv2.resize(plane, (wide, high), interpolation=cv2.INTER_NEAREST)[: luma.shape[0], : luma.shape[1]]

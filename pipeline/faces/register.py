@@ -91,15 +91,16 @@ def similarity(
     """
     if len(source) < 2:
         raise ValueError(f"a similarity needs at least 2 points, not {len(source)}")
-    a, b = (points.T.astype(np.float64) for points in (source, target))
-    middle_a, middle_b = a.mean(axis=1), b.mean(axis=1)
-    a, b = a - middle_a[:, None], b - middle_b[:, None]
-    spread = float(np.vdot(a, a))
+    # As complex numbers: rotation and scale are one factor.
+    a, b = (points.astype(np.float64, order="C").view(np.complex128)[:, 0] for points in (source, target))
+    middle_a, middle_b = a.mean(), b.mean()
+    a, b = a - middle_a, b - middle_b
+    spread = float(np.vdot(a, a).real)
     if not spread > 0:
         raise ValueError("all points of source coincide")
-    along, across = float(np.vdot(a, b)) / spread, float(a[0] @ b[1] - a[1] @ b[0]) / spread
-    turn = np.array([[along, -across], [across, along]])
-    return np.concatenate([turn, (middle_b - turn @ middle_a)[:, None]], axis=1).astype(np.float32)
+    turn = complex(np.vdot(a, b)) / spread
+    shift = complex(middle_b - turn * middle_a)
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]], dtype=np.float32)
 
 
 def register(picture: Picture, landmarks_px: Float32[np.ndarray, "points 2"]) -> Crop:

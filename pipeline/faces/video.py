@@ -14,6 +14,7 @@ promises is there and ffmpeg complained (without a complaint the sound is merely
 
 import contextlib
 import fcntl
+import functools
 import math
 import os
 import re
@@ -165,7 +166,8 @@ class OpenVideo:
         words = self._times.readline().split()
         if len(words) != 2:
             raise CorruptVideoError(f"{self._name}: ffmpeg gave a frame without its time")
-        return float(int(words[0]) * Fraction(words[1].decode()))
+        numerator, denominator = _time_base(words[1])
+        return int(words[0]) * numerator / denominator
 
     def _listen(self, stderr: IO[bytes]) -> None:
         # Runs in a thread: were nobody to read, a damaged file's complaints would fill the pipe and stop ffmpeg.
@@ -207,6 +209,11 @@ class OpenVideo:
         seen_s = last_s - start_s + 1 / max(self.info.fps, 1.0)
         if seen_s < MIN_COMPLETE * promised_s:
             raise CorruptVideoError(f"{self._name} ends after {seen_s:.1f} s of {promised_s:.1f} s{last}")
+
+
+@functools.lru_cache(maxsize=8)
+def _time_base(text: bytes) -> tuple[int, int]:
+    return Fraction(text.decode()).as_integer_ratio()
 
 
 @contextlib.contextmanager
