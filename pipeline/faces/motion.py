@@ -9,7 +9,7 @@ similarity itself is smoothed only as far as the landmark noise explains.
 import numpy as np
 from jaxtyping import Complex128, Float32, Float64
 
-from pipeline.faces.smooth import smoothed
+from pipeline.faces.smooth import Smoother, smoothed
 
 _RIGID_NOISE = 1.5
 """Largest RMS change of the face's position, over the RMS change of the landmarks within it. Measured on steady videos:
@@ -39,12 +39,13 @@ def smoothed_face(
     turn, centre = _similarities(z, mean)
     turn[~known], centre[~known] = 1.0, 0.0  # whatever they are, they do not count
     shape = _as_points((z - centre[:, None]) / turn[:, None])
-    smooth_shape = smoothed(shape, pts_s, weight)
+    smoother = Smoother(pts_s, weight)
+    smooth_shape = smoother(shape)
     noise_px = np.sqrt(((smooth_shape - shape)[known].astype(np.float64) ** 2).sum(axis=2).mean())
     # Two handles carry the similarity: the centre, and a point one face radius beside it.
     radius = np.sqrt((np.abs(mean) ** 2).mean())
     handles = _as_points(np.stack([centre, centre + turn * radius], axis=1))
-    smooth_handles = smoothed(handles, pts_s, weight, largest_change=_RIGID_NOISE * float(noise_px))
+    smooth_handles = smoother(handles, largest_change=_RIGID_NOISE * float(noise_px))
     w = smooth_handles[..., 0].astype(np.float64) + 1j * smooth_handles[..., 1]
     s = smooth_shape[..., 0].astype(np.float64) + 1j * smooth_shape[..., 1]
     return _as_points(s * ((w[:, 1] - w[:, 0]) / radius)[:, None] + w[:, :1])

@@ -65,24 +65,47 @@ def smoothed(
     Raises:
         ValueError: The times do not increase, or a weight is negative or not finite.
     """
-    if len(pts_s) > 1 and not (np.diff(pts_s) > 0).all():
-        raise ValueError("pts_s must increase strictly")
-    if not (np.isfinite(weight).all() and (weight >= 0).all()):
-        raise ValueError("weight must be finite and not negative")
-    known = weight > 0
-    if known.sum() < _SHORTEST:
-        return points.copy()
-    time = pts_s / np.median(np.diff(pts_s))
-    spline = _Spline(time[known], weight[known].astype(np.float64))
-    result = np.empty_like(points)
-    for first in range(0, points.shape[1], _POINTS_AT_ONCE):
-        some = slice(first, first + _POINTS_AT_ONCE)
-        seen = points[known][:, some].astype(np.float64)
-        loose, stiff = spline.fit(seen, largest_change)
-        noise = np.minimum(_noise(seen), largest_change)
-        values = _with_sudden_motion(_stiff_at_rest(loose, stiff, noise), seen)
-        result[:, some] = values if known.all() else CubicSpline(time[known], values, bc_type="natural")(time)
-    return result
+    return Smoother(pts_s, weight)(points, largest_change=largest_change)
+
+
+class Smoother:
+    """`smoothed` for several sets of points that were seen at the same times; what is theirs is prepared once.
+
+    Args:
+        pts_s: As in `smoothed`.
+        weight: As in `smoothed`.
+
+    Raises:
+        ValueError: The times do not increase, or a weight is negative or not finite.
+    """
+
+    def __init__(self, pts_s: Float64[np.ndarray, " frames"], weight: Float32[np.ndarray, " frames"]) -> None:
+        if len(pts_s) > 1 and not (np.diff(pts_s) > 0).all():
+            raise ValueError("pts_s must increase strictly")
+        if not (np.isfinite(weight).all() and (weight >= 0).all()):
+            raise ValueError("weight must be finite and not negative")
+        self._known = weight > 0
+        self._spline = None
+        if self._known.sum() >= _SHORTEST:
+            self._time = pts_s / np.median(np.diff(pts_s))
+            self._spline = _Spline(self._time[self._known], weight[self._known].astype(np.float64))
+
+    def __call__(
+        self, points: Float32[np.ndarray, "frames points 2"], *, largest_change: float = np.inf
+    ) -> Float32[np.ndarray, "frames points 2"]:
+        """See `smoothed`."""
+        if self._spline is None:
+            return points.copy()
+        known, time = self._known, self._time
+        result = np.empty_like(points)
+        for first in range(0, points.shape[1], _POINTS_AT_ONCE):
+            some = slice(first, first + _POINTS_AT_ONCE)
+            seen = points[known][:, some].astype(np.float64)
+            loose, stiff = self._spline.fit(seen, largest_change)
+            noise = np.minimum(_noise(seen), largest_change)
+            values = _with_sudden_motion(_stiff_at_rest(loose, stiff, noise), seen)
+            result[:, some] = values if known.all() else CubicSpline(time[known], values, bc_type="natural")(time)
+        return result
 
 
 def _noise(seen: Float64[np.ndarray, "knots points 2"]) -> Float64[np.ndarray, " points"]:
