@@ -188,3 +188,13 @@ def test_importing_a_face_model_that_is_none_is_one_line(tmp_path: Path, capsys:
     assert cli.main(words) == 2
     assert str(other) in capsys.readouterr().err
     assert not (tmp_path / "model.npz").exists()
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_without_spinning_unless_the_user_says_otherwise(given: str | None, wanted: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if given is not None:
+        environment["OMP_WAIT_POLICY"] = given
+    code = "import os; from facevid.cli import main; main(['--version']); print(os.environ['OMP_WAIT_POLICY'])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert ended.stdout.split()[-1] == wanted
