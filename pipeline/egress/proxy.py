@@ -138,7 +138,8 @@ class EgressProxy:
         self._bandwidth = Bandwidth(rules.max_bytes_per_s, clock=clock, sleep=sleep)
         self._videos: dict[str, VideoMeter] = {}
         self._held: dict[VideoMeter, asyncio.Task[None]] = {}
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._stopped = False
 
     async def start(self, host: str, port: int) -> asyncio.Server:
         """Begin to listen; port 0 takes a free one."""
@@ -149,18 +150,27 @@ class EgressProxy:
         return await asyncio.get_running_loop().create_server(protocol, host, port)
 
     async def stop(self) -> None:
-        """End all connections."""
-        for task in self._clients:
+        """End all connections, those too that are just being accepted."""
+        self._stopped = True
+        clients = dict(self._clients)
+        for task in clients:
             task.cancel()
-        if self._clients:
-            await asyncio.wait(self._clients)
+        if clients:
+            await asyncio.wait(clients)
+        # A task that is cancelled before its first step has closed nothing.
+        for writer in clients.values():
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in clients.values()), return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._stopped:
+            writer.close()
+            return
         # A lease may be silent for long: notice a machine that went away.
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         task = asyncio.ensure_future(self._serve(reader, writer))
-        self._clients.add(task)
-        task.add_done_callback(self._clients.discard)
+        self._clients[task] = writer
+        task.add_done_callback(lambda done: self._clients.pop(done, None))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not isinstance(reader, _Reader):  # never: `start` makes them

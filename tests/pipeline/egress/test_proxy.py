@@ -17,9 +17,9 @@ from loopback import Loopback
 from facevid.failures import FailureCode
 from pipeline.egress.client import EgressError, Lease, video_lease
 from pipeline.egress.connect import Connector, UpstreamProxy
-from pipeline.egress.meter import Bandwidth
+from pipeline.egress.meter import Bandwidth, Log
 from pipeline.egress.politeness import PROFILES
-from pipeline.egress.proxy import EgressRules
+from pipeline.egress.proxy import EgressProxy, EgressRules
 from pipeline.egress.service import EgressAddress, running_egress
 from pipeline.egress.wire import RefusedError, credentials
 
@@ -388,3 +388,27 @@ def test_bandwidth_is_shared_out_at_its_rate() -> None:
 
     asyncio.run(run())
     assert now_s == pytest.approx(2.0)
+
+
+def test_a_connection_that_comes_as_the_proxy_stops_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def accepted_and_stopped() -> bool:
+        proxy = EgressProxy(rules(), token="t", log=Log(None))  # noqa: S106
+        accept, stopping = proxy._accept, []
+
+        def accept_last(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # Stopping begins before the first step of the connection's task, which is made here.
+            stopping.append(asyncio.ensure_future(proxy.stop()))
+            accept(reader, writer)
+
+        monkeypatch.setattr(proxy, "_accept", accept_last)
+        server = await proxy.start("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with asyncio.timeout(10):  # a failure, instead of a test that never ends
+            gone = await reader.read() == b""
+        await asyncio.gather(*stopping)
+        server.close()
+        writer.close()
+        await writer.wait_closed()
+        return gone
+
+    assert asyncio.run(accepted_and_stopped())
