@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fitting.contour import CANDIDATES, CONTOUR_POINTS, SLIDING_SCHEMES, contour_curves
 from fitting.face_model import FaceModel
-from fitting.landmark_basis import times_shared
+from fitting.landmark_basis import displacements
 
 _JAW = CONTOUR_POINTS.stop
 
@@ -49,11 +49,11 @@ class SlidingContour:
 
     def identities(self, identity: Float[Tensor, "tracks n_identity"]) -> Float[Tensor, "tracks 3 spots"]:
         """Candidates of identities with the mean expression."""
-        return self.mean + times_shared(identity, self.identity.flatten(0, 1).mT).reshape(-1, *self.mean.shape)
+        return self.mean + displacements(identity, self.identity)
 
     def expressions(self, expression: Float[Tensor, "frames n_expression"]) -> Float[Tensor, "frames 3 spots"]:
         """Displacements of the candidates by expressions."""
-        return times_shared(expression, self.expression.flatten(0, 1).mT).reshape(-1, *self.mean.shape)
+        return displacements(expression, self.expression)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ class LandmarkBasis:
 
     def identities(self, identity: Float[Tensor, "tracks n_identity"]) -> Float[Tensor, "tracks 3 points"]:
         """Landmarks of identities with the mean expression."""
-        return self.mean + times_shared(identity, self.identity.flatten(0, 1).mT).reshape(-1, *self.mean.shape)
+        return self.mean + displacements(identity, self.identity)
 
     def displaced(
         self, directions: Float[Tensor, "tracks n_identity directions"]
@@ -57,7 +57,7 @@ class LandmarkBasis:
 
     def expressions(self, expression: Float[Tensor, "frames n_expression"]) -> Float[Tensor, "frames 3 points"]:
         """Displacements of the landmarks by expressions."""
-        return times_shared(expression, self.expression.flatten(0, 1).mT).reshape(-1, *self.mean.shape)
+        return displacements(expression, self.expression)
 
 
 def landmark_basis(model: FaceModel, scheme: str, *, device: str) -> LandmarkBasis:
@@ -115,6 +115,13 @@ def landmark_fields(
         at_landmarks(model.identity_basis_mm),
         at_landmarks(model.expression_basis_mm),
     )
+
+
+def displacements(
+    coefficients: Float[Tensor, "batch n"], basis: Float[Tensor, "3 points n"]
+) -> Float[Tensor, "batch 3 points"]:
+    """Where coefficients of a basis of displacements move its points; see `times_shared`."""
+    return times_shared(coefficients, basis.flatten(0, 1).mT).reshape(-1, *basis.shape[:2])
 
 
 def times_shared(rows: Float[Tensor, "batch n"], matrix: Float[Tensor, "n m"]) -> Float[Tensor, "batch m"]:
