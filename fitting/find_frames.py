@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 
 from fitting.camera import ScaledOrthographic
-from fitting.contour_slide import SlidingContour
 from fitting.find_identities import Identities, observations, principal_points
+from fitting.fit_setup import FitSetup
 from fitting.frame_stage import fit_frames
-from fitting.landmark_basis import LandmarkBasis
 from fitting.lens import Lens
-from fitting.options import FitOptions
 from fitting.preparation import PreparedTrack, first_cameras
 from fitting.ragged import TimeMajor
 from fitting.sight import Sight
@@ -86,36 +84,14 @@ def windows(lengths: Sequence[int]) -> list[Window]:
     return cut
 
 
-def find_frames(
-    tracks: Sequence[PreparedTrack],
-    first: Identities,
-    seen: LandmarkBasis,
-    full: LandmarkBasis,
-    *,
-    options: FitOptions,
-    points: Int64[np.ndarray, " seen"],
-    contour: SlidingContour | None,
-) -> list[TrackFrames]:
-    """Run the second stage.
-
-    Args:
-        tracks: Prepared tracks.
-        first: Their identities.
-        seen: The face model at the landmarks that are fitted.
-        full: The face model at all landmarks of the scheme.
-        options: Choices of the fit.
-        points: Numbers of the landmarks that are fitted.
-        contour: Candidates of the sliding contour among them, or None.
-    """
+def find_frames(tracks: Sequence[PreparedTrack], first: Identities, setup: FitSetup) -> list[TrackFrames]:
+    """Run the second stage on tracks whose identities were found in the first."""
     fitted: list[list[_Fitted]] = [[] for _ in tracks]
     for batch in _batches(windows([len(track.pts_s) for track in tracks])):
         cut = [_cut(tracks[window.track], window.sees) for window in batch]
         identities = first.at([window.track for window in batch])
-        layout = TimeMajor([len(track.pts_s) for track in cut], device=options.device)
-        found = _fit(
-            cut, batch, identities, layout=layout, seen=seen, full=full, options=options, points=points, contour=contour
-        )
-        for window, one in zip(batch, found, strict=True):
+        layout = TimeMajor([len(track.pts_s) for track in cut], device=setup.options.device)
+        for window, one in zip(batch, _fit(cut, batch, identities, layout, setup), strict=True):
             fitted[window.track].append(one)
     return [_joined(parts) for parts in fitted]
 
@@ -147,18 +123,9 @@ def _cut(track: PreparedTrack, frames: slice) -> PreparedTrack:
 
 
 def _fit(
-    cut: Sequence[PreparedTrack],
-    batch: Sequence[Window],
-    first: Identities,
-    *,
-    layout: TimeMajor,
-    seen: LandmarkBasis,
-    full: LandmarkBasis,
-    options: FitOptions,
-    points: Int64[np.ndarray, " seen"],
-    contour: SlidingContour | None,
+    cut: Sequence[PreparedTrack], batch: Sequence[Window], first: Identities, layout: TimeMajor, setup: FitSetup
 ) -> Iterator[_Fitted]:
-    device = options.device
+    options, seen, points = setup.options, setup.seen, setup.points
     observed = observations(
         layout.pack([track.points for track in cut])[:, points],
         layout.pack([track.weight for track in cut])[:, points],
@@ -167,19 +134,19 @@ def _fit(
     identity_points = seen.identities(first.identity)
     camera, found = first_cameras(observed, identity_points[layout.track], seen)
     observed = replace(observed, weight=observed.weight * found[:, None])
-    sight = Sight(lens=_lenses(cut, first, layout) if options.camera == "perspective" else None, contour=contour)
-    spacing = torch.tensor(layout.pack([track.spacing_s for track in cut]), device=device)
+    sight = Sight(lens=_lenses(cut, first, layout) if options.camera == "perspective" else None, contour=setup.contour)
+    spacing = torch.tensor(layout.pack([track.spacing_s for track in cut]), device=options.device)
     prior = smooth_prior(spacing, layout, expression_smoothness=options.expression_smoothness)
     fit = fit_frames(
         observed, camera, identity_points, seen,
         uncertainty=first.uncertainty, prior=prior, layout=layout, iterations=options.frame_iterations,
         robust=options.robust, box=options.box_sd, sight=sight, identity_spots=sight.spots(first.identity),
     )  # fmt: skip
-    identity_points = full.identities(first.identity)
+    identity_points = setup.full.identities(first.identity)
     for number, window in enumerate(batch):
         own = slice(window.keeps.start - window.sees.start, window.keeps.stop - window.sees.start)
-        rows = torch.as_tensor(layout.positions(number)[own], device=device)
-        head = identity_points[number] + full.expressions(fit.expression[rows])
+        rows = torch.as_tensor(layout.positions(number)[own], device=options.device)
+        head = identity_points[number] + setup.full.expressions(fit.expression[rows])
         kept = fit.camera.at(rows)
         yield _Fitted(
             found=bool(found[rows].any()),

@@ -6,16 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32
 
 from fitting.camera import ScaledOrthographic
-from fitting.contour_slide import SlidingContour
 from fitting.energy import Observations
+from fitting.fit_setup import FitSetup
 from fitting.focal import best_focal
 from fitting.identity_stage import UNCERTAIN_DIRECTIONS, IdentityFit, IdentityUncertainty, fit_identities
 from fitting.landmark_basis import LandmarkBasis
 from fitting.lens import Lens
-from fitting.options import FitOptions
 from fitting.preparation import PreparedTrack, first_cameras
 from fitting.sight import Sight
 
@@ -56,26 +55,13 @@ class Identities:
         )
 
 
-def find_identities(
-    tracks: Sequence[PreparedTrack],
-    seen: LandmarkBasis,
-    options: FitOptions,
-    points: Int64[np.ndarray, " seen"],
-    contour: SlidingContour | None,
-) -> Identities:
-    """Run the first stage, tracks of similar numbers of key frames together.
-
-    Args:
-        tracks: Prepared tracks.
-        seen: The face model at the landmarks that are fitted.
-        options: Choices of the fit.
-        points: Numbers of those landmarks in the scheme.
-        contour: Candidates of the sliding contour among them, or None.
-    """
+def find_identities(tracks: Sequence[PreparedTrack], setup: FitSetup) -> Identities:
+    """Run the first stage, tracks of similar numbers of key frames together."""
+    seen, device = setup.seen, setup.options.device
     n_identity, n_expression = seen.identity.shape[-1], seen.expression.shape[-1]
-    identity = torch.zeros(len(tracks), n_identity, device=options.device)
-    directions = torch.zeros(len(tracks), n_identity, min(UNCERTAIN_DIRECTIONS, n_expression), device=options.device)
-    remainder = torch.zeros(len(tracks), n_expression, device=options.device)
+    identity = torch.zeros(len(tracks), n_identity, device=device)
+    directions = torch.zeros(len(tracks), n_identity, min(UNCERTAIN_DIRECTIONS, n_expression), device=device)
+    remainder = torch.zeros(len(tracks), n_expression, device=device)
     inverse_focal_px, converged, iterations = [0.0] * len(tracks), [False] * len(tracks), [0] * len(tracks)
     buckets: dict[int, list[int]] = {}
     for number, track in enumerate(tracks):
@@ -83,8 +69,8 @@ def find_identities(
         size = max(_SMALLEST_BUCKET, 1 << (len(track.keyframes) - 1).bit_length())
         buckets.setdefault(size, []).append(number)
     for size, members in _pieces(buckets, seen):
-        piece = _piece([tracks[number] for number in members], size, seen, options, points)
-        fit, focal_px = piece.solved(options, contour)
+        piece = _piece([tracks[number] for number in members], size, setup)
+        fit, focal_px = piece.solved(setup)
         identity[members] = fit.identity
         directions[members], remainder[members] = fit.uncertainty.directions, fit.uncertainty.remainder
         for row, number in enumerate(members):
@@ -121,7 +107,6 @@ class _Piece:
     """Tracks that are solved together, each with the same number of (filled up) key frames.
 
     Attributes:
-        seen: The face model at the landmarks.
         observed: Key frames, one track after the other.
         camera: Where the cameras start.
         principal: Principal point of each key frame, in its coordinates.
@@ -129,20 +114,20 @@ class _Piece:
         longer_side_px: Of each track's picture.
     """
 
-    seen: LandmarkBasis
     observed: Observations
     camera: ScaledOrthographic
     principal: Float[torch.Tensor, "frames 2"]
     sigma_px: Float[torch.Tensor, " tracks"]
     longer_side_px: Float[torch.Tensor, " tracks"]
 
-    def solved(self, options: FitOptions, contour: SlidingContour | None) -> tuple[IdentityFit, list[float]]:
+    def solved(self, setup: FitSetup) -> tuple[IdentityFit, list[float]]:
         """The fit and each track's focal length in pixels, infinite where the camera is scaled orthographic."""
+        options = setup.options
 
         def at(lens: Lens | None) -> IdentityFit:
             return fit_identities(
-                self.observed, self.camera, self.seen, tracks=len(self.sigma_px), robust=options.robust,
-                iterations=options.identity_iterations, sight=Sight(lens=lens, contour=contour),
+                self.observed, self.camera, setup.seen, tracks=len(self.sigma_px), robust=options.robust,
+                iterations=options.identity_iterations, sight=Sight(lens=lens, contour=setup.contour),
             )  # fmt: skip
 
         if options.camera == "scaled_orthographic":
@@ -155,13 +140,8 @@ class _Piece:
         return Lens(inverse_focal=(self.sigma_px / focal_px).repeat_interleave(frames), principal=self.principal)
 
 
-def _piece(
-    tracks: Sequence[PreparedTrack],
-    size: int,
-    seen: LandmarkBasis,
-    options: FitOptions,
-    points: Int64[np.ndarray, " seen"],
-) -> _Piece:
+def _piece(tracks: Sequence[PreparedTrack], size: int, setup: FitSetup) -> _Piece:
+    seen, options, points = setup.seen, setup.options, setup.points
     # One standard deviation is larger here, by the errors that do not average out over key frames.
     lasting = options.landmark_bias / options.landmark_noise
     unit = (1.0 + lasting**2) ** -0.5
@@ -183,7 +163,6 @@ def _piece(
         return torch.tensor(values, dtype=torch.float32, device=options.device)
 
     return _Piece(
-        seen=seen,
         observed=replace(observed, weight=observed.weight * found[:, None]),
         camera=camera,
         principal=tensor(principal.reshape(-1, 2)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 
 from fitting.angles import yaw_pitch_roll_deg
 from fitting.baselines.fit import camera_of, fit_baseline
@@ -16,6 +16,7 @@ from fitting.contour_slide import SlidingContour, sliding_contour
 from fitting.face_model import INNER_POINTS, FaceModel
 from fitting.find_frames import find_frames
 from fitting.find_identities import find_identities
+from fitting.fit_setup import FitSetup
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
 from fitting.lens import no_lens
 from fitting.options import FitOptions
@@ -60,12 +61,11 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
     contour = _contour(sequences, model, options)
     prepared = [prepare(sequence, basis, options) for sequence in sequences]
     results = [_diverged(sequence, basis) for sequence in sequences]
-    whole = np.arange(basis.mean.shape[1], dtype=np.int64)
-    half = fitted_half(len(whole))
+    whole = FitSetup.whole(basis, options, contour)
+    half = whole.at(fitted_half(len(whole.points)))
     for group in _groups(prepared):
         tracks = [track for _, track in group]
-        fits = _fit(tracks, basis, basis, options, whole, contour=contour)
-        halves = _fit(tracks, basis.points(half), basis, options, half, contour=contour and contour.points(half))
+        fits, halves = _fit(tracks, whole), _fit(tracks, half)
         for (number, track), fit, half_fit in zip(group, fits, halves, strict=True):
             if fit.valid:
                 results[number] = _result(sequences[number], track, fit, half_fit) or results[number]
@@ -101,20 +101,12 @@ def _groups(prepared: Sequence[PreparedTrack | None]) -> Iterator[list[tuple[int
         yield group
 
 
-def _fit(
-    tracks: Sequence[PreparedTrack],
-    seen: LandmarkBasis,
-    full: LandmarkBasis,
-    options: FitOptions,
-    points: Int64[np.ndarray, " seen"],
-    *,
-    contour: SlidingContour | None,
-) -> list[_TrackFit]:
-    """Both stages on some of the points (`seen` is `full` at `points`); the result is about all of them."""
-    if options.method != "two_stage":
-        return [_baseline(track, seen, full, options, points) for track in tracks]
-    first = find_identities(tracks, seen, options, points, contour)
-    frames = find_frames(tracks, first, seen, full, options=options, points=points, contour=contour)
+def _fit(tracks: Sequence[PreparedTrack], setup: FitSetup) -> list[_TrackFit]:
+    """Both stages; the result is about all points, whichever are fitted."""
+    if setup.options.method != "two_stage":
+        return [_baseline(track, setup) for track in tracks]
+    first = find_identities(tracks, setup)
+    frames = find_frames(tracks, first, setup)
     return [
         _TrackFit(
             valid=found.valid,
@@ -130,17 +122,11 @@ def _fit(
     ]
 
 
-def _baseline(
-    track: PreparedTrack,
-    seen: LandmarkBasis,
-    full: LandmarkBasis,
-    options: FitOptions,
-    points: Int64[np.ndarray, " seen"],
-) -> _TrackFit:
-    fit = fit_baseline(track, seen, options, points)
+def _baseline(track: PreparedTrack, setup: FitSetup) -> _TrackFit:
+    fit = fit_baseline(track, setup.seen, setup.options, setup.points)
     identity = torch.from_numpy(fit.parameters.identity).float()
     expression = torch.from_numpy(fit.parameters.expression).float()
-    head = full.identities(identity) + full.expressions(expression)
+    head = setup.full.identities(identity) + setup.full.expressions(expression)
     return _TrackFit(
         valid=True,
         converged=fit.converged,

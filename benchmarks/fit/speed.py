@@ -11,6 +11,7 @@ import torch
 from benchmarks.fit.settings import SCHEME, Setting
 from fitting import solver
 from fitting.face_model import FaceModel
+from fitting.fit_setup import FitSetup
 from fitting.options import FitOptions
 from fitting.solver import fit_tracks
 from fitting.synthetic import synthetic_track
@@ -120,11 +121,11 @@ def timed(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitO
     half_s = 0.0
     inner = solver._fit  # the only place where both fits can be told apart
 
-    def watched(tracks: Any, seen: Any, full: Any, options: Any, points: Any, **more: Any) -> Any:
+    def watched(tracks: Any, setup: FitSetup) -> Any:
         nonlocal half_s
         began_s = time.process_time()
-        result = inner(tracks, seen, full, options, points, **more)
-        if len(points) < _POINTS:
+        result = inner(tracks, setup)
+        if len(setup.points) < _POINTS:
             half_s += time.process_time() - began_s
         return result
 

@@ -1,0 +1,45 @@
+"""What one fit of tracks is about: the face model, which landmarks are seen, and the choices."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+
+from fitting.contour_slide import SlidingContour
+from fitting.landmark_basis import LandmarkBasis
+from fitting.options import FitOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSetup:
+    """The same for all tracks of a fit.
+
+    Attributes:
+        options: Choices of the fit.
+        points: Numbers, in the scheme, of the landmarks that are fitted.
+        seen: The face model at those.
+        full: The face model at all landmarks of the scheme.
+        contour: Candidates of the sliding contour among those that are fitted, or None.
+    """
+
+    options: FitOptions
+    points: Int64[np.ndarray, " seen"]
+    seen: LandmarkBasis
+    full: LandmarkBasis
+    contour: SlidingContour | None
+
+    @classmethod
+    def whole(cls, full: LandmarkBasis, options: FitOptions, contour: SlidingContour | None) -> "FitSetup":
+        """A fit of all landmarks of a scheme."""
+        points = np.arange(full.mean.shape[1], dtype=np.int64)
+        return cls(options=options, points=points, seen=full, full=full, contour=contour)
+
+    def at(self, points: Int64[np.ndarray, " some"]) -> "FitSetup":
+        """The same fit from some of the scheme's landmarks alone."""
+        return FitSetup(
+            options=self.options,
+            points=points,
+            seen=self.full.points(points),
+            full=self.full,
+            contour=self.contour and self.contour.points(points),
+        )
