@@ -7,12 +7,12 @@ and the others go on. A row that took too long needs no second trial.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from facevid.failures import FailureCode
+from facevid.failures import FailureCode, Stage
 from pipeline.driver import BuildError, Driver, WaveEnd
 from pipeline.job import Job, limited_key
 from pipeline.manifest import Manifest
 from pipeline.marks import Mark
-from pipeline.row_state import row_state
+from pipeline.row_state import RowState, row_state
 from pipeline.store import Store
 from pipeline.watch import Verdict, Watch
 
@@ -68,7 +68,7 @@ class Labeller:
             unfinished = self._unfinished(left)
             if not end.died and unfinished:
                 raise BuildError(f"the label job left {len(unfinished)} rows unfinished without a word")
-            barren = 0 if accused or len(unfinished) < len(left) else barren + 1
+            barren = 0 if end.left or len(unfinished) < len(left) else barren + 1
             if barren >= _BARREN_DEATHS:
                 raise BuildError(
                     "worker processes die or hang before they take a video in hand; see the logs in "
@@ -104,6 +104,20 @@ class Labeller:
         state = row_state(self._rows.rows[self._place[video_id]], self._job, self._store)
         if state.next_stage is None:  # it had its result, and the worker died a moment later
             return
-        self._report(f"label: {video_id} is given up as {verdict.code}: {verdict.message}")
-        key = limited_key(state.next_key, self._job)
-        self._store.commit_failure(state.next_stage, key, verdict.code, verdict.message)
+        stage, key, part = _where(mark, state)
+        message = f"{verdict.message}{part}"
+        self._report(f"label: {video_id} is given up as {verdict.code}: {message}")
+        self._store.commit_failure(stage, limited_key(key, self._job), verdict.code, message)
+
+
+def _where(mark: Mark, state: RowState) -> tuple[Stage, str, str]:
+    """Stage, key and words for the part of a video that a mark tells of."""
+    for each in state.spans:
+        key = each.faces_key if mark.stage is Stage.FACES else each.fit_key
+        if each.next_stage is mark.stage and key == mark.key:
+            words = each.span.words() if len(state.spans) > 1 else ""
+            return mark.stage, key, f" ({words})" if words else ""
+    if state.next_stage is None:
+        raise ValueError(f"state of {mark.video_ids} has nothing left to do")
+    # It died as it was about to begin with that.
+    return state.next_stage, state.next_key, ""

@@ -30,6 +30,7 @@ class Mark:
         pid: The process.
         since_s: When it began, on the machine's monotonic clock.
         quiet_s: How much longer than usual it may give no sign of life.
+        key: The key of the result that is being made; empty where there are several.
     """
 
     video_ids: tuple[str, ...]
@@ -37,11 +38,12 @@ class Mark:
     pid: int
     since_s: float
     quiet_s: float = 0.0
+    key: str = ""
 
 
 @contextmanager
 def in_hand(
-    state: Path, video_ids: Sequence[str], stage: Stage, *, quiet_s: float = 0.0
+    state: Path, video_ids: Sequence[str], stage: Stage, *, quiet_s: float = 0.0, key: str = ""
 ) -> Iterator[Callable[[], None]]:
     """Mark rows as being worked on by this process; the mark stays where the process dies inside the block.
 
@@ -52,6 +54,7 @@ def in_hand(
         video_ids: The rows.
         stage: What is done with them.
         quiet_s: How much longer than usual it may give no sign of life.
+        key: The key of the result that is being made; empty where there are several.
     """
     folder = _folder(state)
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +63,8 @@ def in_hand(
 
     def begin() -> None:
         mark = Mark(
-            video_ids=tuple(video_ids), stage=stage, pid=os.getpid(), since_s=time.monotonic(), quiet_s=quiet_s
+            video_ids=tuple(video_ids), stage=stage, pid=os.getpid(), since_s=time.monotonic(), quiet_s=quiet_s,
+            key=key,
         )  # fmt: skip
         partial.write_text(json.dumps(asdict(mark)))
         partial.replace(path)
@@ -112,5 +116,5 @@ def _marks(state: Path) -> Iterator[tuple[Path, Mark]]:
             continue
         yield path, Mark(
             video_ids=tuple(plain["video_ids"]), stage=Stage(plain["stage"]), pid=plain["pid"],
-            since_s=float(plain["since_s"]), quiet_s=float(plain["quiet_s"]),
+            since_s=float(plain["since_s"]), quiet_s=float(plain["quiet_s"]), key=plain["key"],
         )  # fmt: skip

@@ -25,6 +25,12 @@ class Span:
     start_s: float | None = None
     end_s: float | None = None
 
+    def words(self) -> str:
+        """Which part of a video it is, for a message; empty for all of it."""
+        if self.end_s is None:
+            return "" if self.start_s is None else f"from {self.start_s:g} s on"
+        return f"from {self.start_s or 0.0:g} s to {self.end_s:g} s"
+
     def length_s(self, duration_s: float | None) -> float:
         """How many seconds of a video of this duration it holds; 0 where nobody can tell."""
         ends_s = [end_s for end_s in (self.end_s, duration_s) if end_s is not None]

@@ -138,7 +138,8 @@ class _WithFaces(_Work):
         spans = row_state(row, self._plan.job, self._store).spans
         # A file without an index is decoded from its beginning, see `video`, and frames come after that.
         quiet_s = (spans[number].span.start_s or 0.0) if spans else 0.0
-        with in_hand(self._plan.job.state, [row.video_id], Stage.FACES, quiet_s=quiet_s):
+        key = spans[number].faces_key if spans else ""
+        with in_hand(self._plan.job.state, [row.video_id], Stage.FACES, quiet_s=quiet_s, key=key):
             find_faces(SpanOfRow(row=row, number=number), self._bench, self._detector, self._track_faces)
         state = row_state(row, self._plan.job, self._store)
         share = 1 / max(len(state.spans), 1)
@@ -222,7 +223,9 @@ class _FitSpans(_Work):
 
         rows = [self._plan.manifest.rows[index] for index, _ in pieces]
         spans = [SpanOfRow(row=row, number=number) for row, (_, number) in zip(rows, pieces, strict=True)]
-        with in_hand(self._plan.job.state, [row.video_id for row in rows], Stage.FIT):
+        own = row_state(rows[0], self._plan.job, self._store).spans if len(spans) == 1 else ()
+        key = own[spans[0].number].fit_key if own else ""
+        with in_hand(self._plan.job.state, [row.video_id for row in rows], Stage.FIT, key=key):
             fit_spans(spans, self._bench, self._model, fit_tracks)
         for row in rows:
             self._bench.counters.add("videos", 1 / max(len(row_state(row, self._plan.job, self._store).spans), 1))

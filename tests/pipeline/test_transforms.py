@@ -102,9 +102,9 @@ def test_who_searches_a_later_span_is_given_time_to_decode_what_comes_before(
 ) -> None:
     given = []
 
-    def in_hand(*what: Any, quiet_s: float = 0.0) -> Any:
+    def in_hand(*what: Any, quiet_s: float = 0.0, key: str = "") -> Any:
         given.append(quiet_s)
-        return marks.in_hand(*what, quiet_s=quiet_s)
+        return marks.in_hand(*what, quiet_s=quiet_s, key=key)
 
     steps = Steps(tmp_path, b"long")
     spans = steps.run("_FetchRows", [0])

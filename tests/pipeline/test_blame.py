@@ -1,0 +1,130 @@
+"""Who pays when a worker dies over a long video: the part that it had in hand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pretend import Detector, Line, duration_of, faces, fits, pieces
+from synthetic import MODEL, manifest_of, with_options
+
+from facevid.failures import FailureCode, Stage
+from pipeline.blame import Labeller
+from pipeline.driver import Driver, WaveEnd
+from pipeline.faces.options import FacesOptions
+from pipeline.fetch import Fetcher
+from pipeline.fit_spans import fit_spans
+from pipeline.label import Desk, fetch_row, find_faces
+from pipeline.manifest import ManifestRow
+from pipeline.marks import Mark
+from pipeline.progress import Counters
+from pipeline.row_state import row_state
+from pipeline.watch import Verdict, Watch
+
+PID = 4711
+LATE = Verdict(code=FailureCode.TIMEOUT, message="faces took longer than the limit faces_s=1")
+
+
+class Watched(Watch):
+    """Ends whoever dies, or nobody."""
+
+    def __init__(self, verdict: Verdict | None) -> None:
+        self._verdict = verdict
+
+    def expect(self, *, workers: int) -> None:
+        pass
+
+    def verdict(self, pid: int) -> Verdict | None:
+        return self._verdict
+
+
+class Talk(Driver):
+    """One video of three spans, and a driver whose workers die where they are told to."""
+
+    def __init__(self, folder: Path, *deaths: tuple[Stage, int], content: bytes = b"long") -> None:
+        self.line = Line(folder)
+        self.line.job = with_options(self.line.job, faces=FacesOptions(span_s=20.0), shards=1)
+        self.row: ManifestRow = self.line.row("talk", content)
+        self.desk = Desk(job=self.line.job, store=self.line.store, counters=Counters(self.line.job.state))
+        self.deaths = list(deaths)
+        self.waves: list[tuple[int, int]] = []
+        self.reported: list[str] = []
+
+    def run(self, kind: str, rows: Sequence[int], *, workers: int, fit_batch: int) -> WaveEnd:
+        self.waves.append((workers, len(self.deaths)))
+        source = Fetcher(self.line.job.options.fetch, self.line.store, self.line.folder)
+        fetch_row(self.row, self.desk, source, duration_of)
+        if self.deaths:
+            stage, number = self.deaths.pop(0)
+            if stage is Stage.FIT:
+                self.work(find_faces, Detector(), faces)
+            span = row_state(self.row, self.line.job, self.line.store).spans[number]
+            key = span.faces_key if stage is Stage.FACES else span.fit_key
+            mark = Mark(video_ids=("talk",), stage=stage, pid=PID, since_s=0.0, key=key)
+            return WaveEnd(died=True, left=(mark,))
+        self.work(find_faces, Detector(), faces)
+        fit_spans(pieces(self.row, self.line.job), self.desk, MODEL, fits)
+        return WaveEnd(died=False)
+
+    def work(self, do: Callable[..., None], *with_what: Any) -> None:
+        for piece in pieces(self.row, self.line.job):
+            do(piece, self.desk, *with_what)
+
+    def label(self, verdict: Verdict | None) -> None:
+        watch = Watched(verdict)
+        labeller = Labeller(
+            self.line.job, manifest_of(self.row), self.line.store, self, watch, report=self.reported.append
+        )
+        labeller.label([0])
+
+    def failures(self) -> dict[int, str]:
+        spans = row_state(self.row, self.line.job, self.line.store).spans
+        return {number: span.failure.message for number, span in enumerate(spans) if span.failure is not None}
+
+
+@pytest.mark.parametrize("stage", [Stage.FACES, Stage.FIT])
+def test_a_span_that_took_too_long_is_the_one_that_is_recorded(tmp_path: Path, stage: Stage) -> None:
+    talk = Talk(tmp_path, (stage, 2))
+
+    talk.label(LATE)
+
+    # The spans before it have their results, and the video fails by the one that failed.
+    assert talk.failures() == {2: f"{LATE.message} (from 40 s on)"}
+    assert talk.line.code(talk.row) == (stage, FailureCode.TIMEOUT)
+    assert talk.reported == [f"label: talk is given up as timeout: {LATE.message} (from 40 s on)"]
+
+
+def test_a_span_that_takes_its_worker_down_twice_is_the_one_that_is_recorded(tmp_path: Path) -> None:
+    talk = Talk(tmp_path, (Stage.FACES, 1), (Stage.FACES, 1))
+
+    talk.label(None)
+
+    assert list(talk.failures()) == [1]
+    assert talk.failures()[1].endswith("(from 20 s to 40 s)")
+    assert talk.line.code(talk.row) == (Stage.FACES, FailureCode.WORKER_DIED)
+
+
+def test_one_long_video_may_lose_many_workers_without_ending_the_build(tmp_path: Path) -> None:
+    talk = Talk(tmp_path, *((Stage.FACES, number) for number in (2, 1, 0)))
+
+    talk.label(LATE)
+
+    assert list(talk.failures()) == [0, 1, 2]
+    assert talk.line.code(talk.row) == (Stage.FACES, FailureCode.TIMEOUT)
+
+
+def test_a_worker_that_dies_before_it_has_begun_costs_the_row_its_next_step(tmp_path: Path) -> None:
+    talk = Talk(tmp_path)
+    talk.deaths = [(Stage.FACES, 0)] * 2
+    before = talk.run
+
+    def run(*args: Any, **options: Any) -> WaveEnd:
+        end = before(*args, **options)
+        return WaveEnd(died=end.died, left=tuple(replace(mark, stage=Stage.FETCH, key="x") for mark in end.left))
+
+    talk.run = run  # type: ignore[method-assign]
+
+    talk.label(None)
+
+    assert list(talk.failures()) == [0]
