@@ -117,7 +117,8 @@ def tracks_schema(*, n_identity: int) -> pa.Schema:
                "largest leap of its look: least half squared distance of any of 5 frames before to any of 5 after"),
         _field("kept", pa.bool_(), "false where filtered"),
         _field("filtered_reason", pa.string(), "why not kept, else null", nullable=True),
-        _field("url", pa.string(), "where the video came from, as in the manifest"),
+        _field("url", pa.string(),
+               "where the video came from: the manifest's address without what lets someone in (signatures, tokens)"),
         _field("title", pa.string(), "the source's title, where it told", nullable=True),
         _field("uploader", pa.string(), "the source's uploader, where it told", nullable=True),
         _field("licence", pa.string(), "the manifest's or the source's licence statement", nullable=True),
@@ -155,7 +156,7 @@ def failures_schema() -> pa.Schema:
     return pa.schema([
         _VIDEO_ID,
         _field("track", pa.int32(), "index of the face track, null where the whole video failed", nullable=True),
-        _field("url", pa.string(), "the manifest's address or path"),
+        _field("url", pa.string(), "the manifest's address or path, without what lets someone in"),
         _field("stage", pa.string(), "see facevid.failures.Stage"),
         _field("code", pa.string(), "see facevid.failures.FailureCode; a closed list"),
         _field("retryable", pa.bool_(), "whether the same item may succeed later, unchanged"),

@@ -95,9 +95,15 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a whole file, atomically. Folders on the way are made."""
-    with atomic_file(path) as file:
+def write_bytes(path: str | Path, data: bytes, *, private: bool = False) -> None:
+    """Write a whole file, atomically. Folders on the way are made.
+
+    Args:
+        path: The file.
+        data: Its content.
+        private: On a local disk, nobody but this user may read it.
+    """
+    with atomic_file(path, private=private) as file:
         file.write(data)
 
 
@@ -109,11 +115,16 @@ def remove(path: str | Path) -> None:
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """A file to write to, which appears under its name when the block ends well, and never if it raises."""
+def atomic_file(path: str | Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """A file to write to, which appears under its name when the block ends well, and never if it raises.
+
+    Args:
+        path: The file.
+        private: On a local disk, nobody but this user may read it.
+    """
     system, inside = _resolve(path)
     if isinstance(system, LocalFileSystem):
-        with _atomic_local(Path(inside)) as local:
+        with _atomic_local(Path(inside), private=private) as local:
             yield local
         return
     # Not every file system of fsspec can take back a half-written object; a local file can be dropped.
@@ -124,12 +135,12 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _atomic_local(target: Path) -> Iterator[IO[bytes]]:
+def _atomic_local(target: Path, *, private: bool) -> Iterator[IO[bytes]]:
     target.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own per writer: two that write the same file do not disturb each other, the last one wins.
     partial = target.parent / f"{_PARTIAL}{secrets.token_hex(8)}"
     try:
-        with partial.open("xb") as file:
+        with open(partial, "xb", opener=private_opener if private else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -138,6 +149,17 @@ def _atomic_local(target: Path) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
+
+
+def private_opener(path: str, flags: int) -> int:
+    """For `open`: a file that it makes may be read and written by this user alone."""
+    return os.open(path, flags, 0o600)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a local folder that nobody but this user may look into; one that is there stays as its owner made it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -23,6 +23,7 @@ from facevid.failures import FailureCode
 from pipeline.egress.client import EgressError
 from pipeline.egress.seal import SealError
 from pipeline.egress.wire import RefusedError
+from pipeline.public_urls import without_secrets
 
 
 class TooLargeError(DownloadCancelled):  # type: ignore[misc]  # yt-dlp has no types
@@ -45,7 +46,7 @@ class FetchError(Exception):
     def __init__(
         self, code: FailureCode, message: str, *, passing: bool = False, retry_after_s: float | None = None
     ) -> None:
-        message = printable(message, 500)
+        message = printable(without_secrets(message), 500)
         super().__init__(code, message)
         self.code = code
         self.message = message

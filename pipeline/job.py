@@ -20,7 +20,7 @@ from pipeline.store import FetchedVideo
 FETCH_VERSION = 2
 FACES_VERSION = 5
 FIT_VERSION = 3
-ASSEMBLE_VERSION = 2
+ASSEMBLE_VERSION = 3
 
 _FETCH_PATHS = ("cookies", "allow_list", "deny_list")
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from facevid.splits import SPLITS, Split
 from pipeline.manifest import BadRow, ManifestRow, is_remote
+from pipeline.public_urls import public_url
 
 REQUIRED_COLUMNS = ("video_id", "url")
 OPTIONAL_COLUMNS = ("start_s", "end_s", "subject_id", "licence", "attribution", "split")
@@ -84,9 +85,10 @@ def row_of(line: int, values: Mapping[str, str]) -> ManifestRow | BadRow:
 
 
 def bad_row(line: int, values: Mapping[str, str], reason: str) -> BadRow:
-    """A row that cannot be used, with what can be shown of it."""
+    """A row that cannot be used, with what can be shown of it: its address goes into the dataset."""
     return BadRow(
-        line=line, video_id=_printable(values.get("video_id", "")), url=_printable(values.get("url", "")),
+        line=line, video_id=_printable(values.get("video_id", "")),
+        url=_printable(public_url(values.get("url", ""))),
         reason=reason,
     )  # fmt: skip
 
@@ -115,18 +117,20 @@ def _address_trouble(url: str) -> str | None:
     if len(url) > _LONGEST_ADDRESS:
         return f"url has {len(url)} characters, more than {_LONGEST_ADDRESS}"
     if _CONTROL.search(url):
-        return f"url {url!r} holds control characters"
+        return f"url {public_url(url)!r} holds control characters"
     if not is_remote(url):
         if scheme := _SCHEME.match(url):
-            return f"url {url!r} has the scheme {scheme[1]!r}; only http, https, gs, s3 and local paths are read"
+            shown = public_url(url)
+            return f"url {shown!r} has the scheme {scheme[1]!r}; only http, https, gs, s3 and local paths are read"
         return None
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        return f"url {url!r} is no address: {error}"
+        # The error quotes what stands where a port should, which may be the rest of a password.
+        return f"url {public_url(url)!r} is no address" + ("" if "@" in url else f": {error}")
     if not host:
-        return f"url {url!r} names no host"
+        return f"url {public_url(url)!r} names no host"
     if parts.username is not None or parts.password is not None:
         # The dataset records the address; a password in it would be published.
         return "url carries a user name or password, which the dataset would publish"

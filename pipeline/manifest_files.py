@@ -17,6 +17,7 @@ from typing import IO, Any, NoReturn
 
 from pipeline.manifest import BadRow, Manifest, ManifestError, ManifestRow, local_path
 from pipeline.manifest_columns import REQUIRED_COLUMNS, bad_row, row_of
+from pipeline.public_urls import public_url
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
@@ -213,7 +214,7 @@ def _remarks(rows: Sequence[ManifestRow]) -> tuple[str, ...]:
         for before, after in itertools.pairwise(same):
             if before.end_s is None or (after.start_s or 0.0) < before.end_s:
                 found.append(
-                    f"line {max(before.line, after.line)}: {url} is in the dataset twice, as {before.video_id} (line "
-                    f"{before.line}) and {after.video_id}, with the same or overlapping times"
+                    f"line {max(before.line, after.line)}: {public_url(url)} is in the dataset twice, as "
+                    f"{before.video_id} (line {before.line}) and {after.video_id}, with the same or overlapping times"
                 )
     return tuple(found)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from facevid.storage import make_private_folder
+
 _LOCK_PATIENCE_S = 1.0
 
 
@@ -24,7 +26,7 @@ def build_lock(folder: Path) -> Iterator[int]:
     Raises:
         StoreBusyError: Another build holds it; the message says which process, where, and since when.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         deadline = time.monotonic() + _LOCK_PATIENCE_S

@@ -4,6 +4,8 @@
     rows-HASH.jsonl       one row per line; rows-HASH.index has where each line begins
     bad_rows-HASH.jsonl   the bad rows, likewise
 
+All are for this user's eyes alone: rows hold addresses as the manifest has them, secrets and all (`public_urls`).
+
 A worker needs a few rows out of a million at a time, so rows are read when they are asked for. The files of rows are
 named by their content and written first: whoever reads while a new plan is written sees one plan or the other.
 """
@@ -79,7 +81,7 @@ def write_plan(plan: Plan) -> None:
     names = {"rows": _write_rows(state, "rows", plan.manifest.rows),
              "bad_rows": _write_rows(state, "bad_rows", plan.manifest.bad_rows)}  # fmt: skip
     content = {"format": _FORMAT, "job": plan.job.to_plain(), "folder": str(plan.manifest.folder), **names}
-    storage.write_bytes(state / _FILE, json.dumps(content, ensure_ascii=False).encode())
+    storage.write_bytes(state / _FILE, json.dumps(content, ensure_ascii=False).encode(), private=True)
     used = {f"{name}{suffix}" for name in names.values() for suffix in (".jsonl", ".index")}
     for old in before - used:
         storage.remove(state / old)
@@ -126,8 +128,8 @@ def _write_rows(state: Path, name: str, rows: Iterable[ManifestRow | BadRow]) ->
         lines += json.dumps(plain, ensure_ascii=False).encode() + b"\n"
     index += _OFFSET.pack(len(lines))
     stem = f"{name}-{hashlib.sha256(lines).hexdigest()[:16]}"
-    storage.write_bytes(state / f"{stem}.jsonl", bytes(lines))
-    storage.write_bytes(state / f"{stem}.index", bytes(index))
+    storage.write_bytes(state / f"{stem}.jsonl", bytes(lines), private=True)
+    storage.write_bytes(state / f"{stem}.index", bytes(index), private=True)
     return stem
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from facevid import assets
+from facevid import assets, storage
 from facevid.failures import FailureCode
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from pipeline.config import BuildOptions
@@ -86,6 +86,7 @@ def run_job(
         StoreBusyError: Another build is at work on this output.
         BuildError: Something broke that is not one video's fault.
     """
+    storage.make_private_folder(job.store_folder)
     with build_lock(job.state) as lock, build_egress(job.options.fetch, job.state):
         keep_lists(job.options.fetch, job.state)
         return Waves(

@@ -20,6 +20,7 @@ from pipeline.config import PruneOptions
 from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.items import FacesItem, TrackSummary
 from pipeline.manifest import ManifestRow
+from pipeline.public_urls import public_url, without_secrets
 from pipeline.store import FetchedVideo
 
 
@@ -169,7 +170,7 @@ def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> 
         "appearance_jump": float(seen.jump.max()),
         "kept": reason is None,
         "filtered_reason": reason,
-        "url": row.url,
+        "url": public_url(row.url),
         "title": source.title,
         "uploader": source.uploader,
         "licence": row.licence or source.licence,
@@ -210,8 +211,9 @@ def crops_batches(
 def failures_batch(failures: list[Failure]) -> pa.RecordBatch:
     """Rows of the failures table, in the table's order."""
     rows = [
-        {"video_id": f.video_id, "track": f.track, "url": f.url, "stage": f.stage.value, "code": f.code.value,
-         "retryable": f.code.retryable, "attempt": f.attempt, "message": f.message}
+        {"video_id": f.video_id, "track": f.track, "url": public_url(f.url), "stage": f.stage.value,
+         "code": f.code.value, "retryable": f.code.retryable, "attempt": f.attempt,
+         "message": without_secrets(f.message)}
         for f in sorted(failures, key=lambda f: (f.video_id.encode(), -1 if f.track is None else f.track, f.message))
     ]  # fmt: skip
     return pa.RecordBatch.from_pylist(rows, schema=failures_schema())

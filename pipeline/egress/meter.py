@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+import os
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from facevid.failures import FailureCode
+from facevid.storage import private_opener
 from pipeline.egress.wire import RefusedError
 
 _LARGEST_CHUNK_BYTES = 65536
@@ -21,7 +23,7 @@ class VideoMeter:
     """One video's account.
 
     Attributes:
-        url: What it is, for the log.
+        url: What it is, for the log, as others may see it.
         host: Host and port whose turn it has.
         bytes_left: Bytes that this try may still receive.
         seconds_left: Time that it may still be connected.
@@ -86,7 +88,7 @@ class Bandwidth:
 
 
 class Log:
-    """One JSON line per connection and per video; the file before last is kept when it grows.
+    """One JSON line per connection and per video, for this user's eyes; the file before last is kept when it grows.
 
     Args:
         path: The file, or None for no log.
@@ -94,7 +96,7 @@ class Log:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._file = path.open("a", encoding="utf-8") if path else None
+        self._file = _open(path) if path else None
 
     def write(self, kind: str, **facts: Any) -> None:
         """Write one line."""
@@ -106,9 +108,15 @@ class Log:
         if self._file.tell() > _LARGEST_LOG_BYTES:
             self._file.close()
             self._path.replace(self._path.with_suffix(".1.jsonl"))
-            self._file = self._path.open("a", encoding="utf-8")
+            self._file = _open(self._path)
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _open(path: Path) -> IO[str]:
+    file = open(path, "a", encoding="utf-8", opener=private_opener)  # noqa: SIM115  # closed by the log
+    os.fchmod(file.fileno(), 0o600)  # one that was there before
+    return file

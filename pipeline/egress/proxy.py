@@ -36,6 +36,7 @@ from pipeline.egress.wire import (
     refusal_head,
     split_authority,
 )
+from pipeline.public_urls import public_url
 
 _T = TypeVar("_T")
 
@@ -213,8 +214,9 @@ class EgressProxy:
         async with AsyncExitStack() as stack:
             await reader.unless_gone(stack.enter_async_context(self._hosts.video(host)))
             video = VideoMeter(
-                url=head.get(URL_HEADER) or "", host=host, bytes_left=0, seconds_left=self._rules.max_fetch_s
-            )
+                url=public_url(head.get(URL_HEADER) or ""), host=host, bytes_left=0,
+                seconds_left=self._rules.max_fetch_s,
+            )  # fmt: skip
             begun_s = self._clock()
             outcome = "worker_gone"
             self._videos[video.key] = video

@@ -365,3 +365,11 @@ def test_whatever_a_server_answers_is_a_video_or_a_fetch_error(
 
     with contextlib.suppress(FetchError):
         assert fetcher(tmp_path).fetch(url).path.is_file()
+
+
+def test_what_a_page_makes_us_say_holds_no_secrets_of_ours() -> None:
+    error = FetchError(FailureCode.UNSUPPORTED_FORMAT, "Unsupported URL: https://x.org/" + "a" * 463 + "?token=s3cr3t")
+
+    assert "s3cr3t" not in error.message
+    assert len(error.message) == 500
+    assert "?token=" in error.message

@@ -298,3 +298,20 @@ def test_a_damaged_parquet_manifest_is_read_or_refused(
     if (manifest := read_or_refused(path)) is not None:
         for row in (*manifest.rows, *manifest.bad_rows):
             repr(row).encode()
+
+
+@pytest.mark.parametrize("url", [
+    "https://anna:s3cr3t@x.org/a", "https://anna:s3cr3t/@x.org/a", "ftp://anna:s3cr3t@x.org/a?v=1",
+    "https://x.org\x01/?token=s3cr3t", "https://[x/?token=s3cr3t", "https:///a?token=s3cr3t",
+])  # fmt: skip
+def test_what_is_said_of_a_bad_row_holds_no_secret(tmp_path: Path, url: str) -> None:
+    (bad,) = read_manifest(write(tmp_path, f"video_id,url\na,{url}\n")).bad_rows
+
+    assert "s3cr3t" not in f"{bad.url} {bad.reason}"
+
+
+def test_remarks_hold_no_secrets(tmp_path: Path) -> None:
+    rows = "".join(f"{name},https://x.org/?token=s3cr3t\n" for name in "ab")
+    (remark,) = read_manifest(write(tmp_path, f"video_id,url\n{rows}")).remarks
+
+    assert "https://x.org/?token=removed is in the dataset twice" in remark

@@ -1,3 +1,4 @@
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,3 +75,11 @@ def test_a_plan_of_another_version_is_refused_with_the_way_out(tmp_path: Path) -
 
     with pytest.raises(DatasetError, match="begun by another version; `facevid build` takes it up again"):
         read_plan(tmp_path / "out")
+
+
+def test_a_plan_is_for_its_users_eyes_alone(tmp_path: Path) -> None:
+    write_plan(plan_in(tmp_path, *ROWS))
+
+    files = [path for path in (tmp_path / "out" / ".build").iterdir() if path.is_file()]
+    assert len(files) == 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}

@@ -171,3 +171,18 @@ def test_failures_are_sorted_whole_videos_first() -> None:
     rows = batch.to_pylist()
     assert [(row["video_id"], row["track"]) for row in rows] == [("B", 0), ("b", None), ("b", 0), ("b", 1)]
     assert rows[0]["retryable"]
+
+
+def test_what_lets_someone_in_stays_out_of_the_tables() -> None:
+    url = "https://u:s3cr3t@x.org/v?id=1&Signature=s3cr3t"
+    shown = "https://x.org/v?id=1&Signature=removed"
+    track = result()
+
+    (row,) = tracks_batch(replace(track, row=replace(track.row, url=url)), PRUNE, LABELS).to_pylist()
+    (failure,) = failures_batch([
+        Failure(video_id="v", track=None, url=url, stage=Stage.FETCH, code=FailureCode.TOO_LARGE, attempt=1,
+                message=f"{url} has 9 bytes"),
+    ]).to_pylist()  # fmt: skip
+
+    assert row["url"] == shown
+    assert (failure["url"], failure["message"]) == (shown, f"{shown} has 9 bytes")

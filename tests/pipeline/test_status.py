@@ -1,5 +1,6 @@
 import json
 import os
+import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -80,3 +81,11 @@ def test_time_left_goes_by_seconds_of_video_where_they_are_known() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(7.4, "7 s"), (119.0, "119 s"), (600.0, "10 min"), (9000.0, "2.5 h")])
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_the_folder_of_a_builds_own_affairs_is_its_users_own(tmp_path: Path) -> None:
+    with build_lock(tmp_path / "out" / ".build"):
+        pass
+
+    assert stat.S_IMODE((tmp_path / "out" / ".build").stat().st_mode) == 0o700
+    assert (tmp_path / "out").stat().st_mode & 0o055  # datasets are for others too, where the user lets them

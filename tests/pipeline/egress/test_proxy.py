@@ -3,6 +3,7 @@ import http.client
 import http.server
 import json
 import socket
+import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -412,3 +413,14 @@ def test_a_connection_that_comes_as_the_proxy_stops_is_closed(monkeypatch: pytes
         return gone
 
     assert asyncio.run(accepted_and_stopped())
+
+
+def test_the_log_is_its_users_own_and_holds_no_secrets(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.touch(mode=0o644)
+    url = "https://x.example/a?v=1&X-Amz-Signature=s3cr3t"
+    with running_egress(rules(), log=log) as address, video_lease(address, "x.example", 443, url):
+        pass
+
+    assert "https://x.example/a?v=1&X-Amz-Signature=removed" in log.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
