@@ -19,7 +19,7 @@ from pipeline.store import FetchedVideo
 
 FETCH_VERSION = 2
 FACES_VERSION = 5
-FIT_VERSION = 3
+FIT_VERSION = 4
 ASSEMBLE_VERSION = 3
 
 _FETCH_PATHS = ("cookies", "allow_list", "deny_list")

@@ -1,8 +1,8 @@
 """The landmark term of one track in plain numpy and float64: what every baseline minimises, written for reading.
 
 Units are those of `fitting.energy`: pixels over one landmark standard deviation, so that the landmark term is
-`1/2 sum_l w_l |r_l|^2` and the priors are `1/2 |coefficients|^2`. It shares no algebra with the solver, so each can
-check the other.
+`1/2 sum_l w_l |r_l|^2` and the priors are `1/2 |coefficients|^2`. But for one constant it shares no algebra with
+the solver, so each can check the other.
 """
 
 from dataclasses import dataclass, replace
@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 from scipy.spatial.transform import Rotation
+
+from fitting.energy import honest_share
 
 Array = Float64[np.ndarray, "..."]
 CAMERA = slice(0, 6)
@@ -113,18 +115,19 @@ class Problem:
 
 
 def robust_weights(problem: Problem, at: Parameters, scale: float) -> Float64[np.ndarray, "frames points"]:
-    """Confidence times precision times Geman-McClure weight, which is 1 where the scale is infinite."""
+    """Confidence times precision times `fitting.energy.robust_weight`, which is 1 where the scale is infinite."""
     weight = problem.weight * problem.precision
     if np.isinf(scale):
         return np.asarray(weight)
-    return np.asarray(weight * (scale**2 / (scale**2 + _whitened_squares(problem, at))) ** 2)
+    root = scale**2 / (scale**2 + _whitened_squares(problem, at))
+    return np.asarray(weight * root**2 / honest_share(scale))
 
 
 def frame_energies(problem: Problem, at: Parameters, scale: float) -> Float64[np.ndarray, " frames"]:
     """Landmark term and expression prior of each frame."""
     squared = _whitened_squares(problem, at)
     if np.isfinite(scale):
-        squared = scale**2 * squared / (scale**2 + squared)
+        squared = scale**2 * squared / (scale**2 + squared) / honest_share(scale)
     return np.asarray(0.5 * (problem.weight * squared).sum(-1) + 0.5 * (at.expression**2).sum(-1))
 
 

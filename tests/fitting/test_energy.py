@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from fitting.camera import ScaledOrthographic
-from fitting.energy import Observations, frame_blocks, landmark_energy, model_jacobian, robust_weight
+from fitting.energy import Observations, frame_blocks, honest_share, landmark_energy, model_jacobian, robust_weight
 from fitting.face_model import FaceModel
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
 from fitting.rotation import canonical
@@ -87,7 +87,16 @@ def test_a_residual_is_robust_in_units_of_its_own_noise(toy_model: FaceModel) ->
     torch.testing.assert_close(weight, frame_blocks(smaller, third, head, basis, 5.0).weight / 9, rtol=1e-12, atol=0)
 
 
-def test_robust_weights_fall_from_one_to_nothing() -> None:
+def test_robust_weights_fall_to_nothing_and_are_one_without_a_width() -> None:
     weight = robust_weight(torch.tensor([0.0, 9.0, 1e12]), 3.0)
-    torch.testing.assert_close(weight, torch.tensor([1.0, 0.25, 0.0]), atol=1e-12, rtol=0)
+    torch.testing.assert_close(weight / weight[0], torch.tensor([1.0, 0.25, 0.0]), atol=1e-12, rtol=0)
     assert robust_weight(torch.tensor([1e12]), float("inf")).item() == 1.0
+
+
+def test_robust_weights_leave_the_variance_of_honest_noise_as_it_is() -> None:
+    noise = torch.randn(200_000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    squared = (noise * noise).sum(-1)
+    for scale in (3.0, 5.0, 10.0, 40.0):
+        seen = (robust_weight(squared, scale) * squared).mean() / squared.mean()
+        torch.testing.assert_close(seen, torch.ones_like(seen), atol=0.01, rtol=0)
+    assert honest_share(float("inf")) == 1.0
