@@ -368,7 +368,7 @@ def test_whatever_a_server_answers_is_a_video_or_a_fetch_error(
 
 
 def test_what_a_page_makes_us_say_holds_no_secrets_of_ours() -> None:
-    error = FetchError(FailureCode.UNSUPPORTED_FORMAT, "Unsupported URL: https://x.org/" + "a" * 463 + "?token=s3cr3t")
+    error = FetchError(FailureCode.UNSUPPORTED_FORMAT, "Unsupported URL: https://x.org/" + "a" * 460 + "?token=s3cr3t")
 
     assert "s3cr3t" not in error.message
     assert len(error.message) == 500
