@@ -6,6 +6,12 @@ import ipaddress
 _OTHER_PROTOCOLS = frozenset({
     1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
 })  # fmt: skip
+# Not on the public internet either, whatever `ipaddress` of this Python says: IANA's special-purpose registries
+# (192.0.0.0/24, where one cloud has its metadata; the 6to4 anycast; documentation), the site-local addresses of before
+# RFC 3879, and the address at which another cloud serves its machines.
+_NOT_PUBLIC = tuple(ipaddress.ip_network(network) for network in (
+    "192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "fec0::/10", "3fff::/20", "5f00::/16", "64:ff9b:1::/48",
+))  # fmt: skip
 
 
 def is_public(address: str) -> bool:
@@ -22,6 +28,8 @@ def is_public(address: str) -> bool:
             parsed = inner
         elif parsed in ipaddress.ip_network("64:ff9b::/96"):
             parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+    if any(parsed in network for network in _NOT_PUBLIC):
+        return False
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
 
 

@@ -27,6 +27,9 @@ from pipeline.egress.wire import RefusedError
 
 LARGEST_PAGE_BYTES = 64_000_000
 
+_PIECE_BYTES = 1 << 14
+_MEMBER_COST_BYTES = 1 << 12
+_MOST_CODINGS = 3
 _CODINGS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 
@@ -189,6 +192,8 @@ class _LeaseHandler(_urllib.HTTPHandler):  # type: ignore[misc]  # yt-dlp has no
 
     def http_response(self, req: urllib.request.Request, resp: Any) -> Any:  # noqa: ARG002  # urllib's signature
         codings = [part.strip().lower() for part in (resp.headers.get("Content-Encoding") or "").split(",")]
+        if len(codings) > _MOST_CODINGS:  # each is the whole body once more
+            raise TransportError(f"the server sends a body in {len(codings)} codings")
         for coding in reversed(codings):
             if coding in _CODINGS:
                 plain = io.BytesIO(_inflated(_read_bounded(resp.read, None), coding))
@@ -232,10 +237,10 @@ def _inflated(data: bytes, coding: str) -> bytes:
     parts: list[bytes] = []
     left = LARGEST_PAGE_BYTES
     bits = _CODINGS[coding]
-    while data:
-        inflate = zlib.decompressobj(bits)
+    begin = 0
+    while begin < len(data):
         try:
-            part = inflate.decompress(data, left)
+            part, begin = _inflated_member(data, begin, bits, left)
         except zlib.error as error:
             if coding == "deflate" and bits > 0:
                 bits = -zlib.MAX_WBITS  # some servers send it without its header
@@ -244,13 +249,27 @@ def _inflated(data: bytes, coding: str) -> bytes:
                 break  # what follows the compressed body is not part of it
             raise TransportError(f"the server sends a broken {coding} body: {error}") from None  # no mistake of ours
         parts.append(part)
-        left -= len(part)
+        # Gzip may come in several members; those without content are no way to go on for ever.
+        left -= len(part) + _MEMBER_COST_BYTES
         if left <= 0:
             raise _too_large()
-        if not inflate.eof:
-            raise TransportError(f"the server's {coding} body ends too early")
-        data = inflate.unused_data  # gzip may come in several members
     return b"".join(parts)
+
+
+def _inflated_member(data: bytes, begin: int, bits: int, left: int) -> tuple[bytes, int]:
+    # In pieces, as what follows the member's end is copied when it is met.
+    inflate = zlib.decompressobj(bits)
+    parts: list[bytes] = []
+    while not inflate.eof:
+        piece = data[begin : begin + _PIECE_BYTES]
+        if not piece:
+            raise TransportError("the server's compressed body ends too early")
+        parts.append(inflate.decompress(piece, left))
+        left -= len(parts[-1])
+        if left <= 0:
+            raise _too_large()
+        begin += len(piece) - len(inflate.unused_data)
+    return b"".join(parts), begin
 
 
 def _too_large() -> RefusedAnswerError:

@@ -18,9 +18,9 @@ from pipeline.egress.wire import (
     credentials,
     join_authority,
     parse_head,
+    plain_host,
     refusal_of,
     request_head,
-    split_authority,
 )
 
 # The proxy keeps to time limits of its own; all that this one catches is a machine that is gone.
@@ -84,7 +84,9 @@ class Lease:
 
     def _ask(self, word: str) -> Head:
         self._say(word)
-        return _receive_head(self._control, self._on_wait)
+        head = _receive_head(self._control, self._on_wait)
+        _require_ok(head)
+        return head
 
     def _say(self, word: str) -> None:
         try:
@@ -119,13 +121,9 @@ def video_lease(
 def _authority(host: str, port: int) -> str:
     # A stranger's host may be any text; what is no name must not look like a proxy that misunderstands.
     try:
-        plain = host if host.isascii() else host.encode("idna").decode()
-        target = join_authority(plain, port)
-        if target.isprintable() and " " not in target and split_authority(target) == (plain.lower(), port):
-            return target
-    except (UnicodeError, WireError):
-        pass
-    raise RefusedError(FailureCode.NOT_FOUND, f"{host} cannot be the name of a host")
+        return join_authority(plain_host(host), port)
+    except WireError as error:
+        raise RefusedError(FailureCode.NOT_FOUND, str(error)) from error
 
 
 def _ask(

@@ -231,7 +231,7 @@ class EgressProxy:
                     elif video.refused is not None:
                         fields |= refusal_fields(video.refused)
                     writer.write(answer_head("200 OK", **fields))
-                    word = (await reader.readline()).decode("latin-1").strip()
+                    word = await _word(reader)
                 if word.startswith("end "):
                     outcome = word.removeprefix("end ")
                     self._hosts.record(host, _OUTCOMES[outcome])
@@ -360,6 +360,16 @@ class EgressProxy:
             for pump in pumps:
                 pump.cancel()
             await asyncio.wait(pumps)
+
+
+async def _word(reader: asyncio.StreamReader) -> str:
+    try:
+        word = (await reader.readline()).decode("latin-1").strip()
+    except ValueError as error:
+        raise WireError(f"a line is longer than {LARGEST_HEAD_BYTES} bytes") from error
+    if word.startswith("end ") and word.removeprefix("end ") not in _OUTCOMES:
+        raise WireError(f"{word[:80]!r} is no way for a video to end")
+    return word
 
 
 def _origin_request(head: Head) -> tuple[tuple[str, int], bytes]:

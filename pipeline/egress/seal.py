@@ -1,7 +1,11 @@
 """A seal on a thread: within it nothing connects but through the proxy, and no program is started.
 
 yt-dlp is two thousand extractors by many hands. Its handler is ours; this is for what does not use it. The
-interpreter's audit events (PEP 578) see every socket and every process, whoever asks for it.
+interpreter's audit events (PEP 578) tell of sockets and programs in the very thread that asks for them, and the seal
+is on one thread: the others of the process, such as Beam's, go on as ever. A thread that is started within the seal
+has none; yt-dlp starts some for several fragments at once and for protocols of live streams, and is asked for neither.
+What calls the C library past Python's own modules raises no event. So the seal holds against what an extractor does in
+the way extractors do, not against code that is out to break it.
 """
 
 import sys
@@ -15,6 +19,9 @@ _REFUSED = {
     "socket.sendmsg": "send past the egress proxy",
     "socket.getaddrinfo": "resolve a name past the egress proxy",
     "socket.gethostbyname": "resolve a name past the egress proxy",
+    "socket.gethostbyaddr": "resolve a name past the egress proxy",
+    "socket.getnameinfo": "resolve a name past the egress proxy",
+    "socket.bind": "listen to the network",
     "subprocess.Popen": "start a program",
     "os.system": "start a program",
     "os.exec": "start a program",

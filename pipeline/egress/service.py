@@ -6,6 +6,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ UPSTREAM_VARIABLE = "FACEVID_UPSTREAM_AUTHORIZATION"
 LOG_FILE = "egress.jsonl"
 
 _ADDRESS_FILE = "egress.json"
+_LOOKUPS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,8 @@ def running_egress(
     """
     token = token or secrets.token_urlsafe(32)
     loop = asyncio.new_event_loop()
+    # A lookup that its name server does not answer holds a thread for half a minute, whoever still waits for it.
+    loop.set_default_executor(ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="resolves names"))
     lines = Log(log)
     proxy = EgressProxy(rules, token=token, log=lines)
     server = loop.run_until_complete(proxy.start(host, port))

@@ -10,8 +10,11 @@ A refusal has a status that ordinary clients understand and our failure code in 
 import asyncio
 import base64
 import hmac
+import ipaddress
+import re
+import socket
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from facevid.failures import FailureCode
 
@@ -22,6 +25,9 @@ MESSAGE_HEADER = "X-FaceVid-Message"
 PASSING_HEADER = "X-FaceVid-Passing"
 
 LARGEST_HEAD_BYTES = 65536
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NO_HOST = frozenset(" /?#@\\<>^|[]\"'`{}")
 
 _STATUS = {
     FailureCode.UNSAFE_ADDRESS: "403 Forbidden",
@@ -78,6 +84,9 @@ def parse_head(data: bytes) -> Head:
         WireError: It is none.
     """
     first, *lines = data.decode("latin-1").rstrip("\r\n").split("\r\n")
+    # Others take a bare CR, LF or NUL for the end of a line or a word (RFC 9112, section 2.2; RFC 9110, section 5.5).
+    if any(_CONTROL.search(line) for line in (first, *lines)):
+        raise WireError("the head holds control characters")
     words = first.split(" ", 2)
     if len(words) < 2:
         raise WireError("the first line is no request and no status")
@@ -142,8 +151,45 @@ def _encoded(lines: list[str]) -> bytes:
     return ("\r\n".join(plain) + "\r\n\r\n").encode("latin-1", "replace")
 
 
+def plain_host(host: str) -> str:
+    """The one spelling of a host's name or address: whoever is one host has one turn.
+
+    Lower case, non-ASCII names as IDNA has them, no dot at the end (it only says that the name is complete), and
+    addresses as the resolver reads them: `127.1` and `0x7f000001` are 127.0.0.1.
+
+    Args:
+        host: A name or an address, without brackets.
+
+    Raises:
+        WireError: There can be no such host.
+    """
+    name = host if ":" in host else unquote(host)  # as browsers do, and Python's urllib
+    try:
+        name = (name if name.isascii() else name.encode("idna").decode()).lower().removesuffix(".")
+    except UnicodeError as error:
+        raise WireError(f"{host[:80]!r} cannot be the name of a host") from error
+    if not all(char.isprintable() and char not in _NO_HOST for char in name):
+        raise WireError(f"{host[:80]!r} cannot be the name of a host")
+    return _plain_address(name)
+
+
+def _plain_address(name: str) -> str:
+    if ":" in name:
+        address, percent, zone = name.partition("%")
+        try:
+            return f"{ipaddress.IPv6Address(address)}{percent}{zone}"
+        except ValueError as error:
+            raise WireError(f"{name[:80]!r} is no address") from error
+    if "%" in name or not all(name.split(".")):
+        raise WireError(f"{name[:80]!r} cannot be the name of a host")
+    try:
+        return socket.inet_ntoa(socket.inet_aton(name)) if name[:1].isdecimal() else name
+    except OSError:
+        return name
+
+
 def split_authority(text: str, default_port: int | None = None) -> tuple[str, int]:
-    """Host (lower case, no brackets) and port of `host:port`.
+    """Host (in its one spelling, see `plain_host`, no brackets) and port of `host:port`.
 
     Raises:
         WireError: It names no host, or no port where there is no default.
@@ -155,7 +201,7 @@ def split_authority(text: str, default_port: int | None = None) -> tuple[str, in
         raise WireError(f"{text[:80]!r} is no host and port") from error
     if not host or port is None or parts.path or parts.query or parts.fragment or "@" in text:
         raise WireError(f"{text[:80]!r} is no host and port")
-    return host, port
+    return plain_host(host), port
 
 
 def join_authority(host: str, port: int) -> str:

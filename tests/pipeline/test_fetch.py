@@ -230,7 +230,10 @@ def test_a_redirect_to_a_private_address_is_refused_at_the_connection(tmp_path: 
         ("127.0.0.1", False), ("10.1.2.3", False), ("172.16.0.1", False), ("192.168.1.1", False),
         ("169.254.169.254", False), ("100.64.0.1", False), ("0.0.0.1", False), ("224.0.0.1", False),
         ("::1", False), ("fe80::1%eth0", False), ("fd00::1", False), ("::ffff:127.0.0.1", False),
-        ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False),
+        ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False), ("64:ff9b::808:808", True), ("64:ff9b:1::808:808", False),
+        ("2001:0:7f00:1::8080:8080", False), ("::7f00:1", False), ("fec0::1", False), ("3fff::1", False),
+        # Where clouds serve their own machines.
+        ("168.63.129.16", False), ("192.0.0.192", False), ("100.100.100.200", False), ("fd00:ec2::254", False),
     ],
 )
 def test_public_addresses_are_told_from_others(address: str, public: bool) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import http.client
 import http.server
 import json
@@ -424,3 +425,43 @@ def test_the_log_is_its_users_own_and_holds_no_secrets(tmp_path: Path) -> None:
 
     assert "https://x.example/a?v=1&X-Amz-Signature=removed" in log.read_text()
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_a_host_has_one_turn_however_it_is_spelled(tmp_path: Path) -> None:
+    with running_egress(rules(), log=tmp_path / "log.jsonl") as address:
+        for host in ("Example.org.", "example.org", "ex%61mple.org", "\uff45xample.org"):
+            with lease(address, host, 443):
+                pass
+
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert {line["host"] for line in lines} == {"example.org:443"}
+
+
+def test_names_that_do_not_resolve_hold_nobody_else_up(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    released, resolve = threading.Event(), socket.getaddrinfo
+
+    def resolve_late(host: str, *args: Any, **kwargs: Any) -> Any:
+        if host.startswith("late"):
+            released.wait(30)
+        return resolve(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_late)
+    hosts = [f"late{number}.example" for number in range(40)]
+    with running_egress(rules(connector={"timeout_s": 0.5})) as address, ThreadPoolExecutor(len(hosts)) as workers:
+        try:
+            assert set(workers.map(lambda host: refusal(address, host, 80), hosts)) == {FailureCode.TIMEOUT}
+            # Their lookups still wait for an answer.
+            with lease(address) as video:
+                video.connect("localhost", place(server)[1]).close()
+        finally:
+            released.set()
+
+
+def test_a_worker_that_says_nonsense_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    for said in ("end nonsense", "again" * 20_000):
+        with running_egress(rules()) as address, lease(address) as video:
+            video._control.sendall(f"{said}\n".encode())
+            with pytest.raises(EgressError):
+                video.again()
+    gc.collect()
+    assert "never retrieved" not in capfd.readouterr().err

@@ -13,6 +13,7 @@ from pipeline.egress.wire import (
     is_authorised,
     join_authority,
     parse_head,
+    plain_host,
     refusal_head,
     refusal_of,
     request_head,
@@ -44,6 +45,12 @@ def test_no_value_begins_a_line_of_its_own() -> None:
     assert [name for name, _ in head.fields] == ["Message"]
 
 
+@pytest.mark.parametrize("line", ["A: b\nHost: c", "A: b\rHost: c", "A: \x00", "A\nB: c"])
+def test_no_character_that_others_take_for_the_end_of_a_line_is_passed_on(line: str) -> None:
+    with pytest.raises(WireError):
+        parse_head(f"GET http://x/ HTTP/1.1\r\n{line}\r\n\r\n".encode())
+
+
 @given(st.binary(max_size=200))
 def test_bytes_are_a_head_or_a_wire_error(data: bytes) -> None:
     with contextlib.suppress(WireError):
@@ -56,6 +63,34 @@ def test_bytes_are_a_head_or_a_wire_error(data: bytes) -> None:
 def test_authorities_are_split_and_joined(text: str, place: tuple[str, int]) -> None:
     assert split_authority(text) == place
     assert join_authority(*place) == text.lower()
+
+
+@pytest.mark.parametrize(("spellings", "host"), [
+    (["example.org", "EXAMPLE.org", "example.org.", "ex%61mple.org", "\uff45xample\u3002org"], "example.org"),
+    (["münchen.example", "MÜNCHEN.example.", "xn--mnchen-3ya.example", "m%C3%BCnchen.example"],
+     "xn--mnchen-3ya.example"),
+    (["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.1."], "127.0.0.1"),
+    (["[::1]", "[0:0:0:0:0:0:0:1]", "[::0:1]"], "::1"),
+    (["1e100.example", "1E100.example"], "1e100.example"),
+])  # fmt: skip
+def test_a_host_has_one_name_however_it_is_spelled(spellings: list[str], host: str) -> None:
+    assert {split_authority(f"{spelling}:80") for spelling in spellings} == {(host, 80)}
+    assert {split_authority(spelling, 443) for spelling in spellings} == {(host, 443)}
+
+
+@pytest.mark.parametrize("text", [
+    "", ".", "..", "a..", "a..b", "a\x00b", "a\nb: c", "a\rb: c", "a b", "%0d%0a", "a%2fb", "a%2561", "exa\u2100mple",
+    "\ud800", "::x",
+])  # fmt: skip
+def test_what_cannot_be_a_host_is_none(text: str) -> None:
+    with pytest.raises(WireError):
+        plain_host(text)
+
+
+@given(st.text(max_size=20) | st.from_regex(r"[a-z0-9%.:]{1,12}", fullmatch=True))
+def test_the_plain_name_of_a_host_is_its_own(text: str) -> None:
+    with contextlib.suppress(WireError):
+        assert plain_host(plain_host(text)) == plain_host(text)
 
 
 @pytest.mark.parametrize("text", ["", "a", ":80", "a:x", "a:99999", "a:80/x", "u@a:80", "a:80?x", "[::1"])
