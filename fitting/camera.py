@@ -80,6 +80,14 @@ def camera_jacobian(scaled: Float[Tensor, "frames 3 points"]) -> Float[Tensor, "
     return torch.stack([along_x, along_y], dim=1)
 
 
+def model_jacobian(
+    scaled_rotation: Float[Tensor, "frames 2 3"], basis: Float[Tensor, "3 points n"]
+) -> Float[Tensor, "frames 2 points n"]:
+    """Derivative of the projection by the coefficients of a basis of displacements."""
+    flat = basis.flatten(1).expand(len(scaled_rotation), -1, -1)
+    return torch.bmm(scaled_rotation, flat).reshape(len(flat), 2, *basis.shape[1:])
+
+
 def closed_form_camera(
     picture: Float[Tensor, "frames 2 points"],
     weight: Float[Tensor, "frames points"],

@@ -3,7 +3,12 @@
 Everything is in units of one landmark standard deviation: pixels are divided by it before they come here, so the
 energy is `1/2 sum_l w_l rho(p_l |r_l|^2)`, where `p_l` says how precise a landmark is beside that unit, and the priors
 are `1/2 |coefficients|^2`. All products are batched over frames with shapes that do not depend on the batch, and no
-batched operand is a vector: see `times_shared`.
+batched operand is a vector; see also `times_shared`.
+
+No Jacobian is ever formed. That of the camera has, in each row, one of six `features` of a landmark (its scaled
+position x, y, z in camera axes, the residual in x and y, and 1), up to sign; that of the expression is the rotation
+times constants. What is left per frame are sums over landmarks of weighted features, and of weighted features times the
+constant basis, which is one product for all frames.
 """
 
 from dataclasses import dataclass
@@ -16,6 +21,7 @@ from torch import Tensor
 
 from fitting.camera import ScaledOrthographic, turned_points
 from fitting.landmark_basis import LandmarkBasis
+from fitting.shared_product import times_shared
 
 ROBUST_SCALES = (10.0, 7.0, 5.0)
 """Width of the Geman-McClure function per iteration, in standard deviations; the last one stays."""
@@ -50,8 +56,6 @@ class Observations:
 class FrameBlocks:
     """Gauss-Newton blocks of the landmark term per frame: `hessian step = gradient` (the gradient points downhill).
 
-    The rows of a Jacobian are x of all points, then y. Weights stand on one side of each product only.
-
     Attributes:
         energy: The landmark term itself.
         camera_camera: Block of the camera's 6 parameters.
@@ -61,8 +65,9 @@ class FrameBlocks:
         expression_gradient: Downhill gradient for the expression.
         weight: Confidence times robust weight times precision of each landmark.
         scaled_rotation: First two rows of the rotation, times the scale.
-        weighted_narrow: Camera Jacobian, transposed, and the residuals as its last row, times the weight.
-        weighted_expression: Expression Jacobian times the weight.
+        weighted_features: Features of the landmarks times their weights.
+        camera_rows: From sums of weighted features times displacements (feature by feature, x, y and z of each) to
+            the camera's downhill block: its six parameters, and the residual.
     """
 
     energy: Float[Tensor, " frames"]
@@ -73,8 +78,16 @@ class FrameBlocks:
     expression_gradient: Float[Tensor, "frames n_expression"]
     weight: Float[Tensor, "frames points"]
     scaled_rotation: Float[Tensor, "frames 2 3"]
-    weighted_narrow: Float[Tensor, "frames 7 rows"]
-    weighted_expression: Float[Tensor, "frames rows n_expression"]
+    weighted_features: Float[Tensor, "frames 6 points"]
+    camera_rows: Float[Tensor, "frames 7 18"]
+
+    def camera_against(self, by_point: Float[Tensor, "points axes_n"]) -> Float[Tensor, "frames 7 n"]:
+        """Blocks between camera (last row: residual) and a basis of displacements.
+
+        Args:
+            by_point: The basis, a row per landmark: all components of x, of y, of z.
+        """
+        return _camera_against(self.camera_rows, self.weighted_features, by_point)
 
 
 @cache
@@ -131,14 +144,6 @@ def whitened_squares(
     return (x * x + y * y) * observed.precision
 
 
-def model_jacobian(
-    scaled_rotation: Float[Tensor, "frames 2 3"], basis: Float[Tensor, "3 points n"]
-) -> Float[Tensor, "frames 2 points n"]:
-    """Derivative of the projection by the coefficients of a basis of displacements."""
-    flat = basis.flatten(1).expand(len(scaled_rotation), -1, -1)
-    return torch.bmm(scaled_rotation, flat).reshape(len(flat), 2, *basis.shape[1:])
-
-
 def frame_blocks(
     observed: Observations,
     camera: ScaledOrthographic,
@@ -153,39 +158,64 @@ def frame_blocks(
     squared = whitened_squares(observed, residual)
     weight = observed.weight * observed.precision * robust_weight(squared, scale)
     scaled_rotation = turn[:, :2].contiguous()
-    narrow = _narrow(scaled, residual)
-    weighted_narrow = (narrow * weight[:, None, None]).flatten(2)
-    wide = model_jacobian(scaled_rotation, basis.expression)
-    weighted_wide = (wide * weight[:, None, :, None]).flatten(1, 2)
-    wide = wide.flatten(1, 2)
+    features = torch.cat([scaled, residual, torch.ones_like(scaled[:, :1])], dim=1)
+    weighted = features * weight[:, None]
+    constants = _camera_constants(features.dtype, features.device)
     # The residuals are one more row of the camera's products: gradients come for free.
-    narrow_narrow = torch.bmm(weighted_narrow, narrow.flatten(2).mT)
-    narrow_wide = torch.bmm(weighted_narrow, wide)
+    narrow = times_shared(torch.bmm(weighted, features.mT).flatten(1), constants.squares).reshape(-1, 7, 7)
+    rows = times_shared(scaled_rotation.flatten(1), constants.rows).reshape(-1, 7, 18)
+    wide = _camera_against(rows, weighted, basis.expression_by_point)
     return FrameBlocks(
         energy=_robust_energy(observed.weight, squared, scale),
-        camera_camera=narrow_narrow[:, :6, :6],
-        camera_expression=narrow_wide[:, :6],
-        expression_expression=torch.bmm(weighted_wide.mT, wide),
-        camera_gradient=narrow_narrow[:, :6, 6],
-        expression_gradient=narrow_wide[:, 6],
+        camera_camera=narrow[:, :6, :6],
+        camera_expression=wide[:, :6],
+        expression_expression=basis.squares.normal_matrix(weight, scaled_rotation),
+        camera_gradient=narrow[:, :6, 6],
+        expression_gradient=wide[:, 6],
         weight=weight,
         scaled_rotation=scaled_rotation,
-        weighted_narrow=weighted_narrow,
-        weighted_expression=weighted_wide,
+        weighted_features=weighted,
+        camera_rows=rows,
     )
 
 
-def _narrow(
-    scaled: Float[Tensor, "frames 3 points"], residual: Float[Tensor, "frames 2 points"]
-) -> Float[Tensor, "frames 7 2 points"]:
-    """The derivative of `camera_jacobian`, one parameter after the other, and the residuals."""
-    narrow = scaled.new_zeros(len(scaled), 7, 2, scaled.shape[-1])
-    narrow[:, 0] = scaled[:, :2]
-    narrow[:, 1, 1] = -scaled[:, 2]
-    narrow[:, 2, 0] = scaled[:, 2]
-    narrow[:, 3, 0] = -scaled[:, 1]
-    narrow[:, 3, 1] = scaled[:, 0]
-    narrow[:, 4, 0] = 1.0
-    narrow[:, 5, 1] = 1.0
-    narrow[:, 6] = residual
-    return narrow
+def _camera_against(
+    rows: Float[Tensor, "frames 7 18"], weighted: Float[Tensor, "frames 6 points"], by_point: Float[Tensor, "points d"]
+) -> Float[Tensor, "frames 7 n"]:
+    sums = times_shared(weighted.flatten(0, 1), by_point)
+    return torch.bmm(rows, sums.reshape(len(rows), 18, -1))
+
+
+# For picture x and y: the derivative by log scale, by turns about x, y and z, by translation in x and y; then the
+# residual. Columns are the features x, y, z, residual x, residual y, 1. See `camera_jacobian`.
+_ALONG_X = (
+    (1, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0), (0, -1, 0, 0, 0, 0),
+    (0, 0, 0, 0, 0, 1), (0, 0, 0, 0, 0, 0), (0, 0, 0, 1, 0, 0),
+)  # fmt: skip
+_ALONG_Y = (
+    (0, 1, 0, 0, 0, 0), (0, 0, -1, 0, 0, 0), (0, 0, 0, 0, 0, 0), (1, 0, 0, 0, 0, 0),
+    (0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 1), (0, 0, 0, 0, 1, 0),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CameraConstants:
+    """What takes sums over landmarks to the camera's blocks.
+
+    Attributes:
+        squares: From the 6x6 sums of products of features to the 7x7 block, both flat.
+        rows: From the scaled rotation, flat, to `FrameBlocks.camera_rows`, flat.
+    """
+
+    squares: Float[Tensor, "36 49"]
+    rows: Float[Tensor, "6 126"]
+
+
+@cache
+def _camera_constants(dtype: torch.dtype, device: torch.device) -> _CameraConstants:
+    along = torch.tensor([_ALONG_X, _ALONG_Y], dtype=dtype, device=device)
+    axes = torch.eye(3, dtype=dtype, device=device)
+    return _CameraConstants(
+        squares=torch.einsum("iaf,ibg->fgab", along, along).reshape(36, 49),
+        rows=torch.einsum("iaf,jk->ijafk", along, axes).reshape(6, 126),
+    )

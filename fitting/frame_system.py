@@ -1,6 +1,6 @@
 """One Gauss-Newton step of the frame stage: cameras are eliminated frame by frame, expressions solved over time.
 
-Frames are worked through in chunks, small enough for their Jacobians to stay in the cache.
+Frames are worked through in chunks, small enough for what is made on the way to stay in the cache.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,13 @@ from fitting.energy import FrameBlocks, Observations, frame_blocks, landmark_ene
 from fitting.identity_system import CAMERA_RIDGE, inverse_root
 from fitting.landmark_basis import LandmarkBasis
 from fitting.ragged import TimeMajor
+from fitting.shared_product import BLOCK_ROWS, times_shared
 from fitting.sight import PLAIN, Sight
 from fitting.smooth_prior import SmoothPrior
 from fitting.time_recursion import solve_over_time, variances_over_time
 
 FRAME_CHUNK_ENTRIES = 1 << 18
-"""Largest number of entries of the expressions' Jacobians at once: 1 MB."""
+"""Largest number of entries at once of what the expressions' normal matrices are made of: 1 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,7 @@ class FrameProblem:
         frames, size = state.expression.shape
         like = self.observed.points
         columns = 2 if directions is None else 1 + directions.shape[-1]
+        by_direction = None if directions is None else directions.mT.contiguous()
         blocks, right = like.new_empty(frames, size, size), like.new_zeros(frames, size, columns)
         system = FrameSystem(
             blocks=blocks,
@@ -128,8 +130,8 @@ class FrameProblem:
             diagonal += CAMERA_RIDGE
             root = inverse_root(camera_block)
             sides = [local.camera_expression, local.camera_gradient[..., None]]
-            if directions is not None:
-                narrow, wide = _reactions(local, directions[track])
+            if by_direction is not None:
+                narrow, wide = _reactions(local, by_direction[track], self.basis)
                 sides.append(narrow)
                 right[part, :, 1:] = wide
             half = torch.bmm(root, torch.cat(sides, dim=-1))
@@ -201,13 +203,21 @@ class FrameProblem:
 
     def _chunks(self) -> Iterator[slice]:
         frames, points = self.observed.weight.shape
-        size = max(32, FRAME_CHUNK_ENTRIES // (2 * points * self.basis.expression.shape[-1]))
+        wide = self.basis.squares.table is None
+        entries_per_frame = 2 * points * self.basis.expression.shape[-1] if wide else 6 * points
+        size = max(BLOCK_ROWS, FRAME_CHUNK_ENTRIES // entries_per_frame // BLOCK_ROWS * BLOCK_ROWS)
         return (slice(start, min(start + size, frames)) for start in range(0, frames, size))
 
 
 def _reactions(
-    local: FrameBlocks, directions: Float[Tensor, "frames 3 points directions"]
+    local: FrameBlocks, directions: Float[Tensor, "frames 3 directions points"], basis: LandmarkBasis
 ) -> tuple[Float[Tensor, "frames 6 directions"], Float[Tensor, "frames n_expression directions"]]:
     """Blocks between camera or expression, and displacements of the landmarks."""
-    moved = torch.bmm(local.scaled_rotation, directions.flatten(2)).reshape(len(directions), -1, directions.shape[-1])
-    return torch.bmm(local.weighted_narrow, moved)[:, :PARAMETERS], torch.bmm(local.weighted_expression.mT, moved)
+    frames, _, count, points = directions.shape
+    flat = directions.flatten(1, 2)
+    sums = torch.bmm(local.weighted_features, flat.mT).reshape(frames, 18, count)
+    square = torch.bmm(local.scaled_rotation.mT, local.scaled_rotation)
+    moved = torch.bmm(square, directions.flatten(2)).reshape(directions.shape) * local.weight[:, None, None]
+    rows = moved.transpose(1, 2).reshape(frames * count, 3 * points)
+    wide = times_shared(rows, basis.expression.flatten(0, 1)).reshape(frames, count, -1).mT
+    return torch.bmm(local.camera_rows, sums)[:, :PARAMETERS], wide

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from fitting.camera import PARAMETERS, ScaledOrthographic
-from fitting.energy import FrameBlocks, Observations, frame_blocks, model_jacobian
+from fitting.energy import FrameBlocks, Observations, frame_blocks
 from fitting.landmark_basis import LandmarkBasis
 from fitting.sight import PLAIN, Sight
 
@@ -133,7 +133,8 @@ def linearise(
     plain, head = state.sighted(observed, basis, sight)
     blocks = frame_blocks(plain, state.camera, head, basis, scale)
     root = inverse_root(blocks.expression_expression + _unit(blocks.expression_expression))
-    return KeyFrames(blocks=blocks, expression_root=root, spread=_expression_spread(blocks, root, basis))
+    spread = basis.squares.spread(blocks.weight, torch.bmm(root.mT, root))
+    return KeyFrames(blocks=blocks, expression_root=root, spread=spread)
 
 
 def inverse_root(matrix: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch n n"]:
@@ -141,16 +142,6 @@ def inverse_root(matrix: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch n n
     factor = torch.linalg.cholesky_ex(matrix).L
     root: Tensor = torch.linalg.solve_triangular(factor, _unit(matrix).expand_as(matrix), upper=False)
     return root
-
-
-def _expression_spread(
-    blocks: FrameBlocks, root: Float[Tensor, "frames n n"], basis: LandmarkBasis
-) -> Float[Tensor, "frames 3 3"]:
-    frames = len(root)
-    covariance = torch.bmm(root.mT, root)
-    moved = torch.bmm(basis.expression.flatten(0, 1).expand(frames, -1, -1), covariance)
-    moved = moved.reshape(frames, *basis.expression.shape).mul_(blocks.weight[:, None, :, None])
-    return torch.bmm(moved.flatten(2), basis.expression.flatten(1).mT.expand(frames, -1, -1))
 
 
 def turned_spread(camera: ScaledOrthographic, spread: Float[Tensor, "frames 3 3"]) -> Float[Tensor, "frames 3 3"]:
@@ -166,21 +157,25 @@ def gauss_newton(
     tracks, blocks = len(damping), seen.blocks
     size = len(state.expression) // tracks
     hessian, gradient = camera_system(state.camera, seen)
-    gradients = torch.cat([gradient, blocks.expression_gradient - state.expression], dim=-1)[..., None]
-    jacobian = model_jacobian(blocks.scaled_rotation, basis.identity).flatten(1, 2)
-    narrow_identity = torch.bmm(blocks.weighted_narrow, jacobian)
-    wide_identity = torch.bmm(blocks.weighted_expression.mT, jacobian)
-    # Eliminate the expression, then the camera: columns are camera, identity, gradient.
+    narrow_identity = blocks.camera_against(basis.identity_by_point)
+    wide_identity = _expression_against(blocks, basis)
+    # Eliminate the expression, then the camera. The gradient is one more column, beside the camera's.
     root = seen.expression_root
-    columns = torch.cat([blocks.camera_expression.mT, wide_identity, gradients[:, PARAMETERS:]], dim=-1)
-    half = torch.bmm(root, columns)
-    left = torch.bmm(half[..., :PARAMETERS].mT, half)
+    downhill = (blocks.expression_gradient - state.expression)[..., None]
+    half_identity = torch.bmm(root, wide_identity)
+    half_camera = torch.bmm(root, torch.cat([blocks.camera_expression.mT, downhill], dim=-1))
+    half = half_camera[..., :PARAMETERS].mT
+    left = torch.bmm(half, half_camera)
     camera_root = inverse_root(_damped(hessian, damping.repeat_interleave(size)) - left[..., :PARAMETERS])
-    columns = torch.cat([narrow_identity[:, :PARAMETERS], gradients[:, :PARAMETERS]], dim=-1) - left[..., PARAMETERS:]
-    camera_half = torch.bmm(camera_root, columns)
-    stacked = torch.cat([half[..., PARAMETERS:], camera_half], dim=1).reshape(tracks, -1, columns.shape[-1])
+    by_identity = narrow_identity[:, :PARAMETERS] - torch.bmm(half, half_identity)
+    camera_half = torch.bmm(camera_root, torch.cat([by_identity, gradient[..., None] - left[..., PARAMETERS:]], dim=-1))
     # Float64: this difference is where digits are lost. The last row and column belong to the gradient.
-    eliminated = torch.bmm(stacked.mT, stacked).double()
+    by_expression = half_identity.reshape(tracks, -1, half_identity.shape[-1])
+    by_camera = camera_half.reshape(tracks, -1, camera_half.shape[-1])
+    eliminated = torch.bmm(by_camera.mT, by_camera).double()
+    eliminated[:, :-1, :-1] += torch.bmm(by_expression.mT, by_expression)
+    pulled = half_camera[..., PARAMETERS].reshape(tracks, -1)
+    eliminated[:, :-1, -1] += _times(by_expression.mT, pulled)
     own = _identity_hessian(blocks, basis, tracks).double()
     schur = own - eliminated[:, :-1, :-1] + _unit(own)
     schur = 0.5 * (schur + schur.mT)
@@ -188,12 +183,13 @@ def gauss_newton(
     downhill = downhill - state.identity - eliminated[:, :-1, -1]
     step = _identity_step(schur, own, downhill, damping).to(state.identity.dtype)
     # Back: the camera's step from the identity's, the expression's from both.
-    known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1).repeat_interleave(size, dim=0)
-    camera_step = _times(camera_root.mT, _times(camera_half, known))
-    known = torch.cat([-camera_step, known], dim=-1)
+    known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1)
+    camera_step = _times(camera_root.mT, _times(by_camera, known).reshape(-1, PARAMETERS))
+    remaining = _times(half_camera, torch.cat([-camera_step, torch.ones_like(camera_step[:, :1])], dim=-1))
+    remaining -= _times(by_expression, step).reshape(remaining.shape)
     moved = IdentityState(
         identity=state.identity + step,
-        expression=state.expression + _times(root.mT, _times(half, known)),
+        expression=state.expression + _times(root.mT, remaining),
         camera=state.camera.updated(camera_step),
     )
     return moved, Elimination(
@@ -220,6 +216,16 @@ def camera_system(
     gradient[:, 1] += turned[:, 1, 2]
     gradient[:, 2] -= turned[:, 0, 2]
     return hessian, gradient
+
+
+def _expression_against(blocks: FrameBlocks, basis: LandmarkBasis) -> Float[Tensor, "frames n_expression n"]:
+    """Blocks between expression and identity."""
+    # The landmark's square, weighted, meets the expression first: that side is narrow, the wide one stays constant.
+    frames, points = blocks.weight.shape
+    square = torch.bmm(blocks.scaled_rotation.mT, blocks.scaled_rotation)
+    moved = torch.bmm(square, basis.expression.flatten(1).expand(frames, -1, -1)).reshape(frames, 3, points, -1)
+    moved *= blocks.weight[:, None, :, None]
+    return torch.bmm(moved.flatten(1, 2).mT, basis.identity.flatten(0, 1).expand(frames, -1, -1))
 
 
 def _identity_hessian(blocks: FrameBlocks, basis: LandmarkBasis, tracks: int) -> Float[Tensor, "tracks n n"]:

@@ -1,19 +1,23 @@
 """The face model at the landmarks of one scheme, as tensors: all that the solver ever sees of a mesh."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
+from fitting.expression_squares import ExpressionSquares, expression_squares
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
+from fitting.shared_product import times_shared
 
 _INDEPENDENT_POINTS = 68
 """More landmarks than this say no more about a face than this many independent ones: neighbours err together."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# No slots: what follows from the basis alone is worked out once, where it is asked for.
+@dataclass(frozen=True, kw_only=True)
 class LandmarkBasis:
     """A linear model of landmarks in millimetres, head frame; coordinate-major, so that rows of a product are x, y, z.
 
@@ -58,6 +62,22 @@ class LandmarkBasis:
     def expressions(self, expression: Float[Tensor, "frames n_expression"]) -> Float[Tensor, "frames 3 points"]:
         """Displacements of the landmarks by expressions."""
         return displacements(expression, self.expression)
+
+
+    @cached_property
+    def squares(self) -> ExpressionSquares:
+        """Constants of the expression's normal matrices."""
+        return expression_squares(self.expression)
+
+    @cached_property
+    def expression_by_point(self) -> Float[Tensor, "points axes_n"]:
+        """The expression basis with a row per landmark: all components of x, of y, of z."""
+        return self.expression.permute(1, 0, 2).flatten(1)
+
+    @cached_property
+    def identity_by_point(self) -> Float[Tensor, "points axes_n"]:
+        """The same of the identity basis."""
+        return self.identity.permute(1, 0, 2).flatten(1)
 
 
 def landmark_basis(model: FaceModel, scheme: str, *, device: str) -> LandmarkBasis:
@@ -122,13 +142,3 @@ def displacements(
 ) -> Float[Tensor, "batch 3 points"]:
     """Where coefficients of a basis of displacements move its points; see `times_shared`."""
     return times_shared(coefficients, basis.flatten(0, 1).mT).reshape(-1, *basis.shape[:2])
-
-
-def times_shared(rows: Float[Tensor, "batch n"], matrix: Float[Tensor, "n m"]) -> Float[Tensor, "batch m"]:
-    """Each row times one matrix, with bits that do not depend on the other rows.
-
-    A plain product of a batch of rows picks its kernel, and so its order of summation, by the size of the batch.
-    A batched product does not, as long as no operand is a vector; hence the second, empty row.
-    """
-    padded = torch.stack([rows, torch.zeros_like(rows)], dim=1)
-    return torch.bmm(padded, matrix.expand(len(rows), -1, -1))[:, 0]

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from fitting.camera import ScaledOrthographic
-from fitting.energy import Observations, frame_blocks, honest_share, landmark_energy, model_jacobian, robust_weight
+from fitting.camera import ScaledOrthographic, model_jacobian
+from fitting.energy import Observations, frame_blocks, honest_share, landmark_energy, robust_weight
 from fitting.face_model import FaceModel
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
 from fitting.rotation import canonical

@@ -6,8 +6,8 @@ import torch
 
 from fitting import identity_stage as stage
 from fitting import identity_system as system
-from fitting.camera import ScaledOrthographic
-from fitting.energy import Observations, landmark_energy, model_jacobian
+from fitting.camera import ScaledOrthographic, camera_jacobian, model_jacobian, turned_points
+from fitting.energy import Observations, landmark_energy, residuals
 from fitting.face_model import FaceModel
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
 from fitting.rotation import canonical
@@ -68,12 +68,17 @@ def test_the_covariance_term_is_the_trace_of_the_covariance_through_the_jacobian
 
 
 def dense_systems(
-    basis: LandmarkBasis, state: system.IdentityState, seen: system.KeyFrames
+    basis: LandmarkBasis, observed: Observations, state: system.IdentityState, seen: system.KeyFrames
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Each track's Gauss-Newton system in full: identity, then camera and expression of each frame."""
     camera_hessian, camera_gradient = system.camera_system(state.camera, seen)
     blocks = seen.blocks
+    scaled = turned_points(state.camera, state.head(basis))
     jacobian = model_jacobian(blocks.scaled_rotation, basis.identity).flatten(1, 2)
+    by_expression = model_jacobian(blocks.scaled_rotation, basis.expression).flatten(1, 2)
+    by_camera = camera_jacobian(scaled).flatten(1, 2)
+    residual = residuals(observed, scaled, state.camera).flatten(1)
+    weighted = blocks.weight.repeat(1, 2)[..., None] * jacobian
     n, n_expression = state.identity.shape[-1], state.expression.shape[-1]
     size = 6 + n_expression
     systems = []
@@ -84,15 +89,15 @@ def dense_systems(
         for slot, frame in enumerate(range(track * FRAMES, (track + 1) * FRAMES)):
             camera = slice(n + slot * size, n + slot * size + 6)
             expression = slice(n + slot * size + 6, n + (slot + 1) * size)
-            dense[:n, :n] += jacobian[frame].T @ (blocks.weight[frame].repeat(2)[:, None] * jacobian[frame])
+            dense[:n, :n] += jacobian[frame].T @ weighted[frame]
             dense[camera, camera] = camera_hessian[frame]
             dense[camera, expression] = blocks.camera_expression[frame]
             dense[expression, camera] = blocks.camera_expression[frame].T
             dense[expression, expression] += blocks.expression_expression[frame]
-            dense[camera, :n] = blocks.weighted_narrow[frame, :6] @ jacobian[frame]
-            dense[expression, :n] = blocks.weighted_expression[frame].T @ jacobian[frame]
+            dense[camera, :n] = by_camera[frame].T @ weighted[frame]
+            dense[expression, :n] = by_expression[frame].T @ weighted[frame]
             dense[:n, camera], dense[:n, expression] = dense[camera, :n].T, dense[expression, :n].T
-            right[:n] += blocks.weighted_narrow[frame, 6] @ jacobian[frame]
+            right[:n] += residual[frame] @ weighted[frame]
             right[camera] = camera_gradient[frame]
             right[expression] = blocks.expression_gradient[frame] - state.expression[frame]
         systems.append((dense, right))
@@ -104,7 +109,7 @@ def test_the_schur_step_solves_the_dense_system(toy_model: FaceModel) -> None:
     seen = system.linearise(observed, state, basis, float("inf"))
     trial, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
     n = toy_model.n_identity
-    for track, (dense, right) in enumerate(dense_systems(basis, state, seen)):
+    for track, (dense, right) in enumerate(dense_systems(basis, observed, state, seen)):
         solution = torch.linalg.solve(dense, right)
         frames = slice(track * FRAMES, (track + 1) * FRAMES)
         torch.testing.assert_close(trial.identity[track] - state.identity[track], solution[:n], rtol=1e-6, atol=1e-8)
@@ -143,7 +148,7 @@ def test_a_mean_frame_is_the_mean_of_the_frames_with_its_camera_eliminated(toy_m
     _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
     precision = elimination.precision()
     n = toy_model.n_identity
-    for track, (dense, _) in enumerate(dense_systems(basis, state, seen)):
+    for track, (dense, _) in enumerate(dense_systems(basis, observed, state, seen)):
         frames = dense[n:, n:].reshape(FRAMES, 6 + toy_model.n_expression, FRAMES, -1)
         mean = sum(frames[f, :, f] for f in range(FRAMES)) / FRAMES
         mean[6:, 6:] -= torch.eye(toy_model.n_expression, dtype=torch.float64)
