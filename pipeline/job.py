@@ -17,7 +17,8 @@ from pipeline.manifest import ManifestRow, is_remote, local_path
 from pipeline.spans import Span
 from pipeline.store import FetchedVideo
 
-FETCH_VERSION = 2
+FETCH_VERSION = 3
+INDEX_VERSION = 1
 FACES_VERSION = 5
 FIT_VERSION = 4
 ASSEMBLE_VERSION = 3
@@ -108,6 +109,11 @@ def fetch_keys(row: ManifestRow, job: Job) -> tuple[str, str]:
             source = [str(path), seen.st_mode, seen.st_size, seen.st_mtime_ns, options.allow_local]
     success = stable_hash(["fetch", FETCH_VERSION, *source])
     return success, stable_hash([success, options.max_bytes])
+
+
+def index_key(fetched: FetchedVideo) -> str:
+    """The key of the copy of a video that can be read from any moment on."""
+    return stable_hash(["index", INDEX_VERSION, fetched.sha256])
 
 
 def faces_key(fetched: FetchedVideo, span: Span, job: Job) -> str:

@@ -7,16 +7,16 @@ exception out of these functions is a bug or a broken machine, and stops the bui
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from facevid.failures import FailureCode, Stage
 from pipeline.faces.crops import CropSink
-from pipeline.faces.errors import VideoError
+from pipeline.faces.errors import DecoderMemoryError, DecoderTimeoutError, VideoError
 from pipeline.faces.landmarks import LandmarkDetector
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
-from pipeline.faces.probe import probe
 from pipeline.faces.tracks import FacesResult
 from pipeline.fetch_errors import FetchError, printable
 from pipeline.items import (
@@ -28,12 +28,10 @@ from pipeline.items import (
 from pipeline.job import Job, failure_key, fetch_keys, limited_key
 from pipeline.manifest import ManifestRow, is_remote
 from pipeline.progress import Counters
+from pipeline.reading import FileFacts, file_facts, path_to_read
 from pipeline.row_state import RowState, SpanState, row_state
 from pipeline.spans import Span
 from pipeline.store import FetchedVideo, Store
-
-# A file's duration is a fact of the file, whatever a build permits.
-_ANY_LIMITS = DecodeLimits(max_duration_s=1e12, max_frames=1 << 60, max_pixels=1 << 40)
 
 
 @runtime_checkable
@@ -94,7 +92,7 @@ def fetch_row(
     row: ManifestRow,
     desk: Desk,
     fetcher: VideoFetcher,
-    duration_of: Callable[[Path], float | None] | None = None,
+    facts_of: Callable[[Path, DecodeLimits], FileFacts] | None = None,
     *,
     on_wait: Callable[[], None] = lambda: None,
 ) -> None:
@@ -104,7 +102,7 @@ def fetch_row(
         row: The manifest's row.
         desk: Where to work.
         fetcher: Fetches videos.
-        duration_of: Tells the duration of a file, seconds; ffmpeg where it is left out.
+        facts_of: Tells what a file says of itself; ffmpeg where it is left out.
         on_wait: Called now and then while another worker fetches the same address, and when it is done.
     """
     if row_state(row, desk.job, desk.store).next_stage is not Stage.FETCH:
@@ -121,29 +119,50 @@ def fetch_row(
                 Stage.FETCH, failure_key, error.code, error.message, attempts=error.attempts
             )
             return
-        known = replace(video, file_duration_s=(duration_of or file_duration_s)(video.path))
+        try:
+            facts = (facts_of or file_facts)(video.path, desk.job.options.limits)
+        except (DecoderTimeoutError, DecoderMemoryError) as error:
+            # Nothing is known then, and must not be taken for a file that does not tell.
+            code = FailureCode(error.code)
+            own_key = limited_key(failure_key, desk.job)
+            desk.store.commit_failure(Stage.FETCH, own_key, code, _sentence(error, video.path))
+            return
+        known = replace(video, file_duration_s=facts.duration_s, indexed=facts.indexed)
         local = not is_remote(row.url)
         desk.store.commit(Stage.FETCH, success_key, lambda folder: write_fetched(folder, known, local=local))
         desk.counters.add("fetched")
 
 
-def file_duration_s(path: Path) -> float | None:
-    """The duration that a file tells, seconds; None where it does not, or is no video (the next stage says so)."""
-    try:
-        return probe(path, _ANY_LIMITS).duration_s
-    except (VideoError, FileNotFoundError):
-        return None
+def find_faces(
+    piece: SpanOfRow,
+    desk: Desk,
+    detector: LandmarkDetector,
+    track_faces: TrackFaces,
+    *,
+    on_wait: Callable[[], None] = lambda: None,
+) -> None:
+    """Have the face tracks and crops of a span of a fetched video in the store, or its failure.
 
-
-def find_faces(piece: SpanOfRow, desk: Desk, detector: LandmarkDetector, track_faces: TrackFaces) -> None:
-    """Have the face tracks and crops of a span of a fetched video in the store, or its failure."""
+    Args:
+        piece: The span.
+        desk: Where to work.
+        detector: Finds faces and landmarks.
+        track_faces: Follows them.
+        on_wait: Called now and then while another worker copies the same video, and when it is done.
+    """
     row = piece.row
     state = row_state(row, desk.job, desk.store)
     if state.next_stage is Stage.FETCH:
         commit_changed(row, desk)
     elif state.fetched is not None and _is_due(state, piece.number):
         span = state.spans[piece.number]
-        _read_faces_of(piece, state.fetched, span, desk, detector=detector, track_faces=track_faces)
+        from_start = len(state.spans) == 1 and span.span.start_s is None
+        find_path = partial(
+            path_to_read, row, state.fetched, desk.job, desk.store, from_start=from_start, on_wait=on_wait
+        )
+        _read_faces_of(
+            piece, state.fetched, span, desk, detector=detector, track_faces=track_faces, find_path=find_path
+        )
 
 
 def _is_due(state: RowState, number: int) -> bool:
@@ -167,6 +186,7 @@ def _read_faces_of(
     *,
     detector: LandmarkDetector,
     track_faces: TrackFaces,
+    find_path: Callable[[], Path],
 ) -> None:
     row, key, span = piece.row, state.faces_key, state.span
     before = fetch_keys(row, desk.job)
@@ -177,16 +197,18 @@ def _read_faces_of(
         frames += 1
         desk.counters.add("decoded_frames")
 
+    path = video.path
     with desk.counters.timed("faces_s"), desk.store.scratch() as folder:
         crops = CropWriter(folder)
         try:
+            path = find_path()
             result = track_faces(
-                video.path, detector, desk.job.options.faces, crops, count, start_s=span.start_s, end_s=span.end_s
+                path, detector, desk.job.options.faces, crops, count, start_s=span.start_s, end_s=span.end_s
             )
         except VideoError as error:
             code = FailureCode(error.code)
             own_key = failure_key(key, code, desk.job)
-            desk.store.commit_failure(Stage.FACES, own_key, code, _sentence(error, video.path), frames=frames)
+            desk.store.commit_failure(Stage.FACES, own_key, code, _sentence(error, path), frames=frames)
             return
         except FileNotFoundError:
             if (after := fetch_keys(row, desk.job)) == before:

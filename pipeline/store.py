@@ -2,6 +2,7 @@
 
     store/
       videos/ab/abcd...          the bytes of one downloaded video
+      index/ab/abcd.../          a copy of a video that can be read from any moment on; made again where it is missed
       STAGE/ab/abcd.../          one result: a folder of small files, committed by one rename
       partial/ab/abcd.../        what has come of a download; the next try goes on with it
       tmp/                       what is being written; leftovers of dead processes are swept
@@ -71,6 +72,7 @@ class FetchedVideo:
         fps: Frame rate as the source told.
         duration_s: Duration as the source told.
         file_duration_s: Duration as the file itself tells; None where it does not.
+        indexed: Whether reading may begin in the middle of the file.
     """
 
     sha256: str
@@ -89,6 +91,7 @@ class FetchedVideo:
     fps: float | None = None
     duration_s: float | None = None
     file_duration_s: float | None = None
+    indexed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +128,7 @@ class Store:
     def video_bytes(self) -> int:
         """What the downloaded videos take up, whole ones and parts, bytes."""
         total = 0
-        for name in ("videos", "partial", "tmp"):
+        for name in ("videos", "index", "partial", "tmp"):
             for folder, _, files in os.walk(self.root / name):  # which passes over folders that are gone meanwhile
                 for file in files:
                     with suppress(FileNotFoundError):  # other workers finish what they write

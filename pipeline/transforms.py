@@ -136,11 +136,12 @@ class _WithFaces(_Work):
         """Have the faces of one span in the store; a span that has nothing to fit is done."""
         row = self._plan.manifest.rows[index]
         spans = row_state(row, self._plan.job, self._store).spans
-        # A file without an index is decoded from its beginning, see `video`, and frames come after that.
+        # Some files are decoded from their beginning, see `indexed`, and frames come after that.
         quiet_s = (spans[number].span.start_s or 0.0) if spans else 0.0
         key = spans[number].faces_key if spans else ""
-        with in_hand(self._plan.job.state, [row.video_id], Stage.FACES, quiet_s=quiet_s, key=key):
-            find_faces(SpanOfRow(row=row, number=number), self._bench, self._detector, self._track_faces)
+        with in_hand(self._plan.job.state, [row.video_id], Stage.FACES, quiet_s=quiet_s, key=key) as begin_anew:
+            piece = SpanOfRow(row=row, number=number)
+            find_faces(piece, self._bench, self._detector, self._track_faces, on_wait=begin_anew)
         state = row_state(row, self._plan.job, self._store)
         share = 1 / max(len(state.spans), 1)
         self._bench.counters.add("read", share)

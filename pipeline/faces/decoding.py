@@ -75,7 +75,7 @@ def decode_command(path: Path, info: VideoInfo, decoding: Decoding, *, times_pip
     start = max(0.0, (decoding.start_s or 0.0) - _BEFORE_S)
     jump = start > 0 and info.seekable
     output = input_arguments(
-        path, threads=decoding.threads, limits=decoding.limits, start_s=start if jump else None
+        path, threads=decoding.threads, limits=decoding.limits, **(_jump_to(start, info) if jump else {})
     ).output(
         "pipe:1",
         **{
@@ -91,11 +91,17 @@ def decode_command(path: Path, info: VideoInfo, decoding: Decoding, *, times_pip
     )
     arguments: list[str] = output.get_args()
     # After a jump ffmpeg would count from there.
-    keep_times = ["-copyts", "-start_at_zero"] if jump else []
+    keep_times = ["-copyts"] if info.plain_times else ["-copyts", "-start_at_zero"] if jump else []
     return [
         ffmpeg_program(), "-nostdin", "-hide_banner", "-loglevel", "repeat+level+warning",
         *memory_arguments(decoding.limits), *keep_times, *arguments,
     ]  # fmt: skip
+
+
+def _jump_to(start: float, info: VideoInfo) -> dict[str, str | None]:
+    # To the key frame before; ffmpeg drops the frames between, as far as it knows which these are.
+    plain: dict[str, str | None] = {"seek_timestamp": "1", "noaccurate_seek": None} if info.plain_times else {}
+    return plain | {"ss": f"{start:.6f}"}
 
 
 def _filters(info: VideoInfo, decoding: Decoding, start: float) -> list[str]:

@@ -20,13 +20,16 @@ _LONGEST_POLL_MS = 2**31 - 1
 _NO_MEMORY = ("Cannot allocate memory", "pthread_create() failed: Resource temporarily unavailable")
 
 
-def start_ffmpeg(command: Sequence[str], limits: DecodeLimits, **popen: Any) -> "subprocess.Popen[bytes]":
+def start_ffmpeg(
+    command: Sequence[str], limits: DecodeLimits, *, file_bytes: int = 0, **popen: Any
+) -> "subprocess.Popen[bytes]":
     """Start ffmpeg within limits.
 
     Args:
         command: Program and arguments.
-        limits: `decoder_memory_bytes` and `decoder_cpu_s` are the kernel's business from here on. It may neither write
-            to files nor dump its memory.
+        limits: `decoder_memory_bytes` and `decoder_cpu_s` are the kernel's business from here on. It may not dump its
+            memory.
+        file_bytes: How long a file may be that it writes; without it, it may write none.
         popen: Further arguments of `subprocess.Popen`, such as pipes.
     """
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **popen)
@@ -34,7 +37,7 @@ def start_ffmpeg(command: Sequence[str], limits: DecodeLimits, **popen: Any) -> 
     for what, soft, hard in (
         ("RLIMIT_AS", limits.decoder_memory_bytes, limits.decoder_memory_bytes),
         ("RLIMIT_CPU", cpu_s, cpu_s + _LAST_WORDS_S),
-        ("RLIMIT_FSIZE", 0, 0),
+        ("RLIMIT_FSIZE", file_bytes, file_bytes),
         ("RLIMIT_CORE", 0, 0),
         ("RLIMIT_NOFILE", _OPEN_FILES, _OPEN_FILES),
     ):

@@ -29,6 +29,9 @@ _FORMATS = (
 )
 _YUV = ("yuv", "nv", "p0", "y2", "gray", "uyvy", "vuy", "xv")
 _LONGEST_REPORT_BYTES = 1 << 22
+INDEXED_TAG = "FACEVID_INDEXED"
+"""In the metadata of a copy that `indexed` made."""
+
 _CUT_SHORT = re.compile(r"moov atom not found|EBML header parsing failed|File ended prematurely")
 _REFUSED = re.compile(r"Picture size (\d+)x(\d+) (?:is invalid|exceeds specified max pixel count)")
 _STREAM = re.compile(r"^  Stream #0:\d+.*?: (Video|Audio|Subtitle|Data|Attachment): (.*)$", re.MULTILINE)
@@ -47,6 +50,7 @@ class VideoInfo:
         rotation_deg: Clockwise turn that the metadata ask for and that was applied, in [0, 360).
         matrix: Matrix of its colours (BT.601 where the file names none); None where it is RGB.
         seekable: Whether the container has an index by time, so that decoding may start in the middle.
+        plain_times: Times are taken as they stand in the container, see `indexed`; others count from its first moment.
     """
 
     width_px: int
@@ -57,6 +61,7 @@ class VideoInfo:
     rotation_deg: float
     matrix: ColourMatrix | None = "bt601"
     seekable: bool = False
+    plain_times: bool = False
 
 
 @functools.cache
@@ -71,19 +76,17 @@ def ffmpeg_program() -> str:
 
 
 def input_arguments(
-    path: Path, *, threads: int, limits: DecodeLimits, start_s: float | None = None
+    path: Path, *, threads: int, limits: DecodeLimits, **more: str | None
 ) -> "ffmpeg.nodes.FilterableStream":
     """How ffmpeg is told of an input file.
 
     The name is absolute and prefixed, so that no name is taken for an option or a protocol; only local files and
     video containers are opened. Pictures beyond the limits are refused by the decoder before it asks for memory: what a
-    frame declares may be more than what the container does. `start_s` jumps to the key frame before, and drops the
-    frames between.
+    frame declares may be more than what the container does. `more` are further options of the input.
     """
-    seek = {} if start_s is None else {"ss": f"{start_s:.6f}"}
     return ffmpeg.input(
         f"file:{path.absolute()}", protocol_whitelist="file,pipe", format_whitelist=_FORMATS, threads=threads,
-        max_pixels=limits.max_pixels, **seek,
+        max_pixels=limits.max_pixels, **more,
     )
 
 
@@ -214,6 +217,7 @@ def _parsed(path: Path, report: str) -> VideoInfo:
         rotation_deg=rotation,
         matrix=_matrix(line),
         seekable=bool(re.search(r"^Input #0, (mov|matroska),", report, re.MULTILINE)),
+        plain_times=bool(re.search(rf"^    {INDEXED_TAG} *: 1$", report, re.MULTILINE)),
     )
 
 

@@ -13,6 +13,7 @@ from fitting.tracks import FittedTrack, LandmarkSequence
 from pipeline.faces.crops import CropSink
 from pipeline.faces.errors import CorruptVideoError, NoFaceError, OutsideVideoError
 from pipeline.faces.landmarks import LandmarkDetector
+from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import VideoInfo
 from pipeline.faces.tracks import FacesResult, StageSeconds
@@ -22,6 +23,7 @@ from pipeline.job import Job
 from pipeline.label import Desk, SpanOfRow, fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters, total_counts
+from pipeline.reading import FileFacts
 from pipeline.row_state import row_state
 from pipeline.store import Store
 
@@ -95,8 +97,8 @@ def part_of(
     )
 
 
-def duration_of(path: Path) -> float | None:
-    return LONG_S if path.read_bytes().startswith(b"long") else None
+def facts_of(path: Path, limits: DecodeLimits) -> FileFacts:
+    return FileFacts(duration_s=LONG_S if path.read_bytes().startswith(b"long") else None)
 
 
 def pieces(row: ManifestRow, job: Job) -> list[SpanOfRow]:
@@ -121,7 +123,7 @@ class Line:
         desk = Desk(job=self.job, store=self.store, counters=Counters(self.job.state))
         before = total_counts(self.job.state)
         for row in rows:
-            fetch_row(row, desk, Fetcher(self.job.options.fetch, self.store, self.folder), duration_of)
+            fetch_row(row, desk, Fetcher(self.job.options.fetch, self.store, self.folder), facts_of)
             for piece in pieces(row, self.job):
                 find_faces(piece, desk, Detector(), faces)
         fit_spans([piece for row in rows for piece in pieces(row, self.job)], desk, MODEL, fits)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pretend import Detector, Line, duration_of, faces, fits, pieces
+from pretend import Detector, Line, faces, facts_of, fits, pieces
 from synthetic import MODEL, manifest_of, with_options
 
 from facevid.failures import FailureCode, Stage
@@ -54,7 +54,7 @@ class Talk(Driver):
     def run(self, kind: str, rows: Sequence[int], *, workers: int, fit_batch: int) -> WaveEnd:
         self.waves.append((workers, len(self.deaths)))
         source = Fetcher(self.line.job.options.fetch, self.line.store, self.line.folder)
-        fetch_row(self.row, self.desk, source, duration_of)
+        fetch_row(self.row, self.desk, source, facts_of)
         if self.deaths:
             stage, number = self.deaths.pop(0)
             if stage is Stage.FIT:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pretend import Detector, Line, duration_of, faces, fits
+from pretend import Detector, Line, faces, facts_of, fits
 from synthetic import MODEL, fitted_track, job_in, landmark_track, with_options
 
 from facevid.failures import FailureCode, Stage
@@ -130,7 +130,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path) ->
     line = Line(tmp_path)
     row = line.row("a")
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
-    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
 
     def overwritten(*arguments: object, **part: float | None) -> FacesResult:
         result = faces(*arguments, **part)
@@ -146,7 +146,7 @@ def test_a_file_that_vanishes_before_it_is_read_is_not_found(tmp_path: Path) -> 
     line = Line(tmp_path)
     row = line.row("a")
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
-    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
 
     def vanished(path: Path, *_: object, **part: float | None) -> FacesResult:
         path.unlink()
@@ -162,7 +162,7 @@ def test_too_little_memory_for_a_batch_fails_only_the_video_that_needs_it(tmp_pa
     rows = [line.row("a", b"1"), line.row("b", b"22"), line.row("c", b"333")]
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
     for row in rows:
-        fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
+        fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
         find_faces(SpanOfRow(row=row, number=0), desk, Detector(), faces)
     calls = []
 
@@ -193,7 +193,7 @@ def test_a_bug_is_no_bad_video(tmp_path: Path) -> None:
     line = Line(tmp_path)
     row = line.row("a")
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
-    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
 
     def bug(*_: object, **part: float | None) -> FacesResult:
         raise ZeroDivisionError("division by zero")
@@ -276,7 +276,7 @@ def test_two_workers_that_want_one_address_download_it_once(tmp_path: Path) -> N
     ]
     told = threading.Event()
     second = threading.Thread(
-        target=lambda: fetch_row(clips[1], desks[1], source, duration_of, on_wait=told.set)
+        target=lambda: fetch_row(clips[1], desks[1], source, facts_of, on_wait=told.set)
     )
     asked = []
 
@@ -294,7 +294,7 @@ def test_two_workers_that_want_one_address_download_it_once(tmp_path: Path) -> N
 
     source = Source()
 
-    fetch_row(clips[0], desks[0], source, duration_of)
+    fetch_row(clips[0], desks[0], source, facts_of)
     second.join()
 
     assert asked == ["https://example.org/v"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pretend import LONG_S, Detector, Line, duration_of, faces, fits, pieces
+from pretend import LONG_S, Detector, Line, faces, facts_of, fits, pieces
 from synthetic import MODEL, manifest_of, with_options
 
 from facevid.dataset import open_dataset
@@ -22,6 +22,7 @@ from pipeline.job import limited_key
 from pipeline.label import Desk, fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
+from pipeline.reading import FileFacts
 from pipeline.row_state import row_state
 from pipeline.spans import Span, outside, spans_of
 
@@ -140,7 +141,7 @@ def test_a_long_video_fails_once_whoever_of_its_spans_comes_first(
         line = long_line(tmp_path / str(seed))
         row = line.row("talk", content)
         desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
-        fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, line.folder), duration_of)
+        fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, line.folder), facts_of)
         mixed = pieces(row, line.job)
         Random(seed).shuffle(mixed)
 
@@ -166,7 +167,7 @@ def test_a_stopped_long_video_goes_on_where_it_was(tmp_path: Path) -> None:
     line = long_line(tmp_path)
     row = line.row("talk", b"long")
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
-    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
     find_faces(pieces(row, line.job)[1], desk, Detector(), faces)
     desk.counters.flush()
 
@@ -183,7 +184,7 @@ def test_the_tables_do_not_depend_on_the_order_of_the_spans(tmp_path: Path) -> N
         rows = [line.row("a", b"long"), line.row("b", b"long half dark")]
         desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
         for row in rows:
-            fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, line.folder), duration_of)
+            fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, line.folder), facts_of)
         mixed = [piece for row in rows for piece in pieces(row, line.job)]
         Random(seed).shuffle(mixed)
         for piece in mixed:
@@ -224,7 +225,8 @@ def test_a_file_that_claims_to_last_for_ever_is_not_looked_at(tmp_path: Path) ->
     row = line.row("talk", b"for ever")
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
 
-    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), lambda path: 1e9)
+    source = Fetcher(line.job.options.fetch, line.store, tmp_path)
+    fetch_row(row, desk, source, lambda path, limits: FileFacts(duration_s=1e9))
 
     assert pieces(row, line.job) == []
     assert line.code(row) == (Stage.FACES, FailureCode.TOO_LARGE)
@@ -255,7 +257,7 @@ def test_a_span_that_takes_its_worker_down_costs_its_video(tmp_path: Path) -> No
     line = long_line(tmp_path)
     row = line.row("talk", b"long")
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
-    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), duration_of)
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
     find_faces(pieces(row, line.job)[0], desk, Detector(), faces)
     state = row_state(row, line.job, line.store)
     assert state.next_stage is Stage.FACES

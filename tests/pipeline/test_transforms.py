@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pretend import LONG_S, Detector, Line, duration_of, faces, fits
+from pretend import LONG_S, Detector, Line, faces, facts_of, fits
 from synthetic import MODEL, manifest_of, with_options
 
 from facevid.failures import FailureCode, Stage
@@ -39,7 +39,7 @@ class Steps:
 
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label, "file_duration_s", duration_of)
+    monkeypatch.setattr(label, "file_facts", facts_of)
     monkeypatch.setattr("fitting.solver.fit_tracks", fits)
 
 

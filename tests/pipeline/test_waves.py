@@ -25,6 +25,7 @@ from pipeline.label import Desk, fetch_row
 from pipeline.manifest import BadRow, Manifest, ManifestRow
 from pipeline.marks import Mark
 from pipeline.progress import Counters
+from pipeline.reading import FileFacts
 from pipeline.row_state import row_state
 from pipeline.status import render, status
 from pipeline.store import Store
@@ -109,7 +110,7 @@ def label(row: ManifestRow, job: Job, store: Store) -> None:
 
     if not row.video_id.startswith("bad"):
         (job.manifest_folder / row.url).write_bytes(row.video_id.encode())
-    fetch_row(row, desk, Source(), lambda path: None)
+    fetch_row(row, desk, Source(), lambda path, limits: FileFacts())
     state = row_state(row, job, store)
     if state.next_stage is Stage.FACES:
         if row.video_id.startswith("black"):

@@ -1,0 +1,92 @@
+"""How a fetched file is read: what it says of itself, and from which copy.
+
+What a file says of its duration decides for good how it is cut into spans; so what could not be asked is never taken
+for something that it does not say.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.faces.errors import DecoderMemoryError, DecoderTimeoutError, VideoError
+from pipeline.faces.indexed import copy_with_index
+from pipeline.faces.limits import DecodeLimits
+from pipeline.faces.probe import probe
+from pipeline.job import Job, fetch_keys, index_key
+from pipeline.manifest import ManifestRow
+from pipeline.store import FetchedVideo, Store
+
+# Facts of a file are the same whatever a build permits.
+_ANY_SIZE: dict[str, Any] = {"max_duration_s": 1e12, "max_frames": 1 << 60, "max_pixels": 1 << 40}
+# Of `decoder_stall_s`: a busy machine is no fault of the file's.
+_PATIENCE = 5
+_COPY = "video.mkv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What decides how a file is read.
+
+    Attributes:
+        duration_s: Its duration, seconds; None where it does not tell.
+        indexed: Whether reading may begin in its middle.
+    """
+
+    duration_s: float | None = None
+    indexed: bool = True
+
+
+def file_facts(path: Path, limits: DecodeLimits) -> FileFacts:
+    """What a file says of itself, as far as it is a video (the next stage says what else it is).
+
+    Raises:
+        DecoderTimeoutError: ffmpeg cannot tell in time.
+        DecoderMemoryError: Nor with the memory that there is.
+    """
+    try:
+        info = probe(path, replace(limits, decoder_stall_s=_PATIENCE * limits.decoder_stall_s, **_ANY_SIZE))
+    except (DecoderTimeoutError, DecoderMemoryError):
+        raise
+    except (VideoError, FileNotFoundError):
+        return FileFacts()
+    return FileFacts(duration_s=info.duration_s, indexed=info.seekable)
+
+
+def path_to_read(
+    row: ManifestRow,
+    video: FetchedVideo,
+    job: Job,
+    store: Store,
+    *,
+    from_start: bool,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Path:
+    """The file to read a part of a video from: its own, or a copy with an index, which is made where it is missing.
+
+    Args:
+        row: The manifest's row.
+        video: Its video.
+        job: The build.
+        store: Where copies are kept.
+        from_start: The part begins with the file, and is the only one of this row.
+        on_wait: Called now and then while another worker makes the copy, and when it is done.
+
+    Raises:
+        VideoError: The copy takes too long or too much memory.
+    """
+    if video.indexed or from_start:
+        return video.path
+    key = index_key(video)
+    with store.alone("index", key, on_wait=on_wait):
+        if (found := store.find("index", key)) is None:
+            before = fetch_keys(row, job)
+            with store.scratch() as folder:
+                target = folder / _COPY
+                if not copy_with_index(video.path, target, job.options.limits):
+                    target.unlink(missing_ok=True)  # an empty result says that it has been tried
+                if fetch_keys(row, job) != before:
+                    return video.path  # these are not the bytes of this key any more; who reads them says so
+                found = store.adopt("index", key, folder)
+    copy = found / _COPY
+    return copy if copy.exists() else video.path
