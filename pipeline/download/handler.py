@@ -143,11 +143,15 @@ class LeaseRH(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
         if opened is not None and self.session.fetching_file and whole and opened[0] == request.url:
             self.session.partial.note(opened[1].headers)
             return opened[1]
-        if self.session.fetching_file and (version := self.session.partial.version_for(ranges)):
+        version = self.session.partial.version_for(ranges) if self.session.fetching_file else None
+        if version is not None:
             request.headers["If-Range"] = version
         response = super()._send(request)
         try:
             length = self._checked(response)
+            if version is not None and response.status == 206 and not self.session.partial.goes_on(response.headers):
+                self.session.partial.drop()
+                raise TransportError("the server goes on with another file than the one that was begun")
         except RequestError:
             response.close()
             raise

@@ -6,9 +6,11 @@ so no post-processors), no external programs, no configuration files, plugins or
 
 import http.client
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yt_dlp.globals
 from yt_dlp.utils import YoutubeDLError
@@ -46,6 +48,7 @@ def download(url: str, session: Session, options: FetchOptions, cookies: str | N
         with sealed(), HeldYoutubeDL(_parameters(session, options, cookies), session) as downloader:
             info = _one_video(downloader.extract_info(url, download=False), url)
             session.fetching_file = info.get("protocol") in {None, "http", "https"}
+            session.partial.begin(_identity(info))
             downloader.process_ie_result(info, download=True)
     except (YoutubeDLError, OSError, UnicodeError, http.client.HTTPException) as error:
         if bug := our_mistake(error):
@@ -66,6 +69,11 @@ def download(url: str, session: Session, options: FetchOptions, cookies: str | N
     if not file.is_file():
         raise FetchError(FailureCode.NETWORK, f"{url} gave no file")
     return file, info
+
+
+def _identity(info: Mapping[str, Any]) -> str:
+    # Queries hold signatures, which are others at each visit, and one file may be had from several hosts.
+    return json.dumps([str(info.get("format_id")), urlsplit(str(info.get("url"))).path])
 
 
 def _require_permission(session: Session) -> None:

@@ -171,6 +171,14 @@ def test_without_versions_or_ranges_a_file_is_begun_anew(
     assert any("Range" in headers for headers in server.headers) is (etag is not None)
 
 
+def test_bytes_of_two_files_are_never_joined(tmp_path: Path, server: Loopback) -> None:
+    """A server that takes no notice of If-Range goes on with a file that is another one now."""
+    files = [DATA, DATA, DATA[::-1] + b"longer", DATA[::-1] + b"longer"]
+    url = server.route("a.mp4", ranged(lambda: files.pop(0), etag=lambda: '"always"', cuts=2))
+
+    assert fetcher(tmp_path, attempts=4, slept=[]).fetch(url).path.read_bytes() == DATA[::-1] + b"longer"
+
+
 def test_what_will_not_come_leaves_no_part_behind(tmp_path: Path, server: Loopback) -> None:
     url = server.route("a.mp4", ranged(lambda: DATA, etag=lambda: '"1"', cuts=2))
     failure_of(tmp_path, url)
