@@ -40,8 +40,7 @@ class TrackFrames:
         iterations: Gauss-Newton iterations taken, of the window that took most.
         expression: Coefficients, standard deviations.
         expression_sigma: Posterior standard deviation of each.
-        camera: In units of one landmark standard deviation, as `PreparedTrack.points` are.
-        head_mm: All points of the scheme, head frame.
+        camera: In units of one landmark standard deviation, as `PreparedTrack.landmarks` are.
     """
 
     valid: bool
@@ -50,7 +49,6 @@ class TrackFrames:
     expression: Float32[np.ndarray, "frames n_expression"]
     expression_sigma: Float32[np.ndarray, "frames n_expression"]
     camera: ScaledOrthographic
-    head_mm: Float32[np.ndarray, "frames points 3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +86,7 @@ def find_frames(tracks: Sequence[PreparedTrack], first: Identities, setup: FitSe
     """Run the second stage on tracks whose identities were found in the first."""
     fitted: list[list[_Fitted]] = [[] for _ in tracks]
     for batch in _batches(windows([len(track.pts_s) for track in tracks])):
-        cut = [_cut(tracks[window.track], window.sees) for window in batch]
+        cut = [tracks[window.track].at(window.sees) for window in batch]
         identities = first.at([window.track for window in batch])
         layout = TimeMajor([len(track.pts_s) for track in cut], device=setup.options.device)
         for window, one in zip(batch, _fit(cut, batch, identities, layout, setup), strict=True):
@@ -110,25 +108,14 @@ def _batches(cut: Sequence[Window]) -> Iterator[list[Window]]:
         yield batch
 
 
-def _cut(track: PreparedTrack, frames: slice) -> PreparedTrack:
-    return replace(
-        track,
-        points=track.points[frames],
-        weight=track.weight[frames],
-        centre_px=track.centre_px[frames],
-        spacing_s=track.spacing_s[frames],
-        pts_s=track.pts_s[frames],
-        usable=track.usable[frames],
-    )
-
-
 def _fit(
     cut: Sequence[PreparedTrack], batch: Sequence[Window], first: Identities, layout: TimeMajor, setup: FitSetup
 ) -> Iterator[_Fitted]:
     options, seen, points = setup.options, setup.seen, setup.points
+    landmarks = [track.landmarks() for track in cut]
     observed = observations(
-        layout.pack([track.points for track in cut])[:, points],
-        layout.pack([track.weight for track in cut])[:, points],
+        layout.pack([picture for picture, _ in landmarks])[:, points],
+        layout.pack([weight for _, weight in landmarks])[:, points],
         seen.noise_ratio,
     )
     identity_points = seen.identities(first.identity)
@@ -142,11 +129,9 @@ def _fit(
         uncertainty=first.uncertainty, prior=prior, layout=layout, iterations=options.frame_iterations,
         robust=options.robust, box=options.box_sd, sight=sight, identity_spots=sight.spots(first.identity),
     )  # fmt: skip
-    identity_points = setup.full.identities(first.identity)
     for number, window in enumerate(batch):
         own = slice(window.keeps.start - window.sees.start, window.keeps.stop - window.sees.start)
         rows = torch.as_tensor(layout.positions(number)[own], device=options.device)
-        head = identity_points[number] + setup.full.expressions(fit.expression[rows])
         kept = fit.camera.at(rows)
         yield _Fitted(
             found=bool(found[rows].any()),
@@ -159,7 +144,6 @@ def _fit(
                 camera=ScaledOrthographic(
                     scale=kept.scale.cpu(), quaternion=kept.quaternion.cpu(), translation=kept.translation.cpu()
                 ),
-                head_mm=np.ascontiguousarray(head.mT.cpu().numpy()),
             ),
         )
 
@@ -178,7 +162,6 @@ def _joined(parts: Sequence[_Fitted]) -> TrackFrames:
             quaternion=torch.cat([camera.quaternion for camera in cameras]),
             translation=torch.cat([camera.translation for camera in cameras]),
         ),
-        head_mm=np.concatenate([part.head_mm for part in frames]),
     )
 
 

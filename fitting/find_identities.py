@@ -98,7 +98,7 @@ def observations(
 
 
 def principal_points(track: PreparedTrack) -> Float32[np.ndarray, "frames 2"]:
-    """The principal point in each frame's own coordinates, as `PreparedTrack.points` has them."""
+    """The principal point in each frame's own coordinates, as `PreparedTrack.landmarks` has them."""
     return np.asarray((track.principal_px - track.centre_px) / track.sigma_px, dtype=np.float32)
 
 
@@ -146,14 +146,15 @@ def _piece(tracks: Sequence[PreparedTrack], size: int, setup: FitSetup) -> _Piec
     lasting = options.landmark_bias / options.landmark_noise
     unit = (1.0 + lasting**2) ** -0.5
     noise_ratio = unit * (seen.noise_ratio**2 + (lasting * seen.bias_ratio) ** 2).sqrt()
-    shape = (len(tracks), size, tracks[0].points.shape[1])
+    shape = (len(tracks), size, tracks[0].raw_px.shape[1])
     picture, weight = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
     principal = np.zeros((len(tracks), size, 2), np.float32)
     for row, track in enumerate(tracks):
         filled = slice(len(track.keyframes))
-        picture[row, filled] = track.points[track.keyframes] * np.float32(unit)
-        weight[row, filled] = track.weight[track.keyframes]
-        principal[row, filled] = principal_points(track)[track.keyframes] * np.float32(unit)
+        chosen = track.at(track.keyframes)
+        landmarks, weight[row, filled] = chosen.landmarks()
+        picture[row, filled] = landmarks * np.float32(unit)
+        principal[row, filled] = principal_points(chosen) * np.float32(unit)
     observed = observations(
         picture.reshape(-1, *shape[2:], 2)[:, points], weight.reshape(-1, shape[2])[:, points], noise_ratio
     )

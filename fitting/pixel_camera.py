@@ -22,6 +22,15 @@ class PixelCamera:
     translation_px: Float64[np.ndarray, "frames 2"]
     lens: Float32[np.ndarray, " 3"]
 
+    def at(self, frames: slice) -> "PixelCamera":
+        """The cameras of some frames."""
+        return PixelCamera(
+            scale_px_per_mm=self.scale_px_per_mm[frames],
+            rotation_wxyz=self.rotation_wxyz[frames],
+            translation_px=self.translation_px[frames],
+            lens=self.lens,
+        )
+
     def project(self, head_mm: Float32[np.ndarray, "frames points 3"]) -> Float64[np.ndarray, "frames points 2"]:
         """Picture coordinates of points of the head frame."""
         rotation = matrix_from_quaternion(torch.from_numpy(self.rotation_wxyz)).numpy()
@@ -43,10 +52,9 @@ def pixel_camera(
     log_scale = np.log(camera.scale.double().cpu().numpy() * track.sigma_px)
     quaternion = canonical(camera.quaternion.double()).cpu().numpy()
     translation = camera.translation.double().cpu().numpy() * track.sigma_px + track.centre_px
-    for row in range(1, len(quaternion)):
-        # Of the two quaternions of a rotation, the one nearer to the last frame's, so that a mean lies between them.
-        if quaternion[row] @ quaternion[row - 1] < 0:
-            quaternion[row] = -quaternion[row]
+    # Of the two quaternions of a rotation, the one nearer to the last frame's, so that a mean lies between them.
+    turned_over = (quaternion[1:] * quaternion[:-1]).sum(axis=1) < 0
+    quaternion[1:] *= np.where(np.cumsum(turned_over) % 2, -1.0, 1.0)[:, None]
     values = np.column_stack([log_scale, quaternion, translation])
     missing = ~track.usable
     if missing.any():

@@ -1,7 +1,7 @@
 """From landmark sequences to what the solver works on: clean weights, one unit for all tracks, first cameras."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from fitting.tracks import LandmarkSequence
 
 MIN_POINTS = 6
 """A frame with fewer landmarks says too little about a camera with 6 parameters; the prior carries it."""
-_CAMERA_CHUNK = 2048
-"""Frames whose first cameras are found at once."""
+_CHUNK = 2048
+"""Frames that are looked at at once."""
 _CAMERA_NOISE = 0.1
 """Width of the robust weights of the first cameras, as a fraction of the outer-eye distance: the fit is still rough."""
 
@@ -28,20 +28,22 @@ _CAMERA_NOISE = 0.1
 class PreparedTrack:
     """One track in units of one landmark standard deviation, each frame centred on its landmarks.
 
+    Landmarks are cleaned each time they are asked for: a long track's are never all there twice.
+
     Attributes:
-        points: Landmarks to fit; 0 where missing.
-        weight: Confidence; 0 where missing, and on whole frames with too few landmarks.
-        centre_px: What was taken off each frame.
+        raw_px: Landmarks as they came.
+        raw_weight: Their confidence as it came.
+        centre_px: What is taken off each frame.
         sigma_px: One landmark standard deviation.
         spacing_s: Time since the frame before, first 0.
         pts_s: Presentation times.
-        usable: Frames with enough landmarks.
-        keyframes: Frames for the identity stage.
+        usable: Frames with enough landmarks, and a camera.
+        keyframes: Frames of the whole track for the identity stage.
         picture_px: Width and height of the picture, where known.
     """
 
-    points: Float32[np.ndarray, "frames points 2"]
-    weight: Float32[np.ndarray, "frames points"]
+    raw_px: Float32[np.ndarray, "frames points 2"]
+    raw_weight: Float32[np.ndarray, "frames points"]
     centre_px: Float64[np.ndarray, "frames 2"]
     sigma_px: float
     spacing_s: Float64[np.ndarray, " frames"]
@@ -49,6 +51,25 @@ class PreparedTrack:
     usable: Bool[np.ndarray, " frames"]
     keyframes: Int64[np.ndarray, " keyframes"]
     picture_px: tuple[int, int] | None
+
+    def landmarks(self) -> tuple[Float32[np.ndarray, "frames points 2"], Float32[np.ndarray, "frames points"]]:
+        """Landmarks to fit, 0 where missing, and their confidence, 0 where missing or their frame is not usable."""
+        points, weight = _cleaned(self.raw_px, self.raw_weight)
+        weight *= self.usable[:, None]
+        points = np.where(weight[..., None] > 0, (points - self.centre_px[:, None]) / self.sigma_px, 0.0)
+        return points.astype(np.float32), weight.astype(np.float32)
+
+    def at(self, frames: slice | Int64[np.ndarray, " chosen"]) -> "PreparedTrack":
+        """The same at some frames."""
+        return replace(
+            self,
+            raw_px=self.raw_px[frames],
+            raw_weight=self.raw_weight[frames],
+            centre_px=self.centre_px[frames],
+            spacing_s=self.spacing_s[frames],
+            pts_s=self.pts_s[frames],
+            usable=self.usable[frames],
+        )
 
     @property
     def principal_px(self) -> Float64[np.ndarray, " 2"]:
@@ -78,40 +99,33 @@ def check_sequences(sequences: Sequence[LandmarkSequence], points: int) -> None:
 
 
 def prepare(sequence: LandmarkSequence, basis: LandmarkBasis, options: FitOptions) -> PreparedTrack | None:
-    """Clean one track, find its unit and its key frames; None where there is nothing to fit.
+    """Find a track's unit and its key frames; None where there is nothing to fit.
 
     Nothing here depends on other tracks. Landmarks that are not finite count as missing.
     """
     pts_s = sequence.pts_s.astype(np.float64)
     if len(pts_s) == 0 or not np.isfinite(pts_s).all() or (np.diff(pts_s) < 0).any():
         return None
-    points = sequence.smoothed_px.astype(np.float64)
-    weight = np.clip(np.nan_to_num(sequence.weight.astype(np.float64), nan=0.0), 0.0, 1.0)
-    weight *= np.isfinite(points).all(axis=-1)
-    usable = (weight > 0).sum(axis=1) >= MIN_POINTS
-    weight *= usable[:, None]
-    points = np.where(weight[..., None] > 0, points, 0.0)
-    total = np.maximum(weight.sum(axis=1), 1e-12)
-    centre = (points * weight[..., None]).sum(axis=1) / total[:, None]
-    points = np.where(weight[..., None] > 0, points - centre[:, None], 0.0)
-    observed = _observations(points, weight, basis)
-    head = basis.mean.double().expand(len(points), -1, -1)
-    camera, found = first_cameras(observed, head, basis)
-    usable &= found.cpu().numpy()
+    looks = [
+        _look(sequence.smoothed_px[part], sequence.weight[part], basis)
+        for part in (slice(start, start + _CHUNK) for start in range(0, len(pts_s), _CHUNK))
+    ]
+    usable = np.concatenate([look.usable for look in looks])
     if not usable.any():
         return None
-    outer_eye_px = float(np.median(camera.scale.cpu().numpy()[usable])) * basis.outer_eye_mm
-    sigma_px = options.landmark_noise * outer_eye_px
-    scaled = points / sigma_px
-    if not (sigma_px > 0 and np.isfinite(scaled).all() and np.abs(scaled).max() < 1e18):
+    scale = np.concatenate([look.scale_px_per_mm for look in looks])
+    sigma_px = options.landmark_noise * float(np.median(scale[usable])) * basis.outer_eye_mm
+    # The comparison is false for what is not a number.
+    if not (sigma_px > 0 and float(np.max([look.farthest_px for look in looks])) / sigma_px < 1e18):
         return None
-    weight *= usable[:, None]
-    angles = yaw_pitch_roll_deg(camera.quaternion.cpu().numpy())[:, :2].astype(np.float64)
-    trusted = _well_explained(observed, camera, head, usable)
+    angles = np.concatenate([look.yaw_pitch_deg for look in looks])
+    trusted = _well_explained(
+        np.concatenate([look.error_mm for look in looks]), np.concatenate([look.confidence for look in looks]), usable
+    )
     return PreparedTrack(
-        points=scaled.astype(np.float32),
-        weight=weight.astype(np.float32),
-        centre_px=centre,
+        raw_px=sequence.smoothed_px,
+        raw_weight=sequence.weight,
+        centre_px=np.concatenate([look.centre_px for look in looks]),
         sigma_px=sigma_px,
         spacing_s=np.diff(pts_s, prepend=pts_s[0]),
         pts_s=pts_s,
@@ -119,6 +133,67 @@ def prepare(sequence: LandmarkSequence, basis: LandmarkBasis, options: FitOption
         picture_px=sequence.picture_px,
         keyframes=choose_keyframes(pts_s, angles, trusted, options.keyframes, options.keyframe_spacing_s),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What a first look at some frames, with the mean face, says of each.
+
+    Attributes:
+        usable: Whether there are enough landmarks, and a camera.
+        centre_px: Weighted mean of the landmarks.
+        scale_px_per_mm: Of the first camera.
+        yaw_pitch_deg: Of the first camera.
+        error_mm: Weighted mean distance between the landmarks and the mean face.
+        confidence: Sum of the landmarks' weights.
+        farthest_px: The largest coordinate off the centre, of all frames.
+    """
+
+    usable: Bool[np.ndarray, " frames"]
+    centre_px: Float64[np.ndarray, "frames 2"]
+    scale_px_per_mm: Float64[np.ndarray, " frames"]
+    yaw_pitch_deg: Float64[np.ndarray, "frames 2"]
+    error_mm: Float64[np.ndarray, " frames"]
+    confidence: Float64[np.ndarray, " frames"]
+    farthest_px: float
+
+
+def _look(
+    raw_px: Float32[np.ndarray, "frames points 2"],
+    raw_weight: Float32[np.ndarray, "frames points"],
+    basis: LandmarkBasis,
+) -> _Look:
+    points, weight = _cleaned(raw_px, raw_weight)
+    enough = (weight > 0).sum(axis=1) >= MIN_POINTS
+    weight *= enough[:, None]
+    points = np.where(weight[..., None] > 0, points, 0.0)
+    total = np.maximum(weight.sum(axis=1), 1e-12)
+    centre = (points * weight[..., None]).sum(axis=1) / total[:, None]
+    points = np.where(weight[..., None] > 0, points - centre[:, None], 0.0)
+    observed = _observations(points, weight, basis)
+    head = basis.mean.double().expand(len(points), -1, -1)
+    camera, found = first_cameras(observed, head, basis)
+    x, y = residuals(observed, turned_points(camera, head), camera).unbind(1)
+    confidence = observed.weight.sum(-1).clamp_min(1e-12)
+    error = (observed.weight * (x * x + y * y).sqrt()).sum(-1) / (confidence * camera.scale)
+    return _Look(
+        usable=enough & found.cpu().numpy(),
+        centre_px=centre,
+        scale_px_per_mm=camera.scale.cpu().numpy(),
+        yaw_pitch_deg=yaw_pitch_roll_deg(camera.quaternion.cpu().numpy())[:, :2].astype(np.float64),
+        error_mm=error.cpu().numpy(),
+        confidence=confidence.cpu().numpy(),
+        farthest_px=float(np.abs(points).max()),
+    )
+
+
+def _cleaned(
+    raw_px: Float32[np.ndarray, "frames points 2"], raw_weight: Float32[np.ndarray, "frames points"]
+) -> tuple[Float64[np.ndarray, "frames points 2"], Float64[np.ndarray, "frames points"]]:
+    points = raw_px.astype(np.float64)
+    weight = np.clip(np.nan_to_num(raw_weight.astype(np.float64), nan=0.0), 0.0, 1.0)
+    weight *= np.isfinite(points).all(axis=-1)
+    return points, weight
 
 
 def _observations(
@@ -136,7 +211,7 @@ def first_cameras(
     """Cameras of known heads (mm), robust to single bad landmarks; and where there are any. Units as observed."""
     parts = [
         _first_cameras(observed.at(part), head[part], basis)
-        for part in (slice(start, start + _CAMERA_CHUNK) for start in range(0, max(1, len(head)), _CAMERA_CHUNK))
+        for part in (slice(start, start + _CHUNK) for start in range(0, max(1, len(head)), _CHUNK))
     ]
     cameras = [camera for camera, _ in parts]
     camera = ScaledOrthographic(
@@ -160,15 +235,11 @@ def _first_cameras(
 
 
 def _well_explained(
-    observed: Observations,
-    camera: ScaledOrthographic,
-    head: Float[Tensor, "frames 3 points"],
+    error_mm: Float64[np.ndarray, " frames"],
+    confidence: Float64[np.ndarray, " frames"],
     usable: Bool[np.ndarray, " frames"],
 ) -> Bool[np.ndarray, " frames"]:
     # Frames that the mean face explains far worse than the track's median, or with few landmarks, may be no face.
-    x, y = residuals(observed, turned_points(camera, head), camera).unbind(1)
-    total = observed.weight.sum(-1).clamp_min(1e-12)
-    error = ((observed.weight * (x * x + y * y).sqrt()).sum(-1) / (total * camera.scale)).cpu().numpy()
-    confidence = total.cpu().numpy()
-    good = usable & (error <= 2.0 * np.median(error[usable])) & (confidence >= 0.5 * np.median(confidence[usable]))
+    good = usable & (error_mm <= 2.0 * np.median(error_mm[usable]))
+    good &= confidence >= 0.5 * np.median(confidence[usable])
     return good if good.any() else usable

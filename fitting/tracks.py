@@ -1,6 +1,6 @@
 """What goes into the fit and what comes out: one landmark sequence per face track, one fitted track."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -30,6 +30,16 @@ class LandmarkSequence:
     weight: Float32[np.ndarray, "frames points"]
     pts_s: Float64[np.ndarray, " frames"]
     picture_px: tuple[int, int] | None = None
+
+    def at(self, frames: slice) -> "LandmarkSequence":
+        """Some frames of it."""
+        return replace(
+            self,
+            observed_px=self.observed_px[frames],
+            smoothed_px=self.smoothed_px[frames],
+            weight=self.weight[frames],
+            pts_s=self.pts_s[frames],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ def first_guess(
     track: PreparedTrack, basis: LandmarkBasis, points: Int64[np.ndarray, " seen"]
 ) -> tuple[Problem, Parameters]:
     """The mean face under closed-form cameras; a frame without a camera has no weight."""
-    picture, weight = track.points[:, points].astype(np.float64), track.weight[:, points].astype(np.float64)
+    picture, weight = (values[:, points].astype(np.float64) for values in track.landmarks())
     observed = Observations(
         points=torch.from_numpy(np.ascontiguousarray(picture.transpose(0, 2, 1))),
         weight=torch.from_numpy(weight),

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from fitting import find_frames, find_identities, frame_system, solver
+from fitting import find_frames, find_identities, frame_system, preparation, solver, track_result
 from fitting.face_model import FaceModel
 from fitting.identity_stage import IdentityFit
 from fitting.metrics import accuracy, mean_accuracy
 from fitting.options import FitOptions
+from fitting.pixel_camera import PixelCamera
 from fitting.reprojection import HELD_OUT, fitted_half
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticOptions, SyntheticTrack, synthetic_track
@@ -151,6 +152,35 @@ def test_a_track_in_windows_is_the_track_in_one_piece(
     assert same(cut, fit_tracks([short, sequence, short], toy_model, EXACT)[1])
     monkeypatch.setattr(find_frames, "FRAMES_PER_BATCH", 1)
     assert same(cut, fit_tracks([sequence], toy_model, EXACT)[0]), "one window at a time"
+
+
+def test_what_is_worked_on_at_once_does_not_grow_with_the_track(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = dataclasses.replace(EXACT, identity_iterations=3, frame_iterations=2, keyframes=12)
+    sequence = good(toy_model, frames=100)
+    monkeypatch.setattr(find_frames, "WINDOW_FRAMES", 20)
+    monkeypatch.setattr(find_frames, "OVERLAP_FRAMES", 10)
+    (together,) = fit_tracks([sequence], toy_model, options)
+    monkeypatch.setattr(find_frames, "FRAMES_PER_BATCH", 1)
+    monkeypatch.setattr(preparation, "_CHUNK", 16)
+    monkeypatch.setattr(track_result, "_CHUNK", 16)
+    sizes: list[int] = []
+    cleaned, project = preparation._cleaned, PixelCamera.project
+
+    def clean(raw_px: np.ndarray, raw_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sizes.append(len(raw_px))
+        return cleaned(raw_px, raw_weight)
+
+    def draw(self: PixelCamera, head_mm: np.ndarray) -> np.ndarray:
+        sizes.append(len(head_mm))
+        return project(self, head_mm)
+
+    monkeypatch.setattr(preparation, "_cleaned", clean)
+    monkeypatch.setattr(PixelCamera, "project", draw)
+    (piecewise,) = fit_tracks([sequence], toy_model, options)
+    assert same(piecewise, together)
+    assert max(sizes) == 40, "a window and its overlaps"
 
 
 def test_a_box_holds_in_every_frame_and_a_tracks_result_is_the_same_in_any_company(toy_model: FaceModel) -> None:
