@@ -19,7 +19,7 @@ from pipeline.store import FetchedVideo
 
 FETCH_VERSION = 3
 INDEX_VERSION = 1
-FACES_VERSION = 5
+FACES_VERSION = 6
 FIT_VERSION = 4
 ASSEMBLE_VERSION = 3
 

@@ -14,7 +14,7 @@ from pickle import UnpicklingError  # only the error: nothing is unpickled
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from pipeline.faces.detect import FaceFinder
 from pipeline.faces.fan_network import HEAT_MAP_PX, INPUT_PX, FaceAlignmentNetwork, peaks, with_mirror_image
@@ -80,7 +80,7 @@ class FanDetector:
 
     @torch.inference_mode()
     def landmarks_of(self, looks: Sequence[tuple[Picture, FaceRegion]]) -> list[FaceLandmarks | None]:
-        """The landmarks of many faces in one batch: of one picture, of many, or of many videos.
+        """The landmarks of many faces, of one picture or of many; on a GPU in one batch.
 
         Args:
             looks: Pictures and where to look in them.
@@ -91,16 +91,25 @@ class FanDetector:
         if not looks:
             return []
         squares, to_frame = zip(*(look_into(picture, region, INPUT_PX) for picture, region in looks), strict=True)
-        pictures = torch.from_numpy(np.stack(squares)).to(self._device).permute(0, 3, 1, 2).float() / 255
-        with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
-            maps = with_mirror_image(self._network, pictures, list(IBUG68_MIRROR))
-        cells, heights = (part.cpu().numpy() for part in peaks(maps.float()))
+        # A CPU gains nothing by batches, and loses what fits its caches.
+        at_once = len(squares) if self._device.type == "cuda" else 1
+        parts = [self._peaks_of(squares[k : k + at_once]) for k in range(0, len(squares), at_once)]
+        cells, heights = (np.concatenate(part) for part in zip(*parts, strict=True))
         # Cells count from the edge of the map; pixel centres of the square lie half a pixel from its edge.
         places = cells * np.float32(INPUT_PX / HEAT_MAP_PX) - np.float32(0.5)
         return [
             _face(mapped(own, there), float(high.mean()))
             for own, high, there in zip(places, heights, to_frame, strict=True)
         ]
+
+    def _peaks_of(
+        self, squares: Sequence[UInt8[np.ndarray, "256 256 3"]]
+    ) -> tuple[Float32[np.ndarray, "faces 68 2"], Float32[np.ndarray, "faces 68"]]:
+        pictures = torch.from_numpy(np.stack(squares)).to(self._device).permute(0, 3, 1, 2).float() / 255
+        with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
+            maps = with_mirror_image(self._network, pictures, list(IBUG68_MIRROR))
+        cells, heights = (part.cpu().numpy() for part in peaks(maps.float()))
+        return cells, heights
 
 
 def weights_path() -> Path:

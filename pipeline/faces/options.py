@@ -24,6 +24,9 @@ class FacesOptions:
     """Where face_alignment's network runs."""
     detector_precision: Precision = "float32"
     """What it computes with; less than float32 on cuda only."""
+    batch_faces: int = 64
+    """How many faces, of as many frames as it takes, face_alignment looks at in one batch: what the GPU's memory
+    holds. It changes the landmarks by rounding only."""
     height_px: int | None = None
     """Decode larger pictures to this height, which is faster. All pixels in the tables stay those of the displayed
     picture. None decodes them as they are."""
@@ -73,6 +76,7 @@ class FacesOptions:
         if device == "cpu" and precision != "float32":
             raise ValueError(f"detector_precision={precision!r} is for detector_device='cuda', not for the CPU")
         for name, low, high in (
+            ("batch_faces", 1, 4096),
             ("height_px", 32, 4320),
             ("fps", 1e-3, 1e3),
             ("max_faces", 1, 100),

@@ -9,6 +9,7 @@ displayed picture in its own size, (0, 0) the centre of its top-left pixel.
 """
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -71,6 +72,23 @@ class Picture:
         if not isinstance(self._samples, Planes):
             return self._samples
         return self._samples.colours(*self._all, opaque=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its samples."""
+        if not isinstance(self._samples, Planes):
+            return self._samples.nbytes
+        return self._samples.luma.nbytes + self._samples.blue.nbytes + self._samples.red.nbytes
+
+    def kept(self) -> "Picture":
+        """The same picture with samples of its own, which stay when the next frame comes."""
+        own: UInt8[np.ndarray, "rows columns 3"] | Planes
+        if isinstance(self._samples, Planes):
+            planes = self._samples
+            own = replace(planes, luma=planes.luma.copy(), blue=planes.blue.copy(), red=planes.red.copy())
+        else:
+            own = self._samples.copy()
+        return Picture(own, width_px=self.width_px, height_px=self.height_px)
 
     def square(
         self, displayed_from_square: Float[np.ndarray, "2 3"], size_px: int, *, averaged: bool

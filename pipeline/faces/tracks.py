@@ -3,11 +3,11 @@
 Frames never leave `track_faces`: what comes out is landmarks, and crops that go to a sink as they are made.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.faces.ahead import BatchedDetector, LookAhead
 from pipeline.faces.crops import CropSink
 from pipeline.faces.dissolves import Transition
 from pipeline.faces.errors import NoFaceError, TrackTooShortError
@@ -18,7 +18,7 @@ from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import VideoInfo
 from pipeline.faces.recorder import ShortTracks, TrackRecorder
-from pipeline.faces.shots import ShotDetector
+from pipeline.faces.shot_frames import ShotFrames
 from pipeline.faces.video import open_video
 
 FALSE_ALARM_FRAMES = 2
@@ -98,40 +98,32 @@ def track_faces(
     """
     if detector.scheme != options.scheme:
         raise ValueError(f"detector gives scheme={detector.scheme!r}, but options.scheme={options.scheme!r}")
-    follow = FaceFollower(detector, options)
-    shots = ShotDetector()
+    ahead = LookAhead(detector, options) if isinstance(detector, BatchedDetector) else None
+    follow = FaceFollower(ahead or detector, options)
     recorder = TrackRecorder(options, crops)
     transitions: list[Transition] = []
-    decode_s = shots_s = 0.0
     frames_read = 0
     with open_video(
         path, start_s=start_s, end_s=end_s, height_px=options.height_px, fps=options.fps, limits=limits
     ) as video:
-        frames = iter(video)
-        while True:
-            start = time.perf_counter()
-            frame = next(frames, None)
-            decoded = time.perf_counter()
-            decode_s += decoded - start
-            if frame is None:
-                break
-            settled = shots(frame.picture, index=frame.index, pts_s=frame.pts_s)
-            shots_s += time.perf_counter() - decoded
-            seen = follow(frame.picture, looks_new=shots.looks_new)
+        shot_frames = ShotFrames(video)
+        for shot_frame in ahead.frames(shot_frames) if ahead else shot_frames:
+            frame = shot_frame.frame
+            seen = follow(frame.picture, looks_new=shot_frame.looks_new)
             for number, face in seen.found.items():
                 recorder.add(number, frame, face)
             for number in seen.missed:
                 recorder.miss(number, frame)
             for number in seen.stopped:
                 recorder.stop(number)
-            for transition in settled:
+            for transition in shot_frame.settled:
                 recorder.separate(transition)
-            transitions += settled
-            recorder.settle(shots.settled_before(frame.index))
+            transitions += shot_frame.settled
+            recorder.settle(shot_frame.settled_before)
             frames_read = frame.index + 1
             if on_frame is not None:
                 on_frame()
-    for transition in (settled := shots.finish()):
+    for transition in (settled := shot_frames.finish()):
         recorder.separate(transition)
     recorder.finish()
     if not recorder.tracks:
@@ -146,10 +138,10 @@ def track_faces(
         person_changes=recorder.leaps,
         transitions=tuple(sorted(transitions + settled, key=lambda transition: transition.end)),
         seconds=StageSeconds(
-            decode=decode_s,
-            shots=shots_s,
-            detect=follow.seconds.detect,
-            landmarks=follow.seconds.landmarks,
+            decode=shot_frames.decode_s,
+            shots=shot_frames.shots_s,
+            detect=follow.seconds.detect + (ahead.seconds.detect if ahead else 0.0),
+            landmarks=follow.seconds.landmarks + (ahead.seconds.landmarks if ahead else 0.0),
             crops=recorder.crops_s,
             smooth=recorder.smooth_s,
         ),
