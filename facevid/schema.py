@@ -112,7 +112,8 @@ def tracks_schema(*, n_identity: int) -> pa.Schema:
         _field("jitter", pa.float32(),
                "RMS second difference over time of the raw inner landmarks, over the outer-eye distance"),
         _field("appearance_similarity", pa.float32(),
-               "lowest similarity of the face's look to its mean over the track: 1 minus half their squared distance"),
+               "lowest similarity of the face's look to its mean over the track (in a long video, over each "
+               "span of it): 1 minus half their squared distance"),
         _field("appearance_jump", pa.float32(),
                "largest leap of its look: least half squared distance of any of 5 frames before to any of 5 after"),
         _field("kept", pa.bool_(), "false where filtered"),

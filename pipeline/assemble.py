@@ -26,7 +26,7 @@ from pipeline.config import stable_hash
 from pipeline.items import read_summaries
 from pipeline.job import ASSEMBLE_VERSION, Job, result_config
 from pipeline.manifest import BadRow, Manifest, ManifestRow
-from pipeline.row_state import places, row_state
+from pipeline.row_state import row_state
 from pipeline.rows import (
     Labels,
     failures_batch,
@@ -70,18 +70,15 @@ def references(index: int, row: ManifestRow, job: Job, store: Store) -> tuple[li
     if state.failure is not None:
         return [], [state.failure]
     tracks, failures = [], []
-    for place in places(state, store):
-        if place.state.empty:
-            continue
-        for number, summary in enumerate(read_summaries(store.result_path(Stage.FIT, place.state.fit_key))):
-            track = place.first_track + number
-            if summary.status == "diverged":
-                failures.append(
-                    Failure(video_id=row.video_id, track=track, url=row.url, stage=Stage.FIT,
-                            code=FailureCode.FIT_DIVERGED, attempt=1, message=DIVERGED)
-                )  # fmt: skip
-            else:
-                tracks.append(track)
+    fits = (store.result_path(Stage.FIT, each.fit_key) for each in state.found)
+    for track, summary in enumerate(summary for folder in fits for summary in read_summaries(folder)):
+        if summary.status == "diverged":
+            failures.append(
+                Failure(video_id=row.video_id, track=track, url=row.url, stage=Stage.FIT,
+                        code=FailureCode.FIT_DIVERGED, attempt=1, message=DIVERGED)
+            )  # fmt: skip
+        else:
+            tracks.append(track)
     return tracks, failures
 
 

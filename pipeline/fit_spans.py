@@ -1,8 +1,11 @@
-"""Fitting as a plain function over the store: the tracks of a few spans together, each span's result by itself."""
+"""Fitting as a plain function over the store: the tracks of a few spans together, each span's result by itself.
+
+A track is fitted as a whole, with one identity, by whoever fits the span in which it begins (see `seams`). So nothing
+of a video is fitted before all its spans have been searched.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
@@ -12,25 +15,27 @@ from fitting.face_model import OUTER_EYE_POINTS, FaceModel
 from fitting.options import FitOptions
 from fitting.tracks import FittedTrack, LandmarkSequence
 from pipeline.faces.landmark_track import LandmarkTrack
-from pipeline.items import FacesItem, FittedItem, TrackSummary, read_faces, write_fitted
+from pipeline.items import FittedItem, SpanFacts, TrackSummary, write_fitted
 from pipeline.job import limited_key
 from pipeline.label import Desk, SpanOfRow, commit_changed
-from pipeline.row_state import row_state
+from pipeline.row_state import SpanPlace, places, row_state
+from pipeline.row_tracks import read_whole, tracks_from
 
+Waiting = dict[str, tuple[tuple[SpanPlace, ...], int]]
+"""By the key of a span's fit: the spans of its row, and which of them it is."""
 FitTracks = Callable[[Sequence[LandmarkSequence], FaceModel, FitOptions], list[FittedTrack]]
 
 
 def fit_spans(pieces: Sequence[SpanOfRow], desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:
     """Have the fitted tracks of some spans in the store; they are fitted together, which changes no result."""
-    waiting: dict[str, Path] = {}
+    waiting: Waiting = {}
     for piece in pieces:
         state = row_state(piece.row, desk.job, desk.store)
         if state.next_stage is Stage.FETCH:
             commit_changed(piece.row, desk)
-        elif state.failure is None and state.spans[piece.number].next_stage is Stage.FIT:
+        elif state.next_stage is Stage.FIT and state.spans[piece.number].next_stage is Stage.FIT:
             # Two rows with the same bytes are one video here.
-            own = state.spans[piece.number]
-            waiting[own.fit_key] = desk.store.result_path(Stage.FACES, own.faces_key)
+            waiting[state.spans[piece.number].fit_key] = (tuple(places(state, desk.store)), piece.number)
     if not waiting:
         return
     with desk.counters.timed("fit_s"):
@@ -40,26 +45,30 @@ def fit_spans(pieces: Sequence[SpanOfRow], desk: Desk, model: FaceModel, fit_tra
             _fit_one_by_one(waiting, desk, model, fit_tracks)
 
 
-def _fit_one_by_one(waiting: dict[str, Path], desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:
-    for key, folder in waiting.items():
+def _fit_one_by_one(waiting: Waiting, desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:
+    for key, span in waiting.items():
         try:
-            _fit_together({key: folder}, desk, model, fit_tracks)
+            _fit_together({key: span}, desk, model, fit_tracks)
         except MemoryError:
             message = "the machine has not enough memory to fit the tracks of this video"
             desk.store.commit_failure(Stage.FIT, limited_key(key, desk.job), FailureCode.OUT_OF_MEMORY, message)
 
 
-def _fit_together(waiting: dict[str, Path], desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:
-    spans = {key: read_faces(folder) for key, folder in waiting.items()}
-    sequences = [_sequence(track, span) for span in spans.values() for track in span.tracks]
+def _fit_together(waiting: Waiting, desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:
+    spans = {
+        key: [(parts, read_whole(parts, row, desk.store)) for parts in tracks_from(number, row, desk.store)]
+        for key, (row, number) in waiting.items()
+    }
+    sequences = [
+        _sequence(track, row[0].facts) for key, (row, _) in waiting.items() for _, track in spans[key]
+    ]
     fits = iter(fit_tracks(sequences, model, desk.job.options.fit))
-    for key, span in spans.items():
-        fitted = tuple(next(fits) for _ in span.tracks)
-        sizes = tuple(
-            face_size_px(fit, model, scheme=track.scheme) for fit, track in zip(fitted, span.tracks, strict=True)
-        )
-        item = FittedItem(tracks=fitted, face_size_px=sizes)
-        summaries = [_summary(fit, track) for fit, track in zip(fitted, span.tracks, strict=True)]
+    for key, found in spans.items():
+        tracks = [track for _, track in found]
+        fitted = tuple(next(fits) for _ in tracks)
+        sizes = tuple(face_size_px(fit, model, scheme=track.scheme) for fit, track in zip(fitted, tracks, strict=True))
+        item = FittedItem(parts=tuple(parts for parts, _ in found), tracks=fitted, face_size_px=sizes)
+        summaries = [_summary(fit, track) for fit, track in zip(fitted, tracks, strict=True)]
         desk.store.commit(Stage.FIT, key, functools.partial(write_fitted, item=item, summaries=summaries))
         desk.counters.add("fitted_tracks", len(fitted))
         desk.counters.add("fitted_frames", sum(summary.frames for summary in summaries))
@@ -82,7 +91,7 @@ def face_size_px(track: FittedTrack, model: FaceModel, *, scheme: str) -> Float3
     return np.asarray(track.scale_px_per_mm * distance_mm, dtype=np.float32)
 
 
-def _sequence(track: LandmarkTrack, video: FacesItem) -> LandmarkSequence:
+def _sequence(track: LandmarkTrack, facts: SpanFacts) -> LandmarkSequence:
     points = track.observed_px.shape[1]
     return LandmarkSequence(
         scheme=track.scheme,
@@ -90,7 +99,7 @@ def _sequence(track: LandmarkTrack, video: FacesItem) -> LandmarkSequence:
         smoothed_px=track.smoothed_px,
         weight=np.repeat(track.confidence[:, None], points, axis=1),
         pts_s=track.pts_s,
-        picture_px=(video.width_px, video.height_px),
+        picture_px=(facts.width_px, facts.height_px),
     )
 
 

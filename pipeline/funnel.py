@@ -11,10 +11,11 @@ from facevid.description import FunnelStep
 from facevid.failures import FailureCode, Stage
 from facevid.schema import FUNNEL_UNITS
 from facevid.shards import ShardInfo
-from pipeline.items import read_faces_counts, read_summaries
+from pipeline.items import read_summaries
 from pipeline.job import Job
 from pipeline.manifest import Manifest
-from pipeline.row_state import SpanState, row_state
+from pipeline.row_state import SpanState, places, row_state
+from pipeline.row_tracks import joined
 from pipeline.rows import pruned
 from pipeline.store import Store
 
@@ -48,14 +49,18 @@ def funnel(manifest: Manifest, job: Job, store: Store) -> tuple[FunnelStep, ...]
         if not state.found:
             continue
         counts["faces", "ok"] += 1
-        for each in state.found:
-            seen = read_faces_counts(store.result_path(Stage.FACES, each.faces_key))
-            counts["tracks", "ok"] += seen.tracks
-            counts["tracks", "filtered"] += seen.short_tracks
-            if failed_at is Stage.FIT:
-                counts["fit", "failed"] += seen.tracks
-            elif state.next_stage is None:
+        row_places = tuple(places(state, store))
+        counts["tracks", "filtered"] += sum(place.facts.short_tracks for place in row_places)
+        if not state.spans[-1].empty:
+            counts["tracks", "filtered"] += row_places[-1].facts.cut_off_tracks
+        if state.next_stage is None and failed_at is None:
+            for each in state.found:
                 _count_fits(each, job, store, counts)
+            continue
+        tracks = sum(len(found) for found in joined(row_places, store).values())
+        counts["tracks", "ok"] += tracks
+        if failed_at is Stage.FIT:
+            counts["fit", "failed"] += tracks
     return tuple(_step(name, unit, counts) for name, unit in FUNNEL_UNITS.items())
 
 
@@ -100,6 +105,7 @@ def failure_counts(manifest: Manifest, job: Job, store: Store) -> Counter[Failur
 
 def _count_fits(span: SpanState, job: Job, store: Store, counts: Counter[tuple[str, str]]) -> None:
     for summary in read_summaries(store.result_path(Stage.FIT, span.fit_key)):
+        counts["tracks", "ok"] += 1
         if summary.status == "diverged":
             counts["fit", "failed"] += 1
             continue

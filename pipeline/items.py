@@ -3,14 +3,14 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64, Int32
 
 from fitting.tracks import FittedTrack
 from pipeline.faces.landmark_track import LandmarkTrack
@@ -27,17 +27,20 @@ _NUMBERED = re.compile(r"(\d+)/(\w+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FacesItem:
-    """The faces of one span of a video: the arrow to the fit. Frames count from the span's first.
+class SpanFacts:
+    """What is known of one span of a video and the faces in it, without their landmarks.
 
     Attributes:
         width_px: Displayed picture width.
         height_px: Displayed picture height.
         fps: Mean frame rate, frames per second.
         codec: The video stream's codec.
-        frames: Frames that were decoded.
+        frames: Frames of the span.
+        lead_frames: Frames of its lead, which were read before them.
         short_tracks: Tracks that were left out because they are shorter than `FacesOptions.min_track_s`.
-        tracks: The tracks, at least one.
+        cut_off_tracks: Tracks that were so short when the span ended; if another follows, they are found there.
+        person_changes: Times that a track ended because another face had taken its place.
+        schemes: Of each track, the landmark scheme.
     """
 
     width_px: int
@@ -45,23 +48,43 @@ class FacesItem:
     fps: float
     codec: str
     frames: int
+    lead_frames: int
     short_tracks: int
-    tracks: tuple[LandmarkTrack, ...]
+    cut_off_tracks: int
+    person_changes: int
+    schemes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundCounts:
-    """How much was found in one span of a video.
+class TrackBoxes:
+    """Where a face was, frame by frame.
 
     Attributes:
-        frames: Frames that were decoded.
-        tracks: Tracks that were found.
-        short_tracks: Tracks that were left out as too short.
+        frame: Consecutive frame indices.
+        pts_s: Their presentation times.
+        box_px: Boxes x0, y0, x1, y1.
     """
 
-    frames: int
-    tracks: int
-    short_tracks: int
+    frame: Int32[np.ndarray, " frames"]
+    pts_s: Float64[np.ndarray, " frames"]
+    box_px: Float32[np.ndarray, "frames 4"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackPart:
+    """The part of a face track that was followed in one span.
+
+    Attributes:
+        span: Place of the span among the row's.
+        track: The track's number in the span.
+        begin: First frame of the part, in the span's count (0 is the first of its lead).
+        end: The frame after its last.
+    """
+
+    span: int
+    track: int
+    begin: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +108,15 @@ class TrackSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedItem:
-    """The fitted tracks of one span, index for index those of its `FacesItem`.
+    """The fitted tracks that begin in one span.
 
     Attributes:
+        parts: Of each track, its parts in this span and those after it.
         tracks: The fits, diverged ones among them.
         face_size_px: Per track and frame, the fitted outer-eye distance as seen from the front.
     """
 
+    parts: tuple[tuple[TrackPart, ...], ...]
     tracks: tuple[FittedTrack, ...]
     face_size_px: tuple[Float32[np.ndarray, "..."], ...]
 
@@ -109,34 +134,36 @@ def read_fetched(store: Store, key: str, *, url: str) -> FetchedVideo:
     return FetchedVideo(**record, url=url, path=Path(path) if path else store.video_path(record["sha256"]))
 
 
-def write_faces(folder: Path, item: FacesItem) -> None:
+def write_faces(folder: Path, facts: SpanFacts, tracks: Sequence[LandmarkTrack]) -> None:
     """Write a span's face tracks beside the crops that `CropWriter` has put there."""
-    facts = {field.name: getattr(item, field.name) for field in fields(item) if field.name != "tracks"}
-    write_json(folder / "faces.json", facts | {"tracks": [track.scheme for track in item.tracks]})
-    _write_arrays(folder / "tracks.npz", item.tracks)
+    write_json(folder / "faces.json", asdict(facts))
+    _write_arrays(folder / "tracks.npz", tracks)
 
 
-def read_faces(folder: Path) -> FacesItem:
-    """Read what `write_faces` wrote."""
+def read_facts(folder: Path) -> SpanFacts:
+    """What `write_faces` was told of the span."""
     facts = json.loads((folder / "faces.json").read_bytes())
-    schemes = facts.pop("tracks")
-    arrays = _read_arrays(folder / "tracks.npz", len(schemes))
-    tracks = tuple(LandmarkTrack(scheme=scheme, **own) for scheme, own in zip(schemes, arrays, strict=True))
-    return FacesItem(**facts, tracks=tracks)
+    return SpanFacts(**facts | {"schemes": tuple(facts["schemes"])})
 
 
-def read_faces_counts(folder: Path) -> FoundCounts:
-    """How much was found, without reading the arrays."""
-    facts = json.loads((folder / "faces.json").read_bytes())
-    return FoundCounts(frames=facts["frames"], tracks=len(facts["tracks"]), short_tracks=facts["short_tracks"])
+def read_track(folder: Path, track: int) -> LandmarkTrack:
+    """One of a span's face tracks; no other is read."""
+    scheme = read_facts(folder).schemes[track]
+    return LandmarkTrack(scheme=scheme, **_read_one(folder / "tracks.npz", track, LandmarkTrack))
+
+
+def read_boxes(folder: Path) -> tuple[TrackBoxes, ...]:
+    """Where the faces of a span were, without their landmarks."""
+    count = len(read_facts(folder).schemes)
+    return tuple(TrackBoxes(**_read_one(folder / "tracks.npz", track, TrackBoxes)) for track in range(count))
 
 
 def write_fitted(folder: Path, item: FittedItem, summaries: Sequence[TrackSummary]) -> None:
     """Write a span's fitted tracks."""
     facts = [
         {"status": track.status, "iterations": track.iterations, "holdout_error": track.holdout_error,
-         "summary": asdict(summary)}
-        for track, summary in zip(item.tracks, summaries, strict=True)
+         "summary": asdict(summary), "parts": [astuple(part) for part in parts]}
+        for track, summary, parts in zip(item.tracks, summaries, item.parts, strict=True)
     ]  # fmt: skip
     write_json(folder / "fit.json", facts)
     _write_arrays(folder / "fitted.npz", item.tracks)
@@ -154,7 +181,11 @@ def read_fitted(folder: Path) -> FittedItem:
         for own, data in zip(facts, arrays, strict=True)
     )
     sizes = _read_arrays(folder / "sizes.npz", len(facts))
-    return FittedItem(tracks=tracks, face_size_px=tuple(size["face_size_px"] for size in sizes))
+    parts = tuple(
+        tuple(TrackPart(span=span, track=track, begin=begin, end=end) for span, track, begin, end in own["parts"])
+        for own in facts
+    )
+    return FittedItem(parts=parts, tracks=tracks, face_size_px=tuple(size["face_size_px"] for size in sizes))
 
 
 def read_summaries(folder: Path) -> tuple[TrackSummary, ...]:
@@ -192,17 +223,24 @@ class CropWriter:
             self._waiting = []
 
 
-def read_crops(folder: Path, track: int) -> Iterator[pa.RecordBatch]:
-    """The crops of one track, some at a time: track, frame, jpeg, crop_from_frame. None where none were written."""
+def read_crops(folder: Path, part: TrackPart) -> Iterator[pa.RecordBatch]:
+    """The crops of a part of a track, some at a time: track, frame, jpeg, crop_from_frame; none where none were kept.
+
+    Args:
+        folder: The result of the part's span.
+        part: Which track, and which of its frames.
+    """
     path = folder / "crops.parquet"
     if not path.exists():
         return
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             bounds = file.metadata.row_group(group).column(0).statistics
-            if bounds.min <= track <= bounds.max:
+            if bounds.min <= part.track <= bounds.max:
                 table = file.read_row_group(group)
-                yield from table.filter(pa.compute.equal(table["track"], track)).to_batches()
+                frame = table["frame"].to_numpy()
+                wanted = (table["track"].to_numpy() == part.track) & (part.begin <= frame) & (frame < part.end)
+                yield from table.filter(pa.array(wanted)).to_batches()
 
 
 def _write_arrays(path: Path, records: Sequence[Any]) -> None:
@@ -212,6 +250,12 @@ def _write_arrays(path: Path, records: Sequence[Any]) -> None:
         arrays |= {f"{index}/{name}": value for name, value in values.items() if isinstance(value, np.ndarray)}
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
+
+
+def _read_one(path: Path, number: int, kind: type) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as archive:  # which reads an array when it is asked for
+        wanted = {f"{number}/{own.name}": own.name for own in fields(kind)}
+        return {name: archive[key] for key, name in wanted.items() if key in archive.files}
 
 
 def _read_arrays(path: Path, count: int) -> list[dict[str, Any]]:

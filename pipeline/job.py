@@ -5,6 +5,7 @@ builds go on with what the old code made; `tests/pipeline/test_stage_versions.py
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,14 +120,20 @@ def index_key(fetched: FetchedVideo) -> str:
 def faces_key(fetched: FetchedVideo, span: Span, job: Job) -> str:
     """The key of the face tracks of one span of a video."""
     return stable_hash(
-        ["faces", FACES_VERSION, fetched.sha256, span.start_s, span.end_s, stable_hash(job.options.faces),
-         job.detector_sha256]
+        ["faces", FACES_VERSION, fetched.sha256, span.start_s, span.end_s, span.lead_s,
+         stable_hash(job.options.faces), job.detector_sha256]
     )  # fmt: skip
 
 
-def fit_key(faces: str, job: Job) -> str:
-    """The key of the fitted tracks of one span. Pruning is not in it: it is applied when rows are made."""
-    return stable_hash(["fit", FIT_VERSION, faces, stable_hash(job.options.fit), job.model_sha256])
+def fit_key(faces: Sequence[str], number: int, job: Job) -> str:
+    """The key of the fitted tracks that begin in one span. Pruning is not in it: it is applied when rows are made.
+
+    Args:
+        faces: The keys of the face tracks of all spans: a track goes on in the next one.
+        number: Place of the span among them.
+        job: The build.
+    """
+    return stable_hash(["fit", FIT_VERSION, *faces, number, stable_hash(job.options.fit), job.model_sha256])
 
 
 def limited_key(key: str, job: Job) -> str:

@@ -21,7 +21,7 @@ from pipeline.faces.tracks import FacesResult
 from pipeline.fetch_errors import FetchError, printable
 from pipeline.items import (
     CropWriter,
-    FacesItem,
+    SpanFacts,
     write_faces,
     write_fetched,
 )
@@ -52,7 +52,7 @@ class TrackFaces(Protocol):
         detector: LandmarkDetector,
         options: FacesOptions,
         crops: CropSink | None = None,
-        on_frame: Callable[[], None] | None = None,
+        on_frame: Callable[[float], None] | None = None,
         *,
         start_s: float | None = None,
         end_s: float | None = None,
@@ -192,9 +192,9 @@ def _read_faces_of(
     before = fetch_keys(row, desk.job)
     frames = 0
 
-    def count() -> None:
+    def count(pts_s: float) -> None:
         nonlocal frames
-        frames += 1
+        frames += pts_s >= (span.start_s or 0.0)  # the lead is the span's before
         desk.counters.add("decoded_frames")
 
     path = video.path
@@ -203,7 +203,7 @@ def _read_faces_of(
         try:
             path = find_path()
             result = track_faces(
-                path, detector, desk.job.options.faces, crops, count, start_s=span.start_s, end_s=span.end_s
+                path, detector, desk.job.options.faces, crops, count, start_s=span.read_from_s, end_s=span.end_s
             )
         except VideoError as error:
             code = FailureCode(error.code)
@@ -226,7 +226,7 @@ def _read_faces_of(
         if fetch_keys(row, desk.job) != before:
             commit_changed(row, desk)
             return
-        write_faces(folder, _faces_item(result, span))
+        write_faces(folder, _facts(result, span, frames), result.tracks)
         desk.store.adopt(Stage.FACES, key, folder)
         _count_costs(result, desk.counters)
 
@@ -237,18 +237,23 @@ def _count_costs(result: FacesResult, counters: Counters) -> None:
         counters.add(f"tracked_{step}_s", float(seconds))
 
 
-def _faces_item(result: FacesResult, span: Span) -> FacesItem:
+def _facts(result: FacesResult, span: Span, frames: int) -> SpanFacts:
     video = result.video
     length_s = span.length_s(video.duration_s)
-    fps = video.fps or (result.frames_read / length_s if length_s > 0 else 0.0)
-    return FacesItem(
+    fps = video.fps or (frames / length_s if length_s > 0 else 0.0)
+    start_s = span.start_s or 0.0
+    return SpanFacts(
         width_px=video.width_px,
         height_px=video.height_px,
         fps=float(fps),
         codec=video.codec,
-        frames=result.frames_read,
-        short_tracks=result.short_tracks,
-        tracks=result.tracks,
+        frames=frames,
+        lead_frames=result.frames_read - frames,
+        # What ends in the lead is the span's before.
+        short_tracks=sum(short.end_s >= start_s and not short.cut_off for short in result.short_tracks),
+        cut_off_tracks=sum(short.end_s >= start_s and short.cut_off for short in result.short_tracks),
+        person_changes=sum(at_s >= start_s for at_s in result.person_changes_s),
+        schemes=tuple(track.scheme for track in result.tracks),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from facevid.failures import Failure, FailureCode, Stage
-from pipeline.items import FoundCounts, read_faces_counts, read_fetched
+from pipeline.items import SpanFacts, read_facts, read_fetched
 from pipeline.job import Job, faces_key, fetch_keys, fit_key, limited_key
 from pipeline.manifest import ManifestRow
 from pipeline.source_lists import denial
@@ -71,19 +71,19 @@ class RowState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanPlace:
-    """Where the content of a span stands in its row's.
+    """Where the content of a span with face tracks stands in its row's.
 
     Attributes:
+        number: Place of the span among the row's.
         state: The span.
-        counts: What it holds.
-        first_frame: Frames before it.
-        first_track: Tracks before it.
+        facts: What was found in it.
+        first_frame: Where its frame 0, the first of its lead, stands among the row's.
     """
 
+    number: int
     state: SpanState
-    counts: FoundCounts
+    facts: SpanFacts
     first_frame: int
-    first_track: int
 
 
 def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
@@ -111,11 +111,14 @@ def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
         message = f"the video lasts {duration_s:.0f} s; the most is max_duration_s={longest_s:g}"
         failure = StoredFailure(code=FailureCode.TOO_LARGE, attempt=1, message=message)
         return RowState(fetch_key=fetch_key, fetched=fetched, failure=_of_row(row, Stage.FACES, failure))
+    faces = job.options.faces
     parts = spans_of(
-        start_s=row.start_s, end_s=row.end_s, duration_s=duration_s, span_s=job.options.faces.span_s
+        start_s=row.start_s, end_s=row.end_s, duration_s=duration_s, span_s=faces.span_s, min_track_s=faces.min_track_s
     )
+    keys = [faces_key(fetched, part, job) for part in parts]
     spans = tuple(
-        _span_state(part, fetched, job, store, may_be_beyond=place > 0) for place, part in enumerate(parts)
+        _span_state(part, (keys[place], fit_key(keys, place, job)), job, store, may_be_beyond=place > 0)
+        for place, part in enumerate(parts)
     )
     return _summed_up(row, fetch_key, fetched, spans)
 
@@ -138,22 +141,19 @@ def failures_to_forget(state: RowState, codes: Collection[FailureCode]) -> tuple
 
 
 def places(state: RowState, store: Store) -> Iterator[SpanPlace]:
-    """The searched spans of a row in order, with what comes before each; reads a small file per span."""
-    frames = tracks = 0
-    for each in state.spans:
+    """The spans of a row that has been searched, in order; reads a small file per span."""
+    frames = 0
+    for number, each in enumerate(state.spans):
         if each.empty:
-            counts = FoundCounts(frames=each.failure.frames if each.failure else 0, tracks=0, short_tracks=0)
-        else:
-            counts = read_faces_counts(store.result_path(Stage.FACES, each.faces_key))
-        yield SpanPlace(state=each, counts=counts, first_frame=frames, first_track=tracks)
-        frames += counts.frames
-        tracks += counts.tracks
+            frames += each.failure.frames if each.failure else 0
+            continue
+        facts = read_facts(store.result_path(Stage.FACES, each.faces_key))
+        yield SpanPlace(number=number, state=each, facts=facts, first_frame=frames - facts.lead_frames)
+        frames += facts.frames
 
 
-def _span_state(span: Span, fetched: FetchedVideo, job: Job, store: Store, *, may_be_beyond: bool) -> SpanState:
-    key = faces_key(fetched, span, job)
-    fitted_key = fit_key(key, job)
-
+def _span_state(span: Span, keys: tuple[str, str], job: Job, store: Store, *, may_be_beyond: bool) -> SpanState:
+    key, fitted_key = keys
     for stage, own in ((Stage.FACES, key), (Stage.FIT, fitted_key)):
         if found := _failed(stage, own, job, store):
             failure, failed_under = found

@@ -18,7 +18,7 @@ from fitting.face_model import INNER_POINTS
 from fitting.tracks import FittedTrack
 from pipeline.config import PruneOptions
 from pipeline.faces.landmark_track import LandmarkTrack
-from pipeline.items import FacesItem, TrackSummary
+from pipeline.items import SpanFacts, TrackSummary
 from pipeline.manifest import ManifestRow
 from pipeline.public_urls import public_url, without_secrets
 from pipeline.store import FetchedVideo
@@ -50,7 +50,7 @@ class TrackResult:
         source: The video file.
         video: The video's facts.
         track: Index of the track in its video.
-        first_frame: Frames of the video (or the clip) before the span that the track is in.
+        first_frame: Where frame 0 of the landmarks' count stands in the video (or the clip).
         landmarks: What was seen.
         fit: What was fitted.
         face_size_px: Outer-eye distance per frame, seen from the front.
@@ -59,7 +59,7 @@ class TrackResult:
 
     row: ManifestRow
     source: FetchedVideo
-    video: FacesItem
+    video: SpanFacts
     track: int
     first_frame: int
     landmarks: LandmarkTrack
@@ -196,7 +196,7 @@ def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> 
 def crops_batches(
     video_id: str, track: int, crops: Iterator[pa.RecordBatch], *, first_frame: int
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of the crops table from the stored crops of one track, whose frames count from its span's first."""
+    """Rows of the crops table from stored crops of a track; `first_frame` is where their frame 0 stands."""
     schema = crops_schema()
     for batch in crops:
         count = batch.num_rows

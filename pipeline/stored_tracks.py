@@ -1,28 +1,44 @@
 """The content of tracks, read from the store in the order of a shard: one track at a time in memory.
 
-A shard names a track by its row and its number in the row's video; the store has it under its number in a span.
+A shard names a track by its row and its number in the row's video; the store has it under its number among those that
+begin in a span.
 """
 
 import functools
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from facevid.failures import Stage
-from pipeline.items import FacesItem, FittedItem, TrackSummary, read_crops, read_faces, read_fitted, read_summaries
+from pipeline.items import FittedItem, TrackSummary, read_crops, read_fitted, read_summaries
 from pipeline.job import Job
 from pipeline.manifest import ManifestRow
 from pipeline.row_state import SpanPlace, places, row_state
+from pipeline.row_tracks import read_whole
 from pipeline.rows import TrackResult, crops_batches
 from pipeline.store import FetchedVideo, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    # Where a track's content lies: its row's video, and the span with what comes before it.
+class _RowOfTracks:
+    """Where the tracks of a row lie.
+
+    Attributes:
+        source: The row's video.
+        spans: Those with face tracks.
+        first_tracks: Of each of them, the tracks that begin before it.
+    """
+
     source: FetchedVideo
-    place: SpanPlace
+    spans: tuple[SpanPlace, ...]
+    first_tracks: tuple[int, ...]
+
+    def find(self, track: int) -> tuple[SpanPlace, int]:
+        """The span in which a track begins, and its number among those that do."""
+        at = bisect_right(self.first_tracks, track) - 1
+        return self.spans[at], track - self.first_tracks[at]
 
 
 class StoredTracks:
@@ -40,8 +56,8 @@ class StoredTracks:
     ) -> None:
         self._tracks, self._rows, self._job, self._store = tracks, rows, job, store
         # Tracks come sorted: those of one row, and of one span of it, follow each other.
-        self._spans = functools.lru_cache(maxsize=1)(self._spans_of)
-        self._read = functools.lru_cache(maxsize=1)(self._read_span)
+        self._row = functools.lru_cache(maxsize=1)(self._row_of)
+        self._fitted = functools.lru_cache(maxsize=1)(self._read_fitted)
 
     def results(self) -> Iterator[TrackResult]:
         """All that the rows of the frames and tracks tables are made from.
@@ -50,17 +66,16 @@ class StoredTracks:
             ValueError: A row has no fitted tracks.
         """
         for index, track in self._tracks:
-            found = self._find(index, track)
-            place = found.place
-            faces, fitted, summaries = self._read(place.state.faces_key, place.state.fit_key)
-            number = track - place.first_track
+            row = self._row(index)
+            place, number = row.find(track)
+            fitted, summaries = self._fitted(place.state.fit_key)
             yield TrackResult(
                 row=self._rows[index],
-                source=found.source,
-                video=faces,
+                source=row.source,
+                video=place.facts,
                 track=track,
                 first_frame=place.first_frame,
-                landmarks=faces.tracks[number],
+                landmarks=read_whole(fitted.parts[number], row.spans, self._store),
                 fit=fitted.tracks[number],
                 face_size_px=fitted.face_size_px[number],
                 summary=summaries[number],
@@ -73,23 +88,25 @@ class StoredTracks:
             ValueError: A row has no fitted tracks.
         """
         for index, track in self._tracks:
-            place = self._find(index, track).place
-            folder = self._store.result_path(Stage.FACES, place.state.faces_key)
-            crops = read_crops(folder, track - place.first_track)
-            yield from crops_batches(self._rows[index].video_id, track, crops, first_frame=place.first_frame)
+            row = self._row(index)
+            place, number = row.find(track)
+            spans = {each.number: each for each in row.spans}
+            for part in self._fitted(place.state.fit_key)[0].parts[number]:
+                span = spans[part.span]
+                crops = read_crops(self._store.result_path(Stage.FACES, span.state.faces_key), part)
+                yield from crops_batches(self._rows[index].video_id, track, crops, first_frame=span.first_frame)
 
-    def _find(self, index: int, track: int) -> _Found:
-        source, spans = self._spans(index)
-        place = next(each for each in spans if each.first_track <= track < each.first_track + each.counts.tracks)
-        return _Found(source=source, place=place)
-
-    def _spans_of(self, index: int) -> tuple[FetchedVideo, tuple[SpanPlace, ...]]:
+    def _row_of(self, index: int) -> _RowOfTracks:
         state = row_state(self._rows[index], self._job, self._store)
         if state.fetched is None or state.next_stage is not None or state.failure is not None:
             raise ValueError(f"index={index}: row {self._rows[index].video_id!r} has no fitted tracks")
-        return state.fetched, tuple(places(state, self._store))
+        spans = tuple(places(state, self._store))
+        first_tracks = [0]
+        for place in spans:
+            summaries = read_summaries(self._store.result_path(Stage.FIT, place.state.fit_key))
+            first_tracks.append(first_tracks[-1] + len(summaries))
+        return _RowOfTracks(source=state.fetched, spans=spans, first_tracks=tuple(first_tracks[:-1]))
 
-    def _read_span(self, faces_key: str, fit_key: str) -> tuple[FacesItem, FittedItem, tuple[TrackSummary, ...]]:
-        fit_folder = self._store.result_path(Stage.FIT, fit_key)
-        faces = read_faces(self._store.result_path(Stage.FACES, faces_key))
-        return faces, read_fitted(fit_folder), read_summaries(fit_folder)
+    def _read_fitted(self, fit_key: str) -> tuple[FittedItem, tuple[TrackSummary, ...]]:
+        folder = self._store.result_path(Stage.FIT, fit_key)
+        return read_fitted(folder), read_summaries(folder)

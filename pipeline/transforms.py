@@ -59,11 +59,18 @@ class LabelRows(beam.PTransform[Any, Any]):
             | "FetchRows" >> beam.ParDo(_FetchRows(self.out, heavy))
             | "SpreadSpans" >> beam.Reshuffle()
             | "FindFaces" >> beam.ParDo(_FindFaces(self.out, heavy))
+            # A track may go on in the next span: a video is fitted when all of it has been searched.
+            | "SearchedRows" >> beam.GroupByKey()
+            | "SpansOfSearchedRows" >> beam.FlatMapTuple(_spans_of_row)
             | "SpreadFound" >> beam.Reshuffle()
             | "BatchSpans" >> beam.BatchElements(min_batch_size=self.fit_batch, max_batch_size=self.fit_batch)
             | "FitSpans" >> beam.ParDo(_FitSpans(self.out))
         )
         return labelled
+
+
+def _spans_of_row(index: int, numbers: Iterable[int]) -> list[tuple[int, int]]:
+    return [(index, number) for number in sorted(set(numbers))]
 
 
 @dataclass(eq=False)

@@ -28,7 +28,7 @@ class LandmarkTrack:
         brightness: Mean luma of the registered crop, 0 to 1.
         in_frame: Share of landmarks inside the picture, 0 to 1.
         similarity: How much the face looks as it does on the average of the track: 1 minus half the squared distance of
-            their looks (see `appearance`).
+            their looks (see `appearance`). In a track over several spans, the average of the span.
         jump: How far the look leaps with this frame: the least half squared distance between the looks of five frames
             before and five from here on; 0 where there are fewer, and where the face was missed.
     """

@@ -49,8 +49,8 @@ class FacesOptions:
     min_confidence: float = 0.5
     """Lowest face presence score of the landmark network that counts as the face."""
     span_s: float = 120.0
-    """Longer videos are cut into parts of about this many seconds, which different workers search at once. A track ends
-    where a part ends, as at a cut."""
+    """Longer videos are cut into parts of about this many seconds, which different workers search at once. They overlap
+    by 3 s and `min_track_s`, and tracks are joined there. At least `min_track_s`."""
     max_appearance_jump: float = 0.57
     """A track ends where the look of its face leaps further than this: it is somebody else. Measured on six people, the
     same face stays below 0.38 (0.56 where the head is thrown about), and 99% of changes to another are beyond 0.55."""
@@ -70,6 +70,8 @@ class FacesOptions:
                 f"detector={self.detector!r} does not give scheme={self.scheme!r}: face_alignment gives ibug68, "
                 "mediapipe gives mediapipe68 or mediapipe_dense"
             )
+        if self.span_s < self.min_track_s:
+            raise ValueError(f"span_s={self.span_s!r} must be at least min_track_s={self.min_track_s!r}")
         device, precision = self.detector_device, self.detector_precision
         if self.detector == "mediapipe" and device != "cpu":
             raise ValueError(f"detector_device={device!r}: mediapipe runs on the CPU; face_alignment can use cuda")

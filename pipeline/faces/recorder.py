@@ -21,19 +21,21 @@ from pipeline.faces.sightings import Sighting, Sightings
 from pipeline.faces.video import VideoFrame
 
 
-@dataclass(slots=True)
-class ShortTracks:
-    """Tracks that are left out because they are too short.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortTrack:
+    """A track that is left out because it is too short.
 
     Attributes:
-        count: How many.
-        longest_s: Duration of the longest.
-        longest_frames: Its frames.
+        start_s: Its first sighting.
+        end_s: Its last.
+        frames: Its frames.
+        cut_off: The face was still followed when the video, or the part of it that was read, was over.
     """
 
-    count: int = 0
-    longest_s: float = 0.0
-    longest_frames: int = 0
+    start_s: float
+    end_s: float
+    frames: int
+    cut_off: bool
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class _Stretch:
         crops: Those not yet handed over.
         track: Its number, once it has lasted.
         open: Whether the face may still be seen.
+        cut_off: Whether it might have been, had the video gone on.
     """
 
     face: int
@@ -53,6 +56,7 @@ class _Stretch:
     crops: HeldCrops = field(default_factory=HeldCrops)
     track: int | None = None
     open: bool = True
+    cut_off: bool = False
 
 
 class TrackRecorder:
@@ -64,14 +68,14 @@ class TrackRecorder:
 
     Attributes:
         short: The tracks left out.
-        leaps: How often a track was parted because another face took its place.
+        leaps_s: When a track was parted because another face took its place.
         crops_s: Wall time spent on crops and looks, seconds.
         smooth_s: Wall time spent on smoothing.
     """
 
     def __init__(self, options: FacesOptions, sink: CropSink | None) -> None:
-        self.short = ShortTracks()
-        self.leaps = 0
+        self.short: list[ShortTrack] = []
+        self.leaps_s: list[float] = []
         self.crops_s = self.smooth_s = 0.0
         self._options = options
         self._sink = sink if options.crops else None
@@ -97,8 +101,8 @@ class TrackRecorder:
             stretch.crops.add(frame.index, jpeg, crop.crop_from_frame)
         other = stretch.sightings.leap_beyond(self._options.max_appearance_jump)
         if other is not None:
-            self.leaps += 1
             self._part(stretch, other, other)
+            self.leaps_s.append(self._open(number).sightings.start_s)
         self.crops_s += time.perf_counter() - start
 
     def miss(self, number: int, frame: VideoFrame) -> None:
@@ -129,7 +133,7 @@ class TrackRecorder:
     def finish(self) -> None:
         """The video is over."""
         for stretch in self._stretches:
-            stretch.open = False
+            stretch.cut_off, stretch.open = stretch.open, False
         self._settle(np.iinfo(np.int64).max)
 
     def _open(self, number: int) -> _Stretch:
@@ -164,9 +168,10 @@ class TrackRecorder:
             if stretch.open or seen.end > until:
                 left.append(stretch)
             elif stretch.track is None:
-                self.short.count += 1
-                self.short.longest_s = max(self.short.longest_s, seen.duration_s)
-                self.short.longest_frames = max(self.short.longest_frames, len(seen))
+                end_s = seen.start_s + seen.duration_s
+                self.short.append(
+                    ShortTrack(start_s=seen.start_s, end_s=end_s, frames=len(seen), cut_off=stretch.cut_off)
+                )
             else:
                 start = time.perf_counter()
                 self._tracks[stretch.track] = self._track_of(seen)

@@ -97,6 +97,11 @@ class Sightings:
         return self._frames[-1][0] + 1
 
     @property
+    def start_s(self) -> float:
+        """Time of the first sighting."""
+        return self._frames[0][1]
+
+    @property
     def duration_s(self) -> float:
         """From the first to the last sighting."""
         return self._frames[len(self) - 1][1] - self._frames[0][1] if self._seen_at else 0.0

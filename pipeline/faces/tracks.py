@@ -3,7 +3,7 @@
 Frames never leave `track_faces`: what comes out is landmarks, and crops that go to a sink as they are made.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pipeline.faces.landmarks import LandmarkDetector
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import VideoInfo
-from pipeline.faces.recorder import ShortTracks, TrackRecorder
+from pipeline.faces.recorder import ShortTrack, TrackRecorder
 from pipeline.faces.shot_frames import ShotFrames
 from pipeline.faces.video import open_video
 
@@ -48,7 +48,7 @@ class FacesResult:
         tracks: Face tracks of at least `FacesOptions.min_track_s`, in the order in which they had lasted that long; a
             track's number is its place.
         short_tracks: Tracks that were shorter, and are left out.
-        person_changes: How often a track was ended because another face had taken its place within a shot.
+        person_changes_s: When a track was ended because another face had taken its place within a shot.
         transitions: From one shot to the next, in order of their ends.
         seconds: Wall time of each stage.
     """
@@ -57,8 +57,8 @@ class FacesResult:
     frames_read: int
     damaged_frames: int
     tracks: tuple[LandmarkTrack, ...]
-    short_tracks: int
-    person_changes: int
+    short_tracks: tuple[ShortTrack, ...]
+    person_changes_s: tuple[float, ...]
     transitions: tuple[Transition, ...]
     seconds: StageSeconds
 
@@ -68,7 +68,7 @@ def track_faces(
     detector: LandmarkDetector,
     options: FacesOptions,
     crops: CropSink | None = None,
-    on_frame: Callable[[], None] | None = None,
+    on_frame: Callable[[float], None] | None = None,
     *,
     start_s: float | None = None,
     end_s: float | None = None,
@@ -84,7 +84,7 @@ def track_faces(
         detector: Finds faces and landmarks.
         options: See there. `crops` and `jpeg_quality` apply where a sink is given.
         crops: Takes the registered crops. What it took is worthless if this function raises.
-        on_frame: Called after each frame, as a sign of life.
+        on_frame: Called after each frame with its time, as a sign of life.
         start_s: Where to begin on the file's clock, seconds; frames count from there. None for the beginning.
         end_s: Where to end; the frame of this very time is left out. None for the end.
         limits: What the video may cost; the defaults where none are given.
@@ -122,20 +122,21 @@ def track_faces(
             recorder.settle(shot_frame.settled_before)
             frames_read = frame.index + 1
             if on_frame is not None:
-                on_frame()
+                on_frame(frame.pts_s)
     for transition in (settled := shot_frames.finish()):
         recorder.separate(transition)
     recorder.finish()
     if not recorder.tracks:
-        error = TrackTooShortError if recorder.short.longest_frames > FALSE_ALARM_FRAMES else NoFaceError
+        seen_frames = max((short.frames for short in recorder.short), default=0)
+        error = TrackTooShortError if seen_frames > FALSE_ALARM_FRAMES else NoFaceError
         raise error(_why_none(path, frames_read, recorder.short, options))
     return FacesResult(
         video=video.info,
         frames_read=frames_read,
         damaged_frames=video.damaged_frames,
         tracks=recorder.tracks,
-        short_tracks=recorder.short.count,
-        person_changes=recorder.leaps,
+        short_tracks=tuple(recorder.short),
+        person_changes_s=tuple(recorder.leaps_s),
         transitions=tuple(sorted(transitions + settled, key=lambda transition: transition.end)),
         seconds=StageSeconds(
             decode=shot_frames.decode_s,
@@ -148,15 +149,16 @@ def track_faces(
     )
 
 
-def _why_none(path: Path, frames: int, short: ShortTracks, options: FacesOptions) -> str:
-    if not short.count:
+def _why_none(path: Path, frames: int, short: Sequence[ShortTrack], options: FacesOptions) -> str:
+    if not short:
         return f"{path.name} shows no face in any of its {frames} frames"
-    if short.longest_frames <= FALSE_ALARM_FRAMES:
+    seen_frames = max(each.frames for each in short)
+    if seen_frames <= FALSE_ALARM_FRAMES:
         return (
             f"{path.name} shows no face in its {frames} frames: something was taken for one in at most "
-            f"{short.longest_frames} frames at a time"
+            f"{seen_frames} frames at a time"
         )
     return (
-        f"{path.name} shows no face for long enough: the longest of {short.count} tracks lasts "
-        f"{short.longest_s:.2f} s, but min_track_s is {options.min_track_s:g}"
+        f"{path.name} shows no face for long enough: the longest of {len(short)} tracks lasts "
+        f"{max(each.end_s - each.start_s for each in short):.2f} s, but min_track_s is {options.min_track_s:g}"
     )

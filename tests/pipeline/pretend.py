@@ -1,6 +1,8 @@
 """The stages over videos that are made up: what a file holds says what is seen in it."""
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,12 @@ from fitting.options import FitOptions
 from fitting.tracks import FittedTrack, LandmarkSequence
 from pipeline.faces.crops import CropSink
 from pipeline.faces.errors import CorruptVideoError, NoFaceError, OutsideVideoError
+from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.faces.landmarks import LandmarkDetector
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import VideoInfo
+from pipeline.faces.recorder import ShortTrack
 from pipeline.faces.tracks import FacesResult, StageSeconds
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
@@ -44,7 +48,7 @@ class Detector:
 
 def faces(
     path: Path, detector: LandmarkDetector, options: FacesOptions, crops: CropSink | None,
-    on_frame: Callable[[], None] | None, *, start_s: float | None = None, end_s: float | None = None,
+    on_frame: Callable[[float], None] | None, *, start_s: float | None = None, end_s: float | None = None,
 ) -> FacesResult:
     content = path.read_bytes()
     if content.startswith(b"long"):
@@ -60,11 +64,12 @@ def faces(
     for track in range(2):
         for frame in range(200):
             crops.add(track, frame, b"jpeg %d %d" % (track, frame), np.full((2, 3), frame, np.float32))
-            on_frame()
+            on_frame(frame / 25)
     return FacesResult(
         video=VideoInfo(width_px=64, height_px=48, fps=25.0, duration_s=1.0, codec="h264", rotation_deg=0.0),
         frames_read=400, damaged_frames=0, tracks=(landmark_track(200), landmark_track(200, first=200)),
-        short_tracks=1, person_changes=0, transitions=(), seconds=StageSeconds(**dict.fromkeys(STAGES, 0.0)),
+        short_tracks=(ShortTrack(start_s=0.2, end_s=0.4, frames=6, cut_off=False),), person_changes_s=(),
+        transitions=(), seconds=StageSeconds(**dict.fromkeys(STAGES, 0.0)),
     )
 
 
@@ -73,28 +78,53 @@ def fits(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOp
 
 
 def part_of(
-    content: bytes, crops: CropSink | None, on_frame: Callable[[], None] | None, *, start_s: float, end_s: float
+    content: bytes, crops: CropSink | None, on_frame: Callable[[float], None] | None, *, start_s: float, end_s: float
 ) -> FacesResult:
-    """Five frames a second and one track of two seconds in the middle of a part, but none in a dark one."""
+    """Five frames a second; somebody shows for two seconds now and then, or one person most of the time."""
     assert crops is not None
     assert on_frame is not None
-    frames = round(5 * (end_s - start_s))
-    for _ in range(frames):
-        on_frame()
-    if content == b"long dark" or (content == b"long half dark" and start_s == 20):
-        raise NoFaceError(f"no face in {frames} frames")
-    if content == b"long broken" and start_s >= 20:
+    frames = range(math.ceil(5 * start_s), math.ceil(5 * end_s))
+    for frame in frames:
+        on_frame(frame / 5)
+    shown = [(50, 60), (150, 160), (252, 262)]
+    if content == b"long dark":
+        shown = []
+    elif content == b"long half dark":
+        shown = [shown[0], shown[2]]
+    elif content == b"long talk":
+        shown = [(50, 250)]
+    if content == b"long broken" and start_s > 0:
         raise CorruptVideoError(f"broken at {start_s:g} s")
-    if content == b"long promise" and start_s >= 20:
+    if content == b"long promise" and start_s > 0:
         raise OutsideVideoError(f"no frame from {start_s:g} s on")
-    track = landmark_track(10, first=frames // 2, seed=round(start_s))
-    for frame in track.frame:
-        crops.add(0, int(frame), b"%d" % (start_s * 1000 + frame), np.full((2, 3), frame, np.float32))
+    whole = [shown_track(first, last) for first, last in shown]
+    tracks = [track for one in whole if (track := within(one, frames)) is not None]
+    if not tracks:
+        raise NoFaceError(f"no face in {len(frames)} frames")
+    for number, track in enumerate(tracks):
+        for frame in track.frame:
+            crops.add(number, int(frame), b"%d" % (frames.start + frame), np.full((2, 3), frame, np.float32))
     return FacesResult(
         video=VideoInfo(width_px=64, height_px=48, fps=5.0, duration_s=LONG_S, codec="h264", rotation_deg=0.0),
-        frames_read=frames, damaged_frames=0, tracks=(track,), short_tracks=1, person_changes=0, transitions=(),
+        frames_read=len(frames), damaged_frames=0, tracks=tuple(tracks), person_changes_s=(), transitions=(),
+        short_tracks=(ShortTrack(start_s=start_s + 5, end_s=start_s + 5.2, frames=2, cut_off=False),),
         seconds=StageSeconds(**dict.fromkeys(STAGES, 0.0)),
-    )
+    )  # fmt: skip
+
+
+def shown_track(first: int, last: int) -> LandmarkTrack:
+    track = landmark_track(last - first, first=first, seed=first)
+    return replace(track, pts_s=track.frame / 5)
+
+
+def within(track: LandmarkTrack, frames: range) -> LandmarkTrack | None:
+    """What of a track is seen by whoever reads these frames and counts from the first of them."""
+    seen = (track.frame >= frames.start) & (track.frame < frames.stop)
+    if not seen.any():
+        return None
+    parts = {own.name: getattr(track, own.name)[seen] for own in fields(track) if own.name != "scheme"}
+    parts["frame"] = parts["frame"] - np.int32(frames.start)
+    return replace(track, **parts)
 
 
 def facts_of(path: Path, limits: DecodeLimits) -> FileFacts:

@@ -17,7 +17,7 @@ from pipeline.config import FetchOptions, PruneOptions
 from pipeline.faces.tracks import FacesResult
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import face_size_px, fit_spans
-from pipeline.items import read_crops, read_faces, read_fitted, read_summaries
+from pipeline.items import TrackPart, read_crops, read_facts, read_fitted, read_summaries, read_track
 from pipeline.job import fit_key
 from pipeline.label import Desk, SpanOfRow, fetch_row, find_faces
 from pipeline.manifest import ManifestRow
@@ -38,10 +38,11 @@ def test_a_good_video_goes_through_all_stages_and_keeps_its_arrays(tmp_path: Pat
     state = row_state(row, line.job, line.store)
     (span,) = state.found
     folder = line.store.result_path("faces", span.faces_key)
-    item = read_faces(folder)
-    np.testing.assert_array_equal(item.tracks[1].observed_px, landmark_track(200, first=200).observed_px)
-    assert (item.width_px, item.fps, item.codec, item.short_tracks) == (64, 25.0, "h264", 1)
-    crops = [crop for batch in read_crops(folder, 1) for crop in batch.to_pylist()]
+    facts = read_facts(folder)
+    np.testing.assert_array_equal(read_track(folder, 1).observed_px, landmark_track(200, first=200).observed_px)
+    assert (facts.width_px, facts.fps, facts.codec, facts.short_tracks) == (64, 25.0, "h264", 1)
+    part = TrackPart(span=0, track=1, begin=0, end=200)
+    crops = [crop for batch in read_crops(folder, part) for crop in batch.to_pylist()]
     assert [crop["frame"] for crop in crops] == list(range(200))
     assert crops[199]["jpeg"] == b"jpeg 1 199"
     fitted = read_fitted(line.store.result_path("fit", span.fit_key))
@@ -222,7 +223,7 @@ def test_keys_know_the_detector_and_the_face_model(tmp_path: Path) -> None:
     row = line.row("a")
     line.run(row)
 
-    assert fit_key("k", line.job) != fit_key("k", replace(line.job, model_sha256="0" * 64))
+    assert fit_key(["k"], 0, line.job) != fit_key(["k"], 0, replace(line.job, model_sha256="0" * 64))
     other = replace(line.job, detector_sha256="0" * 64)
     assert row_state(row, other, line.store).next_stage is Stage.FACES
 

@@ -9,7 +9,7 @@ from synthetic import MODEL, POINTS, fitted_track, landmark_track
 from facevid.failures import Failure, FailureCode, Stage
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
 from pipeline.config import PruneOptions
-from pipeline.items import FacesItem, TrackSummary
+from pipeline.items import SpanFacts, TrackSummary
 from pipeline.manifest import ManifestRow
 from pipeline.rows import (
     Labels,
@@ -43,8 +43,9 @@ def result(*, norm: float = 1.0) -> TrackResult:
     return TrackResult(
         row=ManifestRow(video_id="v", url="clips/v.mp4", subject_id="anna", attribution="A", split="test"),
         source=source,
-        video=FacesItem(
-            width_px=64, height_px=48, fps=25.0, codec="vp9", frames=20, short_tracks=0, tracks=(landmarks,)
+        video=SpanFacts(
+            width_px=64, height_px=48, fps=25.0, codec="vp9", frames=20, lead_frames=0, short_tracks=0,
+            cut_off_tracks=0, person_changes=0, schemes=("mediapipe68",),
         ),
         track=3,
         first_frame=0,

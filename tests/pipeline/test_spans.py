@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pretend import LONG_S, Detector, Line, faces, facts_of, fits, pieces
+from pretend import LONG_S, Detector, Line, faces, facts_of, fits, pieces, shown_track
 from synthetic import MODEL, manifest_of, with_options
 
 from facevid.dataset import open_dataset
@@ -56,7 +56,7 @@ def test_spans_are_the_clip_without_gap_or_overlap(
 def test_a_video_is_cut_at_multiples_of_the_span() -> None:
     spans = spans_of(start_s=None, end_s=None, duration_s=290.0, span_s=120.0)
 
-    assert spans == (Span(start_s=None, end_s=120.0), Span(start_s=120.0, end_s=None))
+    assert spans == (Span(start_s=None, end_s=120.0), Span(start_s=120.0, end_s=None, lead_s=3.0))
     assert len(spans_of(start_s=None, end_s=None, duration_s=300.0, span_s=120.0)) == 3
     assert spans_of(start_s=None, end_s=None, duration_s=None, span_s=120.0) == (Span(),)
 
@@ -103,16 +103,17 @@ def test_a_long_video_is_one_video_again_in_the_tables(tmp_path: Path) -> None:
     counts = line.run(row)
 
     # 61 s are three spans, from 0, 20 and 40 s: 100, 100 and 105 frames, each with a track of 10 in its middle.
-    assert counts["decoded_frames"] == 305
+    # 17 frames before each of the later two are read by both.
+    assert counts["decoded_frames"] == 305 + 2 * 17
     assert counts["fitted_tracks"] == 3
     found = tables(line, row)
     assert [(t["track"], t["first_frame"], t["last_frame"]) for t in found["tracks"]] == [
         (0, 50, 59), (1, 150, 159), (2, 252, 261),
     ]  # fmt: skip
     assert [f["frame"] for f in found["frames"]] == [*range(50, 60), *range(150, 160), *range(252, 262)]
-    # A crop of these says when its span began, in milliseconds, plus its frame in the span.
+    # A crop of these says which frame of the video it shows.
     crops = [(crop["track"], crop["frame"], crop["jpeg"]) for crop in found["crops"]]
-    assert crops[::10] == [(0, 50, b"50"), (1, 150, b"20050"), (2, 252, b"40052")]
+    assert crops[::10] == [(0, 50, b"50"), (1, 150, b"150"), (2, 252, b"252")]
     assert [crop[:2] for crop in crops] == [(frame["track"], frame["frame"]) for frame in found["frames"]]
     (step,) = [step for step in funnel(manifest_of(row), line.job, line.store) if step.step == "tracks"]
     assert (step.ok, step.filtered) == (3, 3)
@@ -131,7 +132,7 @@ def test_a_span_without_a_face_still_counts_its_frames(tmp_path: Path) -> None:
     ("content", "code", "message"),
     [
         (b"long dark", FailureCode.NO_FACE, "none of the 3 spans of the video has a face track"),
-        (b"long broken", FailureCode.CORRUPT, "broken at 20 s"),
+        (b"long broken", FailureCode.CORRUPT, "broken at 16.5 s"),
     ],
 )
 def test_a_long_video_fails_once_whoever_of_its_spans_comes_first(
@@ -173,7 +174,7 @@ def test_a_stopped_long_video_goes_on_where_it_was(tmp_path: Path) -> None:
 
     counts = line.run(row)
 
-    assert counts["decoded_frames"] == 205
+    assert counts["decoded_frames"] == 205 + 17
     assert "fetched" not in counts or counts["fetched"] == 0
 
 
@@ -189,6 +190,7 @@ def test_the_tables_do_not_depend_on_the_order_of_the_spans(tmp_path: Path) -> N
         Random(seed).shuffle(mixed)
         for piece in mixed:
             find_faces(piece, desk, Detector(), faces)
+        for piece in mixed:
             fit_spans([piece], desk, MODEL, fits)
         found.append(tables(line, *rows))
 
@@ -204,7 +206,7 @@ def test_clips_of_one_video_are_fetched_and_hashed_as_one_but_read_apart(tmp_pat
 
     assert counts["decoded_frames"] == 300
     found = tables(line, *clips)
-    assert [t["first_frame"] for t in found["tracks"]] == [50, 50, 50]
+    assert [t["first_frame"] for t in found["tracks"]] == [50, 50, 52]
     assert [(t["clip_start_s"], t["clip_end_s"]) for t in found["tracks"]] == [(0.0, 20.0), (20.0, 40.0), (40.0, 60.0)]
     # They show the same people: one split, by what they are clips of.
     assert len({t["split"] for t in found["tracks"]}) == 1
@@ -243,14 +245,40 @@ def test_a_lowered_limit_holds_for_what_was_read_before(tmp_path: Path) -> None:
     assert line.code(row) == (Stage.FACES, FailureCode.TOO_LARGE)
 
 
-def test_a_clip_that_is_a_span_of_the_whole_is_read_once(tmp_path: Path) -> None:
+def test_somebody_who_shows_across_borders_is_one_track_with_one_identity(tmp_path: Path) -> None:
     line = long_line(tmp_path)
-    whole = line.row("talk", b"long")
+    row = line.row("talk", b"long talk")
 
-    counts = line.run(whole, replace(whole, video_id="middle", start_s=20.0, end_s=40.0))
+    counts = line.run(row)
 
-    assert counts["decoded_frames"] == 305
-    assert np.unique([t["source_sha256"] for t in tables(line, whole)["tracks"]]).size == 1
+    assert (counts["fitted_tracks"], counts["fitted_frames"]) == (1, 200)
+    found = tables(line, row)
+    (track,) = found["tracks"]
+    assert (track["track"], track["first_frame"], track["last_frame"], track["frames"]) == (0, 50, 249, 200)
+    assert [f["frame"] for f in found["frames"]] == list(range(50, 250))
+    assert [(crop["frame"], crop["jpeg"]) for crop in found["crops"]] == [(k, b"%d" % k) for k in range(50, 250)]
+    whole = shown_track(50, 250)
+    np.testing.assert_array_equal([f["landmarks_px"] for f in found["frames"]], whole.observed_px.reshape(200, -1))
+    np.testing.assert_array_equal([f["pts_s"] for f in found["frames"]], whole.pts_s)
+    steps = {step.step: step for step in funnel(manifest_of(row), line.job, line.store)}
+    assert (steps["tracks"].ok, steps["fit"].ok, steps["frames"].ok) == (1, 1, 200)
+
+
+def test_nothing_of_a_video_is_fitted_before_all_of_it_is_searched(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    row = line.row("talk", b"long talk")
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
+    parts = pieces(row, line.job)
+    for piece in parts[:2]:
+        find_faces(piece, desk, Detector(), faces)
+
+    fit_spans(parts, desk, MODEL, fits)
+    assert row_state(row, line.job, line.store).next_stage is Stage.FACES
+
+    find_faces(parts[2], desk, Detector(), faces)
+    fit_spans(parts, desk, MODEL, fits)
+    assert row_state(row, line.job, line.store).next_stage is None
 
 
 def test_a_span_that_takes_its_worker_down_costs_its_video(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pipeline.config import LimitOptions, PruneOptions
 from pipeline.driver import BuildError, Driver, WaveEnd
 from pipeline.fetch import Fetcher
 from pipeline.fetch_errors import FetchError
-from pipeline.items import CropWriter, FacesItem, FittedItem, TrackSummary, write_faces, write_fitted
+from pipeline.items import CropWriter, FittedItem, SpanFacts, TrackPart, TrackSummary, write_faces, write_fitted
 from pipeline.job import Job
 from pipeline.label import Desk, fetch_row
 from pipeline.manifest import BadRow, Manifest, ManifestRow
@@ -131,9 +131,11 @@ def write_made_up_faces(folder: Path) -> None:
             crops.add(track, 5 * track + frame, b"jpeg", np.zeros((2, 3), np.float32))
     crops.close()
     tracks = tuple(landmark_track(first=5 * track) for track in range(3))
-    write_faces(
-        folder, FacesItem(width_px=9, height_px=9, fps=25.0, codec="c", frames=15, short_tracks=2, tracks=tracks)
-    )
+    facts = SpanFacts(
+        width_px=9, height_px=9, fps=25.0, codec="c", frames=15, lead_frames=0, short_tracks=1, cut_off_tracks=1,
+        person_changes=0, schemes=("mediapipe68",) * 3,
+    )  # fmt: skip
+    write_faces(folder, facts, tracks)
 
 
 def write_made_up_fits(folder: Path) -> None:
@@ -146,7 +148,8 @@ def write_made_up_fits(folder: Path) -> None:
         for track in tracks
     ]  # fmt: skip
     size = np.full(5, 40.0, np.float32)
-    write_fitted(folder, FittedItem(tracks=tracks, face_size_px=(size, size, size)), summaries)
+    parts = tuple((TrackPart(span=0, track=k, begin=5 * k, end=5 * k + 5),) for k in range(3))
+    write_fitted(folder, FittedItem(parts=parts, tracks=tracks, face_size_px=(size, size, size)), summaries)
 
 
 def build(
