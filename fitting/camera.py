@@ -7,7 +7,7 @@ face. Camera frame: x right, y down, z forward. A frontal face has `R = diag(1, 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from fitting.rotation import matrix_from_quaternion, quaternion_from_matrix, turned
@@ -88,47 +88,108 @@ def model_jacobian(
     return torch.bmm(scaled_rotation, flat).reshape(len(flat), 2, *basis.shape[1:])
 
 
-def closed_form_camera(
-    picture: Float[Tensor, "frames 2 points"],
-    weight: Float[Tensor, "frames points"],
-    head: Float[Tensor, "frames 3 points"],
-) -> tuple[ScaledOrthographic, Bool[Tensor, " frames"]]:
-    """The camera that maps known head points to the picture: weighted affine fit, then the nearest scaled rotation.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedFormCamera:
+    """Cameras as the closed form gives them, float64.
+
+    Attributes:
+        scale: Picture units per millimetre.
+        rows: First two rows of the rotation.
+        translation: Where the head frame's origin falls.
+        found: Whether there is a camera (enough points, not all in one place).
+    """
+
+    scale: Float64[Tensor, " frames"]
+    rows: Float64[Tensor, "frames 2 3"]
+    translation: Float64[Tensor, "frames 2"]
+    found: Bool[Tensor, " frames"]
+
+    def squared_residuals(self, points: Float64[Tensor, "frames 6 points"]) -> Float64[Tensor, "frames points"]:
+        """Squared distances in the picture, for `stacked_points`."""
+        picture = torch.eye(2, dtype=torch.float64, device=points.device).expand(len(points), 2, 2)
+        away = torch.cat([self.scale[:, None, None] * self.rows, -picture, self.translation[..., None]], dim=-1)
+        x, y = torch.bmm(away, points).unbind(1)
+        return x * x + y * y
+
+    def where(self, chosen: Bool[Tensor, " frames"], other: "ClosedFormCamera") -> "ClosedFormCamera":
+        """This camera where `chosen`, `other` elsewhere."""
+        return ClosedFormCamera(
+            scale=torch.where(chosen, self.scale, other.scale),
+            rows=torch.where(chosen[:, None, None], self.rows, other.rows),
+            translation=torch.where(chosen[:, None], self.translation, other.translation),
+            found=torch.where(chosen, self.found, other.found),
+        )
+
+    def camera(self, dtype: torch.dtype) -> ScaledOrthographic:
+        """The same as a camera to start from."""
+        rotation = torch.cat([self.rows, torch.linalg.cross(self.rows[:, :1], self.rows[:, 1:])], dim=1)
+        return ScaledOrthographic(
+            scale=self.scale.to(dtype),
+            quaternion=quaternion_from_matrix(rotation).to(dtype),
+            translation=self.translation.to(dtype),
+        )
+
+
+def stacked_points(
+    picture: Float[Tensor, "frames 2 points"], head: Float[Tensor, "frames 3 points"]
+) -> Float64[Tensor, "frames 6 points"]:
+    """Points of the head, of the picture, and 1, float64: what `closed_form` works on."""
+    stacked = torch.ones(len(head), 6, head.shape[-1], dtype=torch.float64, device=head.device)
+    stacked[:, :3] = head
+    stacked[:, 3:5] = picture
+    return stacked
+
+
+def closed_form(
+    points: Float64[Tensor, "frames 6 points"], weight: Float64[Tensor, "frames points"]
+) -> ClosedFormCamera:
+    """The cameras that map known head points to the picture: weighted affine fit, then the nearest scaled rotation.
 
     The affine camera is the "gold standard" algorithm 7.2 of Hartley and Zisserman for a known shape; the nearest
     pair of orthogonal rows of equal length is the polar factor of the 2x3 matrix (Higham 1986), in closed form.
-    Works in float64 whatever comes in.
 
-    Returns:
-        The cameras, and whether each could be found (enough points, not all in one place).
+    Args:
+        points: Of `stacked_points`.
+        weight: Of each point.
     """
-    points = torch.cat([head, picture, torch.ones_like(head[:, :1])], dim=1).double()
-    w = weight.double()
-    moments = torch.bmm(points * w[:, None], points.mT)
+    moments = torch.bmm(points * weight[:, None], points.mT)
     total = moments[:, 5, 5].clamp_min(1e-12)
     mean = moments[:, :5, 5] / total[:, None]
     centred = moments[:, :5, :5] / total[:, None, None] - mean[:, :, None] * mean[:, None, :]
     spread = centred[:, 0, 0] + centred[:, 1, 1] + centred[:, 2, 2]
     # The small ridge decides where the points leave a direction open (all in one plane, or too few).
-    ridge = (1e-4 * spread + 1e-9)[:, None, None] * torch.eye(3, dtype=torch.float64, device=picture.device)
-    affine = torch.linalg.solve(centred[:, :3, :3] + ridge, centred[:, :3, 3:5]).mT
+    ridge = (1e-4 * spread + 1e-9)[:, None, None] * torch.eye(3, dtype=torch.float64, device=points.device)
+    affine = torch.bmm(_inverse_symmetric(centred[:, :3, :3] + ridge), centred[:, :3, 3:5]).mT
     gram = torch.bmm(affine, affine.mT)
     a, b, c = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
     delta = (a * c - b * b).clamp_min(0).sqrt()
     length = (a + c + 2 * delta).sqrt()
-    found = (delta > 1e-3 * (a + c)) & (length > 0) & torch.isfinite(length) & ((w > 0).sum(-1) >= 4)
+    enough = (weight > 0).sum(-1) >= 4
+    found = (delta > 1e-3 * (a + c)) & (length > 0) & torch.isfinite(length) & enough
     safe = torch.where(found, delta * length, torch.ones_like(delta))
     inverse_root = torch.stack([c + delta, -b, -b, a + delta], dim=-1).reshape(-1, 2, 2) / safe[:, None, None]
     rows = torch.bmm(inverse_root, affine)
-    frontal = torch.tensor([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64, device=picture.device)
+    frontal = torch.tensor([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64, device=points.device)
     rows = torch.where(found[:, None, None], rows, frontal)
-    rotation = torch.cat([rows, torch.linalg.cross(rows[:, :1], rows[:, 1:])], dim=1)
     scale = torch.where(found, 0.5 * length, torch.ones_like(length))
     turned_mean = rows[:, :, 0] * mean[:, None, 0] + rows[:, :, 1] * mean[:, None, 1] + rows[:, :, 2] * mean[:, None, 2]
-    translation = mean[:, 3:5] - scale[:, None] * turned_mean
-    camera = ScaledOrthographic(
-        scale=scale.to(picture.dtype),
-        quaternion=quaternion_from_matrix(rotation).to(picture.dtype),
-        translation=translation.to(picture.dtype),
+    return ClosedFormCamera(
+        scale=scale, rows=rows, translation=mean[:, 3:5] - scale[:, None] * turned_mean, found=found
     )
-    return camera, found
+
+
+def closed_form_camera(
+    picture: Float[Tensor, "frames 2 points"],
+    weight: Float[Tensor, "frames points"],
+    head: Float[Tensor, "frames 3 points"],
+) -> tuple[ScaledOrthographic, Bool[Tensor, " frames"]]:
+    """`closed_form` of known heads, and whether each camera could be found."""
+    solved = closed_form(stacked_points(picture, head), weight.double())
+    return solved.camera(picture.dtype), solved.found
+
+
+def _inverse_symmetric(matrix: Float64[Tensor, "frames 3 3"]) -> Float64[Tensor, "frames 3 3"]:
+    # Rows of the adjugate of a symmetric matrix are cross products of its rows.
+    adjugate: Tensor = torch.linalg.cross(matrix[:, [1, 2, 0]], matrix[:, [2, 0, 1]])
+    determinant = (matrix[:, 0] * adjugate[:, 0]).sum(-1)
+    return adjugate / determinant[:, None, None]

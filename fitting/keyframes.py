@@ -32,16 +32,15 @@ def choose_keyframes(
     times = pts_s[candidates]
     span = max(float(times[-1] - times[0]), 1e-9)
     # Time counts as much as 1 where frames are spread evenly.
-    features = np.column_stack([times * (count / span), angles_deg[candidates] / POSE_SPREAD_DEG])
-    allowed = np.ones(len(candidates), dtype=bool)
+    features = np.vstack([times * (count / span), angles_deg[candidates].T / POSE_SPREAD_DEG])
+    # Squared distance from what has been chosen; -1 where a frame is too near in time.
     distance = np.full(len(candidates), np.inf)
     chosen: list[int] = []
     pick = len(candidates) // 2
-    while len(chosen) < count:
+    while len(chosen) < count and distance[pick] >= 0:
         chosen.append(pick)
-        allowed &= np.abs(times - times[pick]) >= spacing_s
-        distance = np.minimum(distance, ((features - features[pick]) ** 2).sum(-1))
-        if not allowed.any():
-            break
-        pick = int(np.argmax(np.where(allowed, distance, -1.0)))
+        away = features - features[:, pick : pick + 1]
+        np.minimum(distance, (away * away).sum(0), out=distance)
+        distance[np.abs(times - times[pick]) < spacing_s] = -1.0
+        pick = int(distance.argmax())
     return np.asarray(candidates[np.sort(chosen)], dtype=np.int64)

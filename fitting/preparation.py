@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
 from fitting.angles import yaw_pitch_roll_deg
-from fitting.camera import ScaledOrthographic, closed_form_camera, turned_points
+from fitting.camera import ScaledOrthographic, closed_form, stacked_points, turned_points
 from fitting.energy import Observations, residuals, robust_weight
 from fitting.keyframes import choose_keyframes
 from fitting.landmark_basis import LandmarkBasis
@@ -225,13 +225,13 @@ def first_cameras(
 def _first_cameras(
     observed: Observations, head: Float[Tensor, "frames 3 points"], basis: LandmarkBasis
 ) -> tuple[ScaledOrthographic, Bool[Tensor, " frames"]]:
-    weight = observed.weight * observed.precision
-    camera, found = closed_form_camera(observed.points, weight, head)
-    x, y = residuals(observed, turned_points(camera, head), camera).unbind(1)
-    unit = (camera.scale * basis.outer_eye_mm)[:, None]
-    robust = weight * robust_weight((x * x + y * y) / (unit * unit), _CAMERA_NOISE)
-    better, still = closed_form_camera(observed.points, robust, head)
-    return better.where(still, camera), found
+    points = stacked_points(observed.points, head)
+    weight = (observed.weight * observed.precision).double()
+    rough = closed_form(points, weight)
+    unit = (rough.scale * basis.outer_eye_mm)[:, None]
+    robust = robust_weight(rough.squared_residuals(points) / (unit * unit), _CAMERA_NOISE)
+    better = closed_form(points, weight * robust)
+    return better.where(better.found, rough).camera(observed.points.dtype), rough.found
 
 
 def _well_explained(

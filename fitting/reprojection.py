@@ -1,7 +1,7 @@
 """How far the fitted face lies from the landmarks as observed."""
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from fitting.face_model import INNER_POINTS
 from fitting.tracks import LandmarkSequence
@@ -35,9 +35,19 @@ def reprojection_errors(
     known = np.asarray(np.isfinite(observed).all(axis=-1))
     weighted = known & (sequence.weight[:, points] > 0)
     counted = np.where(weighted.any(axis=1, keepdims=True), weighted, known)
-    distance = np.linalg.norm(np.where(known[..., None], observed, 0.0) - fitted_px[:, points], axis=-1)
-    errors = np.full(len(distance), np.inf)
-    filled = np.where(counted, distance, np.nan)
+    away = np.where(known[..., None], observed, 0.0) - fitted_px[:, points]
+    distance = np.sqrt(away[..., 0] ** 2 + away[..., 1] ** 2)
     some = counted.any(axis=1)
-    errors[some] = np.nanmedian(filled[some], axis=1) / outer_eye_px[some]
+    errors = np.full(len(distance), np.inf)
+    errors[some] = _medians(distance[some], counted[some]) / outer_eye_px[some]
     return errors
+
+
+def _medians(
+    values: Float64[np.ndarray, "rows columns"], counted: Bool[np.ndarray, "rows columns"]
+) -> Float64[np.ndarray, " rows"]:
+    """The median of those that count in each row, one at least. In one sort: `nanmedian` is ten times slower."""
+    ordered = np.sort(np.where(counted, values, np.inf), axis=1)
+    count = counted.sum(axis=1)[:, None]
+    middle = np.take_along_axis(ordered, np.hstack([(count - 1) // 2, count // 2]), axis=1)
+    return np.asarray(middle.mean(axis=1))

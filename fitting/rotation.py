@@ -4,8 +4,11 @@ Everything here is division and square roots, which IEEE 754 rounds exactly: a v
 tail then agree bit for bit, so a frame's result does not depend on where it lies in a batch.
 """
 
+from dataclasses import dataclass
+from functools import cache
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 # Of the nine entries of a rotation matrix: which products of components (4 row + column, of w, x, y, z) they hold.
@@ -20,14 +23,32 @@ def matrix_from_quaternion(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tenso
     # Few operations on small tensors, each of which costs more than its numbers: entry = c + 2 (s a + t b), where a
     # and b are products of two components.
     products = (quaternion[..., :, None] * quaternion[..., None, :]).flatten(-2)
-    device, dtype = quaternion.device, quaternion.dtype
-    first = torch.tensor(_FIRST, device=device)
-    second = torch.tensor(_SECOND, device=device)
-    sums = products[..., first] * torch.tensor(_FIRST_SIGN, device=device, dtype=dtype)
-    sums += products[..., second] * torch.tensor(_SECOND_SIGN, device=device, dtype=dtype)
+    entries = _entries(quaternion.dtype, quaternion.device)
+    sums = products.index_select(-1, entries.first) * entries.first_sign
+    sums += products.index_select(-1, entries.second) * entries.second_sign
     sums *= 2
-    sums += torch.tensor(_UNIT, device=device, dtype=dtype)
+    sums += entries.unit
     return sums.reshape(*quaternion.shape[:-1], 3, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entries:
+    first: Int64[Tensor, " 9"]
+    second: Int64[Tensor, " 9"]
+    first_sign: Float[Tensor, " 9"]
+    second_sign: Float[Tensor, " 9"]
+    unit: Float[Tensor, " 9"]
+
+
+@cache
+def _entries(dtype: torch.dtype, device: torch.device) -> _Entries:
+    return _Entries(
+        first=torch.tensor(_FIRST, device=device),
+        second=torch.tensor(_SECOND, device=device),
+        first_sign=torch.tensor(_FIRST_SIGN, device=device, dtype=dtype),
+        second_sign=torch.tensor(_SECOND_SIGN, device=device, dtype=dtype),
+        unit=torch.tensor(_UNIT, device=device, dtype=dtype),
+    )
 
 
 def quaternion_from_matrix(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
