@@ -10,7 +10,6 @@ of JSON, and with exit status 1 where a goal was missed. Without videos there is
 import argparse
 import csv
 import json
-import os
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks.videos import add_videos, videos_or_leave
 from facevid import assets
 from pipeline.build import run_build
 from pipeline.config import BuildOptions, FetchOptions
@@ -42,24 +42,18 @@ class VideoScore:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--videos", type=Path, default=os.environ.get("FACEVID_VIDEOS") or None, help="folder with faces.csv"
-    )
+    add_videos(parser)
     parser.add_argument("--out", type=Path, help="new folder to keep the datasets in, instead of a temporary one")
     parser.add_argument("--scheme", default="mediapipe68", help="landmark scheme")
     parser.add_argument("--once", action="store_true", help="one build, no comparison of shards")
     arguments = parser.parse_args()
-    if arguments.videos is None:
-        print("nothing was measured: name a folder of videos with --videos or FACEVID_VIDEOS", file=sys.stderr)
-        return 0
-    if not (arguments.videos / "faces.csv").is_file():
-        parser.error(f"{arguments.videos} holds no faces.csv, which says in which frames a face shows")
+    videos = videos_or_leave(parser, arguments.videos)
     if arguments.out is not None and arguments.out.exists():
         parser.error(f"{arguments.out} exists already; nothing is measured over the results of another run")
     assets.fetch_landmark_networks()
     out = arguments.out or Path(tempfile.mkdtemp(prefix="facevid-line-"))
     out.mkdir(parents=True, exist_ok=True)
-    manifest = _manifest(arguments.videos, out / "manifest.csv")
+    manifest = _manifest(videos, out / "manifest.csv")
     runs = {"first": 1} if arguments.once else {"first": 1, "second": 1, "two-workers": 2}
     seconds = {}
     for name, workers in runs.items():
@@ -67,7 +61,7 @@ def main() -> int:
         options = _options(arguments.scheme, workers)
         run_build(manifest, out / name, options, beam_options=(), skip_bad_rows=False, report=_say)
         seconds[name] = round(time.monotonic() - began_s, 1)
-    scores = _scores(arguments.videos, out / "first")
+    scores = _scores(videos, out / "first")
     _print(scores)
     shards = [_shard_hashes(out / name) for name in runs]
     same = all(s == shards[0] for s in shards)

@@ -10,7 +10,6 @@ goal was missed.
 
 import argparse
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from benchmarks.acquisition.kills import measure_kills
 from benchmarks.acquisition.memory import measure_memory
 from benchmarks.acquisition.rows import SITES, attack_rows, poison_rows, web_rows
 from benchmarks.acquisition.server import Request, Web, running_web
+from benchmarks.videos import add_videos, videos_or_leave
 from facevid import assets
 from pipeline.faces.probe import ffmpeg_program
 
@@ -38,29 +38,25 @@ _LIMIT_S = 1800.0
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--videos", type=Path, default=os.environ.get("FACEVID_VIDEOS") or None, help="folder with videos of faces"
-    )
+    add_videos(parser, holds="videos of faces")
     parser.add_argument("--out", type=Path, help="new folder to keep everything in, instead of a temporary one")
     parser.add_argument("--quick", action="store_true", help="two kills, short videos, no long one: for development")
     parser.add_argument("--only", choices=["rows", "attacks", "kills", "hangs", "memory"], help="one part")
     arguments = parser.parse_args()
-    if arguments.videos is None:
-        print("nothing was measured: name a folder of videos with --videos or FACEVID_VIDEOS", file=sys.stderr)
-        return 0
+    videos = videos_or_leave(parser, arguments.videos, truth=False)
     if arguments.out is not None and arguments.out.exists():
         parser.error(f"{arguments.out} exists already; nothing is measured over the results of another run")
     folder = arguments.out or Path(tempfile.mkdtemp(prefix="facevid-acquisition-"))
     folder.mkdir(parents=True, exist_ok=True)
     assets.fetch_landmark_networks()
     parts = [arguments.only] if arguments.only else ["rows", "attacks", "kills", "hangs", "memory"]
-    clips = _clips(arguments.videos, folder / "clips")
+    clips = _clips(videos, folder / "clips")
     found: dict[str, object] = {}
     with running_web() as web:
         options = (*_options(web), "--shards", "4")
         web.files |= {name: path.read_bytes() for name, path in clips.items()}
         if "rows" in parts:
-            found |= _measure_rows(web, arguments.videos, clips, folder, options, quick=arguments.quick)
+            found |= _measure_rows(web, videos, clips, folder, options, quick=arguments.quick)
         if "attacks" in parts:
             found |= _measure_attacks(web, folder, options)
         if "kills" in parts:

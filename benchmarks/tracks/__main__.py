@@ -12,7 +12,6 @@ of JSON, and with exit status 1 where a goal was missed. Timings count only on a
 import argparse
 import contextlib
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ import cv2
 from benchmarks.tracks import cuts, decode, memory, people, scaling, sheets, small, stability, steadiness, throughput
 from benchmarks.tracks.goals import verdicts
 from benchmarks.tracks.setting import Setting, Topic, print_table
+from benchmarks.videos import add_videos, videos_or_leave
 
 TOPICS: dict[str, Topic] = {
     "cuts": cuts.measure,
@@ -42,26 +42,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.tracks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--videos", type=Path, default=os.environ.get("FACEVID_VIDEOS") or None, help="folder with faces.csv"
-    )
+    add_videos(parser)
     parser.add_argument("--only", nargs="+", choices=sorted(TOPICS), default=sorted(TOPICS), help="topics to measure")
     parser.add_argument("--work", type=Path, help="folder for composites, kept and used again (default: temporary)")
     parser.add_argument("--sheets", type=Path, help="also write contact sheets to look at, into this folder")
     parser.add_argument("--quick", action="store_true", help="less of everything: for development, not for numbers")
     arguments = parser.parse_args()
-    if arguments.videos is None:
-        print("nothing was measured: name a folder of videos with --videos or FACEVID_VIDEOS", file=sys.stderr)
-        return 0
-    if not (arguments.videos / "faces.csv").is_file():
-        parser.error(f"{arguments.videos} holds no faces.csv, which says in which frames a face shows")
+    videos = videos_or_leave(parser, arguments.videos)
     cv2.setNumThreads(1)
     with contextlib.ExitStack() as stack:
         work = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="facevid-tracks-")))
         for folder in (work, arguments.sheets):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-        setting = Setting(videos=arguments.videos, work=work, quick=arguments.quick, sheets=arguments.sheets)
+        setting = Setting(videos=videos, work=work, quick=arguments.quick, sheets=arguments.sheets)
         values: dict[str, float] = {}
         for name, topic in TOPICS.items():
             if name in arguments.only:
