@@ -18,7 +18,19 @@ from pathlib import Path
 
 import cv2
 
-from benchmarks.tracks import cuts, decode, memory, people, scaling, sheets, small, stability, steadiness, throughput
+from benchmarks.tracks import (
+    cuts,
+    decode,
+    lids,
+    memory,
+    people,
+    scaling,
+    sheets,
+    small,
+    stability,
+    steadiness,
+    throughput,
+)
 from benchmarks.tracks.goals import verdicts
 from benchmarks.tracks.setting import Setting, Topic, print_table
 from benchmarks.videos import add_videos, videos_or_leave
@@ -29,6 +41,7 @@ TOPICS: dict[str, Topic] = {
     "small": small.measure,
     "steadiness": steadiness.measure,
     "stability": stability.measure,
+    "lids": lids.measure,
     "throughput": throughput.measure,
     "decode": decode.measure,
     "scaling": scaling.measure,

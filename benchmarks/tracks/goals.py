@@ -13,6 +13,7 @@ GOALS: dict[str, tuple[str, float]] = {
     "landmark_stability": ("<=", 0.02),
     "jitter_ratio": ("<=", 1 / 3),
     "blink_depth_kept": (">=", 0.85),
+    "kept_lids_apart": ("<=", 0.01),
     "frames_per_s_core": (">=", 130),
     "overhead_ratio": ("<=", 1.1),
     "decode_ratio": (">=", 0.9),

@@ -36,8 +36,8 @@ Look = Float[np.ndarray, " values"]
 def look_of(crop: Crop) -> Look:
     """The look of a registered crop."""
     # Half the size first, which takes next to no time: what is asked for is coarser still.
-    inner = cv2.resize(crop.rgba[_INNER], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(inner, cv2.COLOR_RGBA2GRAY)
+    inner = cv2.resize(crop.rgb[_INNER], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY)
     parts = (_LUMA_WEIGHT * _luma(grey), _EDGES_WEIGHT * _edges(grey), _COLOUR_WEIGHT_PER_LEVEL * _colours(inner))
     return np.concatenate(parts).astype(np.float32)
 
@@ -74,9 +74,9 @@ def _edges(grey: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, " val
     return _unit(np.sqrt(sums).reshape(-1))
 
 
-def _colours(inner: UInt8[np.ndarray, "height width 4"]) -> Float32[np.ndarray, " values"]:
+def _colours(inner: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, " values"]:
     small = cv2.resize(inner, (_COLOUR_CELLS, _COLOUR_CELLS), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small[..., :3], cv2.COLOR_RGB2YCrCb)[..., 1:].reshape(-1).astype(np.float32) - np.float32(128)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb)[..., 1:].reshape(-1).astype(np.float32) - np.float32(128)
 
 
 def _unit(values: Float32[np.ndarray, " values"]) -> Float32[np.ndarray, " values"]:

@@ -7,7 +7,6 @@ overlapping answers are averaged, weighted by their scores, instead of keeping o
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
@@ -55,7 +54,7 @@ class BlazeFace:
         # From pixel centres to pixel centres; both count from the first pixel's.
         first = np.array([window.left, window.top]) + 0.5 / scale
         from_square = np.array([[1 / scale, 0, first[0]], [0, 1 / scale, first[1]]], dtype=np.float32)
-        square = cv2.cvtColor(picture.square(from_square, size, averaged=True), cv2.COLOR_RGBA2RGB)
+        square = picture.square(from_square, size, averaged=True).rgb
         return self._faces(square, scale, -(window.left + 0.5) * scale, -(window.top + 0.5) * scale)
 
     def _faces(

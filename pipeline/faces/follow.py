@@ -134,13 +134,13 @@ class FaceFollower:
         return Seen(found=dict(sorted(found.items())), missed=tuple(missed), stopped=tuple(stopped))
 
     def _again(self, picture: Picture, last: FaceLandmarks) -> FaceLandmarks | None:
-        face = self._landmarks(picture, last.region)
+        face = self._landmarks(picture, last.region, last)
         if face is None or not self._is_same(face, last):
             return None
         if overlap(face.box_px, last.box_px) >= _WELL_CENTRED:
             return face
         # It moved so far that the last region held it off centre; there the networks are less exact.
-        return self._landmarks(picture, face.region) or face
+        return self._landmarks(picture, face.region, last) or face
 
     def _leave_one_each(self, found: dict[int, FaceLandmarks]) -> None:
         last = {followed.number: followed.last.box_px for followed in self._followed}
@@ -226,9 +226,11 @@ class FaceFollower:
     def _is_same(self, face: FaceLandmarks, last: FaceLandmarks) -> bool:
         return overlap(face.box_px, last.box_px) >= self._options.margin
 
-    def _landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
+    def _landmarks(
+        self, picture: Picture, region: FaceRegion, last: FaceLandmarks | None = None
+    ) -> FaceLandmarks | None:
         start = time.perf_counter()
-        face = self._detector.landmarks(picture, region)
+        face = self._detector.landmarks(picture, region, last)
         self.seconds.landmarks += time.perf_counter() - start
         if face is None or face.confidence < self._options.min_confidence:
             return None

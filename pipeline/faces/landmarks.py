@@ -3,12 +3,11 @@
 Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", CVPR workshops 2019 (the
 mesh), and Ablavatski et al., "Real-time Pupil Tracking from Monocular Video for Digital Puppetry", CVPR workshops
 2020 (the eyes). The mesh network alone hardly moves the lids when an eye closes; the eye network does, so its lids
-always replace the mesh's. Its brows do not: where a raised brow leaves the eye's picture, or glasses are worn, it takes
-the rim or the lid for the brow.
+always replace the mesh's (see `pipeline.faces.eyes`). Its brows do not: where a raised brow leaves the eye's picture,
+or glasses are worn, it takes the rim or the lid for the brow.
 """
 
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -17,30 +16,18 @@ import numpy as np
 from jaxtyping import Float32
 
 from pipeline.faces.detect import FULL_RANGE_FILE, SHORT_RANGE_FILE, FaceFinder
+from pipeline.faces.eyes import EYE_FILE, EyeReader, EyesSeen
 from pipeline.faces.networks import Network, sigmoid
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox, FaceRegion, look_into, mapped, region_of_box, region_of_points
-from pipeline.faces.schemes import (
-    INNER_EYES,
-    LIDS_LEFT,
-    LIDS_RIGHT,
-    MESH_POINTS,
-    OUTER_EYES,
-    points_of,
-)
+from pipeline.faces.schemes import MESH_POINTS, points_of
 from pipeline.faces.search import SearchWindow
 
 MESH_FILE = "face_landmark.tflite"
-EYE_FILE = "iris_landmark.tflite"
 
 _MEDIAPIPE_FILES = (SHORT_RANGE_FILE, FULL_RANGE_FILE, MESH_FILE, EYE_FILE)
 _FACE_GROWTH = 1.5
-_EYE_GROWTH = 2.3
-_EYE_POINTS = 71
-_EYE_OUTPUT = "output_eyes_contours_and_brows"
-_RIGHT_CORNERS, _LEFT_CORNERS = (OUTER_EYES[0], INNER_EYES[0]), (INNER_EYES[1], OUTER_EYES[1])
-_LIDS_RIGHT, _LIDS_LEFT = np.array(LIDS_RIGHT), np.array(LIDS_LEFT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +40,7 @@ class FaceLandmarks:
         confidence: Face presence score, 0 to 1.
         box_px: Box x0, y0, x1, y1 around all that the network knows of the face.
         region: Where to look for the same face in the next frame.
+        eyes: What spares work in the next frame, where the detector has such; large.
     """
 
     scheme: str
@@ -60,6 +48,7 @@ class FaceLandmarks:
     confidence: float
     box_px: Float32[np.ndarray, " 4"]
     region: FaceRegion
+    eyes: EyesSeen | None = None
 
 
 @runtime_checkable
@@ -84,8 +73,16 @@ class LandmarkDetector(Protocol):
     def region_of(self, box: FaceBox) -> FaceRegion:
         """Where to look for the landmarks of a face that was found."""
 
-    def landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
-        """The landmarks of the face in a region, with their confidence; None where the result cannot be a face."""
+    def landmarks(
+        self, picture: Picture, region: FaceRegion, last: FaceLandmarks | None = None
+    ) -> FaceLandmarks | None:
+        """The landmarks of the face in a region, with their confidence; None where the result cannot be a face.
+
+        Args:
+            picture: The displayed picture.
+            region: Where to look.
+            last: The same face in the frame before, if it was there.
+        """
 
 
 class MediapipeDetector:
@@ -94,6 +91,10 @@ class MediapipeDetector:
     Args:
         networks: Folder with the four `.tflite` files.
         scheme: Which points to give.
+        reuse_eyes: Whether the lids of an eye that did not change are kept from an earlier frame.
+
+    Attributes:
+        eyes: Finds the lids, and counts how often its network was asked.
 
     Raises:
         ValueError: A network is missing or cannot be run, or the scheme is unknown.
@@ -101,12 +102,12 @@ class MediapipeDetector:
 
     name = "mediapipe"
 
-    def __init__(self, networks: Path, *, scheme: str = "mediapipe68") -> None:
+    def __init__(self, networks: Path, *, scheme: str = "mediapipe68", reuse_eyes: bool = True) -> None:
         self.scheme = scheme
         self._ids = points_of(scheme)
         self._find = FaceFinder(networks)
         self._mesh = Network(networks / MESH_FILE, low=0.0)
-        self._eyes = Network(networks / EYE_FILE, low=0.0, output=_EYE_OUTPUT, pictures=2)
+        self.eyes = EyeReader(networks, reuse=reuse_eyes)
         self.weights_sha256 = _sha256_over(networks, _MEDIAPIPE_FILES)
 
     def find_faces(self, picture: Picture, window: SearchWindow | None = None) -> list[FaceBox]:
@@ -117,19 +118,25 @@ class MediapipeDetector:
         """The square, half as large again as the box, with the eyes made level."""
         return region_of_box(box, growth=_FACE_GROWTH)
 
-    def landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
+    def landmarks(
+        self, picture: Picture, region: FaceRegion, last: FaceLandmarks | None = None
+    ) -> FaceLandmarks | None:
         """The landmarks of the face in a region; None where the points do not span a face's area."""
         mesh, confidence = self._mesh_in(picture, region)
-        next_region = region_of_points(mesh, growth=_FACE_GROWTH)
-        if not np.isfinite(mesh).all() or next_region.side_px < 1:
+        box = _box_around(mesh)
+        if not np.isfinite(box).all():
             return None
-        refined = self._with_eyes(picture, mesh)
+        next_region = region_of_points(mesh, growth=_FACE_GROWTH)
+        if next_region.side_px < 1:
+            return None
+        refined, eyes = self.eyes(picture, mesh, None if last is None else last.eyes)
         return FaceLandmarks(
             scheme=self.scheme,
             points_px=refined[self._ids],
             confidence=confidence,
-            box_px=_box_around(mesh),
+            box_px=box,
             region=next_region,
+            eyes=eyes,
         )
 
     def mesh_points(
@@ -145,7 +152,7 @@ class MediapipeDetector:
             return None
         mesh, _ = self._mesh_in(picture, self.region_of(boxes[0]))
         mesh, confidence = self._mesh_in(picture, region_of_points(mesh, growth=_FACE_GROWTH))
-        return self._with_eyes(picture, mesh) if confidence >= min_confidence else None
+        return self.eyes(picture, mesh, None)[0] if confidence >= min_confidence else None
 
     def _mesh_in(
         self, picture: Picture, region: FaceRegion
@@ -154,28 +161,7 @@ class MediapipeDetector:
         points, presence = self._mesh(square)
         # The network counts from the square's edge; pixel centres lie half a pixel further in.
         flat = points.reshape(MESH_POINTS, 3)[:, :2] - np.float32(0.5)
-        return mapped(flat, to_frame), float(sigmoid(presence).reshape(-1)[0])
-
-    def _with_eyes(
-        self, picture: Picture, mesh: Float32[np.ndarray, "468 2"]
-    ) -> Float32[np.ndarray, "468 2"]:
-        looks = []
-        for mirrored, corners in ((False, _RIGHT_CORNERS), (True, _LEFT_CORNERS)):
-            (x0, y0), (x1, y1) = (mesh[corner].tolist() for corner in corners)
-            region = FaceRegion(
-                x=(x0 + x1) / 2,
-                y=(y0 + y1) / 2,
-                side_px=max(_EYE_GROWTH * math.hypot(x1 - x0, y1 - y0), 1.0),
-                angle_rad=math.atan2(y1 - y0, x1 - x0),
-            )
-            looks.append(look_into(picture, region, self._eyes.size_px, mirrored=mirrored))
-        # Both at once: the second finds the network's weights in the cache.
-        (contours,) = self._eyes(*(square for square, _ in looks))
-        refined = mesh.copy()
-        eyes = contours.reshape(2, _EYE_POINTS, 3)[:, :, :2] - np.float32(0.5)
-        for eye, lids, (_, to_frame) in zip(eyes, (_LIDS_RIGHT, _LIDS_LEFT), looks, strict=True):
-            refined[lids] = mapped(eye[: len(lids)], to_frame)
-        return refined
+        return mapped(flat, to_frame), float(sigmoid(presence.reshape(-1)[:1])[0])
 
 
 def _box_around(mesh: Float32[np.ndarray, "468 2"]) -> Float32[np.ndarray, " 4"]:

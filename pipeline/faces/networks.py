@@ -8,19 +8,18 @@ from jaxtyping import Float32, UInt8
 
 
 class Network:
-    """A network with one picture, or a few at a time, as input. Not for use by two threads at once.
+    """A network with one picture as input. Not for use by two threads at once.
 
     Args:
         path: The `.tflite` file.
         low: Value that the network wants for black (white is 1).
         output: Name of the only output that is wanted, if one is: what leads to the others is not computed.
-        pictures: How many pictures it takes at a time.
 
     Raises:
         ValueError: There is no such file, it is no network that this runtime can run, or it has no such output.
     """
 
-    def __init__(self, path: Path, *, low: float, output: str | None = None, pictures: int = 1) -> None:
+    def __init__(self, path: Path, *, low: float, output: str | None = None) -> None:
         # Imported here: loading the runtime takes a tenth of a second that a command's help must not pay.
         from ai_edge_litert.interpreter import Interpreter
 
@@ -28,10 +27,10 @@ class Network:
             raise ValueError(f"there is no landmark network at {path}; `facevid assets fetch` fetches it")
         content = path.read_bytes()
         try:
-            self._interpreter = _opened(Interpreter, content, pictures)
+            self._interpreter = _opened(Interpreter, content)
             if output is not None:
                 # Only what was seen to be a network may be taken apart.
-                self._interpreter = _opened(Interpreter, _leading_to(output, content), pictures)
+                self._interpreter = _opened(Interpreter, _leading_to(output, content))
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path} is no network that LiteRT can run: {error}") from error
         detail = self._interpreter.get_input_details()[0]
@@ -41,19 +40,18 @@ class Network:
         self._gain = np.float32((1.0 - low) / 255.0)
         self._input = self._interpreter.tensor(int(detail["index"]))
 
-    def __call__(self, *squares: UInt8[np.ndarray, "size size 3"]) -> list[Float32[np.ndarray, "..."]]:
+    def __call__(self, square: UInt8[np.ndarray, "size size 3"]) -> list[Float32[np.ndarray, "..."]]:
         """The network's outputs, in its own order.
 
         Args:
-            squares: As many RGB pictures of `size_px` x `size_px` as it takes.
+            square: An RGB picture of `size_px` x `size_px`.
         """
         # Straight into the network's own memory, to which nothing may refer while it runs.
-        pictures = self._input()
-        for index, square in enumerate(squares):
-            np.multiply(square, self._gain, out=pictures[index])
+        picture = self._input()
+        np.multiply(square, self._gain, out=picture[0])
         if self._low:
-            pictures += self._low
-        del pictures
+            picture += self._low
+        del picture
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
@@ -63,11 +61,8 @@ def sigmoid(logit: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -80.0, 80.0))), dtype=np.float32)
 
 
-def _opened(interpreter_class: Any, content: bytes, pictures: int) -> Any:
+def _opened(interpreter_class: Any, content: bytes) -> Any:
     interpreter = interpreter_class(model_content=content, num_threads=1)
-    detail = interpreter.get_input_details()[0]
-    if pictures > 1:
-        interpreter.resize_tensor_input(detail["index"], [pictures, *detail["shape"][1:]])
     interpreter.allocate_tensors()
     return interpreter
 

@@ -1,25 +1,36 @@
 """One displayed picture in the form in which it was decoded; colours are made only of what is looked at.
 
-Decoders give luma and chroma planes. To turn all of them into RGB can cost more than to decode them, and the networks
-look at small squares. So a picture keeps its planes, converts the window around what is asked for, and remembers it:
-the mesh, both eyes and the crop of a face share one conversion.
+A picture keeps the decoder's samples, and halves them as often as what is asked for shrinks them, around it only. What
+was prepared is remembered: the mesh and both eyes of a face share one window in one size.
 
 The decoder may also have made the picture smaller. Who looks at it need not know: places are always those of the
 displayed picture in its own size, (0, 0) the centre of its top-left pixel.
 """
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
-from pipeline.faces.planes import Planes, resized
+from pipeline.faces.planes import Colours, Planes, Taps, halved_samples
 
 _SHRINK_WITHOUT_ALIASES = 2.0
 _SHRINK_UNSEEN = 1.05
+
+
+class Square(NamedTuple):
+    """A part of a picture, moved, turned and scaled to a square.
+
+    Attributes:
+        rgb: Its colours, black outside the picture.
+        inside: 255 where a pixel is of the picture, 0 where it lies outside, between on the border; None where all of
+            the square is inside.
+    """
+
+    rgb: UInt8[np.ndarray, "size size 3"]
+    inside: UInt8[np.ndarray, "size size"] | None
 
 
 class _Window(NamedTuple):
@@ -33,9 +44,15 @@ class _Window(NamedTuple):
             max(self.x0, other.x0), max(self.y0, other.y0), min(self.x1, other.x1), min(self.y1, other.y1)
         )
 
-    @property
-    def empty(self) -> bool:
-        return self.x0 >= self.x1 or self.y0 >= self.y1
+    def on_grid(self, step: int) -> "_Window":
+        """The smallest window around it with edges that are multiples of a step."""
+        return _Window(
+            self.x0 // step * step, self.y0 // step * step, -(-self.x1 // step) * step, -(-self.y1 // step) * step
+        )
+
+
+_Reach = tuple[tuple[float, float], tuple[float, float]]
+"""First and last column, first and last row."""
 
 
 class Picture:
@@ -58,78 +75,70 @@ class Picture:
         width_px: int | None = None,
         height_px: int | None = None,
     ) -> None:
-        self._samples = samples
-        rows, columns = (samples.luma if isinstance(samples, Planes) else samples).shape[:2]
+        self._samples = samples if isinstance(samples, Planes) else Colours(colours=samples)
+        rows, columns = self._samples.shape
         self._all = _Window(0, 0, columns, rows)
         self.width_px = columns if width_px is None else width_px
         self.height_px = rows if height_px is None else height_px
-        self._known = _Window(0, 0, 0, 0)
-        self._colours = np.empty((0, 0, 4), dtype=np.uint8)
+        # Windows that were prepared, and what is in them, by how many times smaller they are.
+        self._known: dict[int, tuple[_Window, UInt8[np.ndarray, "rows columns 4"]]] = {}
 
     @property
     def rgb(self) -> UInt8[np.ndarray, "rows columns 3"]:
         """The whole picture, in the size in which it was decoded."""
-        if not isinstance(self._samples, Planes):
-            return self._samples
-        return self._samples.colours(*self._all, opaque=False)
+        return self._samples.rgb()
 
     @property
     def nbytes(self) -> int:
         """Bytes of its samples."""
-        if not isinstance(self._samples, Planes):
-            return self._samples.nbytes
-        return self._samples.luma.nbytes + self._samples.blue.nbytes + self._samples.red.nbytes
+        return self._samples.nbytes
 
     def kept(self) -> "Picture":
         """The same picture with samples of its own, which stay when the next frame comes."""
-        own: UInt8[np.ndarray, "rows columns 3"] | Planes
-        if isinstance(self._samples, Planes):
-            planes = self._samples
-            own = replace(planes, luma=planes.luma.copy(), blue=planes.blue.copy(), red=planes.red.copy())
-        else:
-            own = self._samples.copy()
-        return Picture(own, width_px=self.width_px, height_px=self.height_px)
+        own = self._samples.copy()
+        samples = own if isinstance(own, Planes) else own.colours
+        return Picture(samples, width_px=self.width_px, height_px=self.height_px)
 
-    def square(
-        self, displayed_from_square: Float[np.ndarray, "2 3"], size_px: int, *, averaged: bool
-    ) -> UInt8[np.ndarray, "size size 4"]:
+    def square(self, displayed_from_square: Float[np.ndarray, "2 3"], size_px: int, *, averaged: bool) -> Square:
         """A part of the picture, moved, turned and scaled to a square.
 
-        A square that shrinks the picture more than twice is sampled from an averaged one: bilinear sampling would
-        alias. Up to twice it aliases little; `averaged` spares a crop even that, by a filter of three taps.
+        A square that shrinks the picture more than twice is sampled from one that was halved, as often as that takes:
+        bilinear sampling would alias. Up to twice it aliases little; `averaged` spares a crop even that, by a filter
+        of three taps.
 
         Args:
             displayed_from_square: From pixel centres of the square to places in the picture: a similarity, with or
                 without reflection.
             size_px: Side of the square.
             averaged: See above.
-
-        Returns:
-            RGB, and whether that is the picture: black and 0 outside of it, 255 inside. (Four channels also take a
-            third of the time of three.)
         """
         to_samples = self._samples_from_square(displayed_from_square)
         shrink = math.hypot(to_samples[0, 0], to_samples[1, 0])
-        factor = int(shrink) if shrink > _SHRINK_WITHOUT_ALIASES else 1
-        window = _around(to_samples, size_px, margin=3 * factor + 1).within(self._all)
-        if window.empty:
-            return np.zeros((size_px, size_px, 4), dtype=np.uint8)
-        source = self._window(window)
-        to_samples[0, 2] -= window.x0
-        to_samples[1, 2] -= window.y0
-        columns, rows = (window.x1 - window.x0) // factor, (window.y1 - window.y0) // factor
-        if factor > 1 and columns and rows:
-            whole_blocks = source[: rows * factor, : columns * factor]
-            source = cv2.resize(whole_blocks, (columns, rows), interpolation=cv2.INTER_AREA)
-            to_samples[:, 2] -= (factor - 1) / 2
-            to_samples /= factor
-        if averaged and shrink / factor > _SHRINK_UNSEEN:
-            # At twice, [1 2 1] / 4 takes away what would alias; at once, nothing would.
-            side = (min(shrink / factor, 2.0) - 1) / 4
-            taps = np.array([side, 1 - 2 * side, side], dtype=np.float32)
-            source = cv2.sepFilter2D(source, -1, taps, taps)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(source, to_samples, (size_px, size_px), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+        times = 1
+        while shrink > _SHRINK_WITHOUT_ALIASES * times:
+            times *= 2
+        reach = _reach(to_samples, size_px)
+        window = _around(reach, margin=2 * times + 1).within(self._all)
+        taps = _taps(shrink / times) if averaged and shrink / times > _SHRINK_UNSEEN else None
+        source, (left, top) = self._part(window, times, taps)
+        if not source.size:
+            nothing = np.zeros((size_px, size_px, 4), dtype=np.uint8)
+            return Square(nothing[..., :3], nothing[..., 3])
+        to_samples[0, 2] -= left + (times - 1) / 2
+        to_samples[1, 2] -= top + (times - 1) / 2
+        if times > 1:
+            to_samples /= times
+        # Four channels take less than half the time of three.
+        square = cv2.warpAffine(
+            source,
+            to_samples,
+            (size_px, size_px),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=self._samples.outside,
+        )
+        inside = None if self._all_inside(reach, times) else cv2.extractChannel(square, 3)
+        return Square(self._samples.rgb_of(square), inside)
 
     def thumbnail(
         self, wide: int, high: int, *, samples_per_pixel: int | None = None
@@ -141,9 +150,7 @@ class Picture:
             high: Its height.
             samples_per_pixel: Average only so many samples across and down each of its pixels, which is faster.
         """
-        if isinstance(self._samples, Planes):
-            return self._samples.thumbnail(wide, high, samples_per_pixel)
-        return resized(self._samples, wide, high, samples_per_pixel)
+        return self._samples.thumbnail(wide, high, samples_per_pixel)
 
     def _samples_from_square(self, displayed_from_square: Float[np.ndarray, "2 3"]) -> Float64[np.ndarray, "2 3"]:
         matrix = np.array(displayed_from_square, dtype=np.float64)
@@ -154,26 +161,56 @@ class Picture:
                 matrix[row, 2] += (scale - 1) / 2
         return matrix
 
-    def _window(self, wanted: _Window) -> UInt8[np.ndarray, "rows columns 4"]:
-        if wanted.within(self._known) != wanted:
-            # Chroma comes in blocks of 2 x 2.
-            even = _Window(wanted.x0 & ~1, wanted.y0 & ~1, wanted.x1 + (wanted.x1 & 1), wanted.y1 + (wanted.y1 & 1))
-            self._known = known = even.within(self._all)
-            if isinstance(self._samples, Planes):
-                self._colours = self._samples.colours(*known, opaque=True)
-            else:
-                part = self._samples[known.y0 : known.y1, known.x0 : known.x1]
-                self._colours = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2RGBA), dtype=np.uint8)
-        left, top = wanted.x0 - self._known.x0, wanted.y0 - self._known.y0
-        return self._colours[top : top + wanted.y1 - wanted.y0, left : left + wanted.x1 - wanted.x0]
+    def _part(
+        self, wanted: _Window, times: int, taps: Taps | None = None
+    ) -> tuple[UInt8[np.ndarray, "rows columns 4"], tuple[int, int]]:
+        """Samples around a window, so many times smaller, and the place in the picture where they begin."""
+        wanted = wanted.on_grid(max(times, 2)).within(self._all)
+        if min(wanted.x1 - wanted.x0, wanted.y1 - wanted.y0) < times:
+            return np.empty((0, 0, 4), dtype=np.uint8), (0, 0)
+        if taps is not None:
+            return self._prepared(wanted, times, taps), (wanted.x0, wanted.y0)
+        if times not in self._known or wanted.within(self._known[times][0]) != wanted:
+            self._known[times] = wanted, self._prepared(wanted, times, None)
+        known, samples = self._known[times]
+        return samples, (known.x0, known.y0)
+
+    def _prepared(self, window: _Window, times: int, taps: Taps | None) -> UInt8[np.ndarray, "rows columns 4"]:
+        if times <= 2:
+            return self._samples.part(*window, halved=times == 2, taps=taps)
+        larger, (left, top) = self._part(window, times // 2)
+        x0, y0, x1, y1 = ((edge - first) * 2 // times for edge, first in zip(window, (left, top) * 2, strict=True))
+        samples = halved_samples(larger[y0:y1, x0:x1])
+        return samples if taps is None else cv2.sepFilter2D(samples, -1, taps, taps)
+
+    def _all_inside(self, reach: _Reach, times: int) -> bool:
+        """Whether bilinear samples of the smaller picture never blend in what is outside."""
+        half = (times - 1) / 2
+        return all(
+            low >= half and high <= size // times * times - 1 - half
+            for (low, high), size in zip(reach, self._all[2:], strict=True)
+        )
 
 
-def _around(samples_from_square: Float64[np.ndarray, "2 3"], size_px: int, *, margin: int) -> _Window:
+def _taps(shrink: float) -> Taps:
+    # At twice, [1 2 1] / 4 takes away what would alias; at once, nothing would.
+    side = (shrink - 1) / 4
+    return np.array([side, 1 - 2 * side, side], dtype=np.float32)
+
+
+def _reach(samples_from_square: Float64[np.ndarray, "2 3"], size_px: int) -> _Reach:
+    """First and last column and row that a square's pixel centres come to."""
     far = (size_px - 1) / 2
-    edges = []
-    for a, b, shift in samples_from_square.tolist():
-        # A region may be anywhere: its edges are kept in the range of OpenCV's integers.
-        middle, reach = max(-1e6, min(1e6, (a + b) * far + shift)), min(1e6, (abs(a) + abs(b)) * far)
-        edges.append((math.floor(middle - reach) - margin, math.ceil(middle + reach) + margin + 1))
-    (x0, x1), (y0, y1) = edges
-    return _Window(x0, y0, x1, y1)
+    (a, b, x), (c, d, y) = samples_from_square.tolist()
+    x += (a + b) * far
+    y += (c + d) * far
+    wide, high = (abs(a) + abs(b)) * far, (abs(c) + abs(d)) * far
+    return (x - wide, x + wide), (y - high, y + high)
+
+
+def _around(reach: _Reach, *, margin: int) -> _Window:
+    # A region may be anywhere: its edges are kept in the range of OpenCV's integers.
+    (x0, y0), (x1, y1) = ([max(-1e6, min(1e6, edges[side])) for edges in reach] for side in (0, 1))
+    return _Window(
+        math.floor(x0) - margin, math.floor(y0) - margin, math.ceil(x1) + margin + 1, math.ceil(y1) + margin + 1
+    )

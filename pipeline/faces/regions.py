@@ -6,7 +6,6 @@ Pixels are those of the displayed picture, x right, y down, (0, 0) the centre of
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
@@ -89,15 +88,15 @@ def region_of_points(points_px: Float32[np.ndarray, "points 2"], *, growth: floa
 
     The extent is taken along the eyes' line and across it, so that a rolled head keeps its scale.
     """
-    (x0, y0), (x1, y1) = (points_px[i].tolist() for i in OUTER_EYES)
+    (x0, y0), (x1, y1) = (points_px[corner].tolist() for corner in OUTER_EYES)
     angle = math.atan2(y1 - y0, x1 - x0)
     c, s = math.cos(angle), math.sin(angle)
-    along, across = np.array([[c, s], [-s, c]], dtype=np.float32) @ points_px.T
-    low, high = (float(along.min()), float(across.min())), (float(along.max()), float(across.max()))
-    u, v = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2
-    return FaceRegion(
-        x=c * u - s * v, y=s * u + c * v, side_px=growth * max(high[0] - low[0], high[1] - low[1]), angle_rad=angle
-    )
+    turned = np.array([[c, s], [-s, c]], dtype=np.float32) @ points_px.T
+    # One row after the other, which takes a quarter of the time of one place after the other.
+    (left, top), (right, bottom) = turned.min(axis=1).tolist(), turned.max(axis=1).tolist()
+    u, v = (left + right) / 2, (top + bottom) / 2
+    side_px = growth * max(right - left, bottom - top)
+    return FaceRegion(x=c * u - s * v, y=s * u + c * v, side_px=side_px, angle_rad=angle)
 
 
 def look_into(
@@ -111,8 +110,7 @@ def look_into(
     if mirrored:
         to_frame[:, 2] += to_frame[:, 0] * np.float32(size_px - 1)
         to_frame[:, 0] *= np.float32(-1)
-    square = picture.square(to_frame, size_px, averaged=False)
-    return cv2.cvtColor(square, cv2.COLOR_RGBA2RGB), to_frame
+    return picture.square(to_frame, size_px, averaged=False).rgb, to_frame
 
 
 def mapped(

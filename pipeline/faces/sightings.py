@@ -1,7 +1,7 @@
 """What was seen of one face, frame by frame, and the frames between in which it was missed."""
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +39,9 @@ class Sightings:
         """The face was seen."""
         self._seen_at.append(len(self._frames))
         self._frames.append((frame, pts_s))
-        self._seen.append(sighting._replace(look=sighting.look.astype(np.float16)))
+        # What only the next frame needs is not kept.
+        face = replace(sighting.face, eyes=None)
+        self._seen.append(sighting._replace(face=face, look=sighting.look.astype(np.float16)))
         self._leaps.append(0.0)
         middle = len(self._seen) - STRETCH_FRAMES
         if middle >= STRETCH_FRAMES:

@@ -25,8 +25,8 @@ def person(seed, *, shift=0.0, gain=1.0, closed=False):
         for x, y in ((64, 50), (160, 50)):
             cv2.ellipse(rgb, (x, y), (18, 9), 0, 0, 360, rng.uniform(120, 190, 3).tolist(), -1)
     rgb = cv2.warpAffine(rgb * gain, SHIFT + np.float32([[0, 0, shift], [0, 0, shift]]), (224, 224), borderMode=1)
-    rgba = np.dstack([cv2.GaussianBlur(rgb, (0, 0), 2), np.full((224, 224), 255.0)])
-    return Crop(rgba=np.clip(rgba, 0, 255).astype(np.uint8), crop_from_frame=SHIFT)
+    blurred = np.clip(cv2.GaussianBlur(rgb, (0, 0), 2), 0, 255).astype(np.uint8)
+    return Crop(rgb=blurred, inside=None, crop_from_frame=SHIFT)
 
 
 def looks(*crops):
@@ -56,7 +56,7 @@ def test_a_leap_is_the_nearest_pair_across_the_moment():
 
 def test_black_crops_and_crops_of_one_shade_have_looks_too():
     for value in (0, 128):
-        flat = Crop(rgba=np.full((224, 224, 4), value, np.uint8), crop_from_frame=SHIFT)
+        flat = Crop(rgb=np.full((224, 224, 3), value, np.uint8), inside=None, crop_from_frame=SHIFT)
         assert np.isfinite(look_of(flat)).all()
 
 

@@ -47,7 +47,7 @@ class ScriptedDetector:
     def region_of(self, box):
         return FaceRegion(x=(box.x0 + box.x1) / 2, y=(box.y0 + box.y1) / 2, side_px=box.side_px, angle_rad=0.0)
 
-    def landmarks(self, picture, region):
+    def landmarks(self, picture, region, last=None):
         faces = self._faces()
         near = [f for f in faces if np.hypot(f[0] + f[2] / 2 - region.x, f[1] + f[2] / 2 - region.y) < region.side_px]
         if not near:

@@ -18,8 +18,7 @@ from pipeline.faces.schemes import IBUG68_MIRROR
 
 
 def crop_of(rgb):
-    inside = np.full(rgb.shape[:2], 255, dtype=np.uint8)
-    return Crop(rgba=np.dstack([rgb, inside]), crop_from_frame=np.eye(2, 3, dtype=np.float32))
+    return Crop(rgb=rgb, inside=None, crop_from_frame=np.eye(2, 3, dtype=np.float32))
 
 
 def turned(points, *, scale, angle, shift):
@@ -84,9 +83,10 @@ def test_a_large_face_is_averaged_not_sampled():
 
 def test_outside_the_picture_is_black():
     crop = register(Picture(np.full((224, 112, 3), 200, dtype=np.uint8)), np.array(TEMPLATE68_PX))
-    assert (crop.rgba[:, 120:] == 0).all()
+    assert (crop.rgb[:, 120:] == 0).all()
     assert (crop.rgb[:, :100] == 200).all()
-    assert (crop.rgba[:, :100, 3] == 255).all()
+    assert (crop.inside[:, :100] == 255).all()
+    assert (crop.inside[:, 120:] == 0).all()
 
 
 def test_too_few_landmarks_are_refused():
