@@ -30,7 +30,8 @@ class FunnelStep:
         ok: Items that went on.
         failed: Items with a row in the failures table.
         filtered: Items left out by a rule.
-        reasons: How many of them by which rule, where that was counted: the finished tables' tracks and frames.
+        reasons: How many of them by which rule, where that was counted: single frames only in finished tables.
+        events: How often something else happened that took no item away.
 
     Raises:
         ValueError: The counts do not add up.
@@ -43,6 +44,7 @@ class FunnelStep:
     failed: int
     filtered: int
     reasons: Mapping[str, int] = field(default_factory=dict)
+    events: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.entered != self.ok + self.failed + self.filtered:

@@ -19,6 +19,10 @@ from pipeline.row_tracks import joined
 from pipeline.rows import pruned
 from pipeline.store import Store
 
+TOO_SHORT = "min_track_s"
+"""The reason of tracks that are left out before the fit."""
+ANOTHER_FACE = "another face took the place"
+"""A track ended and another began, as the face no longer looked like itself."""
 _TABLE_OF_STEP = {"fit": "tracks", "frames": "frames"}
 
 
@@ -35,6 +39,7 @@ def funnel(manifest: Manifest, job: Job, store: Store) -> tuple[FunnelStep, ...]
         have not ended, so that the funnel of a running build adds up too.
     """
     counts: Counter[tuple[str, str]] = Counter()
+    pruned_tracks: Counter[str] = Counter()
     counts["manifest", "ok"] = len(manifest.rows)
     counts["manifest", "failed"] = len(manifest.bad_rows)
     for row in manifest.rows:
@@ -51,17 +56,19 @@ def funnel(manifest: Manifest, job: Job, store: Store) -> tuple[FunnelStep, ...]
         counts["faces", "ok"] += 1
         row_places = tuple(places(state, store))
         counts["tracks", "filtered"] += sum(place.facts.short_tracks for place in row_places)
+        counts["tracks", ANOTHER_FACE] += sum(place.facts.person_changes for place in row_places)
         if not state.spans[-1].empty:
             counts["tracks", "filtered"] += row_places[-1].facts.cut_off_tracks
         if state.next_stage is None and failed_at is None:
             for each in state.found:
-                _count_fits(each, job, store, counts)
+                _count_fits(each, job, store, counts, pruned_tracks)
             continue
         tracks = sum(len(found) for found in joined(row_places, store).values())
         counts["tracks", "ok"] += tracks
         if failed_at is Stage.FIT:
             counts["fit", "failed"] += tracks
-    return tuple(_step(name, unit, counts) for name, unit in FUNNEL_UNITS.items())
+    reasons = {"tracks": Counter({TOO_SHORT: counts["tracks", "filtered"]}), "fit": pruned_tracks}
+    return tuple(_step(name, unit, counts, reasons.get(name, Counter())) for name, unit in FUNNEL_UNITS.items())
 
 
 def with_reasons(steps: tuple[FunnelStep, ...], out: Path, shards: Sequence[ShardInfo]) -> tuple[FunnelStep, ...]:
@@ -103,21 +110,27 @@ def failure_counts(manifest: Manifest, job: Job, store: Store) -> Counter[Failur
     return +counts
 
 
-def _count_fits(span: SpanState, job: Job, store: Store, counts: Counter[tuple[str, str]]) -> None:
+def _count_fits(
+    span: SpanState, job: Job, store: Store, counts: Counter[tuple[str, str]], pruned_tracks: Counter[str]
+) -> None:
     for summary in read_summaries(store.result_path(Stage.FIT, span.fit_key)):
         counts["tracks", "ok"] += 1
         if summary.status == "diverged":
             counts["fit", "failed"] += 1
             continue
-        kept = pruned(summary, job.options.prune) is None
-        kept_frames = summary.observed_frames if kept else 0
-        counts["fit", "ok" if kept else "filtered"] += 1
+        reason = pruned(summary, job.options.prune)
+        if reason is not None:
+            pruned_tracks[reason] += 1
+        kept_frames = summary.observed_frames if reason is None else 0
+        counts["fit", "ok" if reason is None else "filtered"] += 1
         counts["frames", "ok"] += kept_frames
         counts["frames", "filtered"] += summary.frames - kept_frames
 
 
-def _step(name: str, unit: str, counts: Counter[tuple[str, str]]) -> FunnelStep:
+def _step(name: str, unit: str, counts: Counter[tuple[str, str]], reasons: Counter[str]) -> FunnelStep:
     ok, failed, filtered = (counts[name, what] for what in ("ok", "failed", "filtered"))
+    events = Counter({ANOTHER_FACE: counts[name, ANOTHER_FACE]})
     return FunnelStep(
-        step=name, unit=unit, entered=ok + failed + filtered, ok=ok, failed=failed, filtered=filtered
-    )
+        step=name, unit=unit, entered=ok + failed + filtered, ok=ok, failed=failed, filtered=filtered,
+        reasons=dict(sorted((+reasons).items())), events=dict(+events),
+    )  # fmt: skip

@@ -126,7 +126,9 @@ def render(status: Status) -> str:
     for step in status.funnel:
         if step.reasons:
             ordered = sorted(step.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
-            lines += ["", f"{step.unit} filtered", *(f"  {reason:<40}{count:>9}" for reason, count in ordered)]
+            word = f"{step.unit} filtered" + (" before the fit" if step.step == "tracks" else "")
+            lines += ["", word, *(f"  {reason:<40}{count:>9}" for reason, count in ordered)]
+        lines += [f"{step.unit}: {event} {count} times" for event, count in step.events.items()]
     if status.failures:
         lines += ["", "failures", *(f"  {code:<20}{count:>7}" for code, count in status.failures)]
         if may_pass := [code for code, _ in status.failures if FailureCode(code).retryable]:

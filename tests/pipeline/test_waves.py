@@ -1,6 +1,7 @@
 """What the build does when processes die, with a driver that only pretends to run Beam."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -133,7 +134,7 @@ def write_made_up_faces(folder: Path) -> None:
     tracks = tuple(landmark_track(first=5 * track) for track in range(3))
     facts = SpanFacts(
         width_px=9, height_px=9, fps=25.0, codec="c", frames=15, lead_frames=0, short_tracks=1, cut_off_tracks=1,
-        person_changes=0, schemes=("mediapipe68",) * 3,
+        person_changes=3, schemes=("mediapipe68",) * 3,
     )  # fmt: skip
     write_faces(folder, facts, tracks)
 
@@ -203,6 +204,12 @@ def test_the_finished_funnel_counts_what_was_filtered_by_reason(
     assert min(kept) == 2
     assert steps["frames"].reasons["frame >= 2"] == 4
     assert steps["fit"].reasons == {"reprojection_error": 2}
+    # In the only span of a video, a track that was short when it ended is as short as any other.
+    assert steps["tracks"].reasons == {"min_track_s": 4}
+    assert steps["tracks"].events == {"another face took the place": 6}
+    text = render(status(tmp_path / "out"))
+    assert "tracks: another face took the place 6 times" in text
+    assert re.search(r"min_track_s +4", text)
     early = dataset.table("frames", keep="frame < 2", columns=["video_id"])
     assert early.column_names == ["video_id"]
     assert {len(track.frame) for track in dataset.tracks(keep="frame < 3")} == {1}
