@@ -18,7 +18,7 @@ from fitting.lens import Lens
 from fitting.preparation import PreparedTrack, first_cameras
 from fitting.sight import Sight
 
-IDENTITY_CHUNK_ENTRIES = 1 << 22
+IDENTITY_CHUNK_ENTRIES = 1 << 24
 """Identities are found together until their key frames have this many Jacobian entries."""
 _SMALLEST_BUCKET = 8
 

@@ -130,16 +130,17 @@ class FrameProblem:
             diagonal += CAMERA_RIDGE
             root = inverse_root(camera_block)
             sides = [local.camera_expression, local.camera_gradient[..., None]]
-            if by_direction is not None:
+            right[part, :, 0] = local.expression_gradient
+            if by_direction is None:
+                sides.append(torch.zeros_like(sides[1]))
+            else:
                 narrow, wide = _reactions(local, by_direction[track], self.basis)
                 sides.append(narrow)
                 right[part, :, 1:] = wide
             half = torch.bmm(root, torch.cat(sides, dim=-1))
-            across = torch.bmm(half[..., :size].mT, half)
-            blocks[part] = local.expression_expression - across[..., :size]
-            right[part, :, 0] = local.expression_gradient - across[..., size]
-            if directions is not None:
-                right[part, :, 1:] -= across[..., size + 1 :]
+            across = half[..., :size]
+            torch.baddbmm(local.expression_expression, across.mT, across, alpha=-1, out=blocks[part])
+            right[part] -= torch.bmm(across.mT, half[..., size:])
             system.camera_root[part] = root
             system.camera_half[part] = half[..., : size + 1]
             system.energy[part] = local.energy

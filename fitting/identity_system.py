@@ -12,11 +12,15 @@ from torch import Tensor
 
 from fitting.camera import PARAMETERS, ScaledOrthographic
 from fitting.energy import FrameBlocks, Observations, frame_blocks
-from fitting.landmark_basis import LandmarkBasis
+from fitting.landmark_basis import LandmarkBasis, displacements
+from fitting.shared_product import times_shared
 from fitting.sight import PLAIN, Sight
 
 CAMERA_RIDGE = 1e-6
 """Added to the camera's block, so that a frame without landmarks has an inverse."""
+_AT_ONCE = 64
+"""Key frames whose blocks between expression and identity are made at once, so that what they are made of stays in the
+cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +178,9 @@ def gauss_newton(
     by_camera = camera_half.reshape(tracks, -1, camera_half.shape[-1])
     eliminated = torch.bmm(by_camera.mT, by_camera).double()
     eliminated[:, :-1, :-1] += torch.bmm(by_expression.mT, by_expression)
-    pulled = half_camera[..., PARAMETERS].reshape(tracks, -1)
-    eliminated[:, :-1, -1] += _times(by_expression.mT, pulled)
+    # What the expressions' own steps would do to the landmarks, and with that to the identity.
+    settled = basis.expressions(_times(root.mT, half_camera[..., PARAMETERS]))
+    eliminated[:, :-1, -1] += _identity_pull(_weighted_square(blocks, settled), basis, tracks)
     own = _identity_hessian(blocks, basis, tracks).double()
     schur = own - eliminated[:, :-1, :-1] + _unit(own)
     schur = 0.5 * (schur + schur.mT)
@@ -186,7 +191,8 @@ def gauss_newton(
     known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1)
     camera_step = _times(camera_root.mT, _times(by_camera, known).reshape(-1, PARAMETERS))
     remaining = _times(half_camera, torch.cat([-camera_step, torch.ones_like(camera_step[:, :1])], dim=-1))
-    remaining -= _times(by_expression, step).reshape(remaining.shape)
+    shifted = _weighted_square(blocks, displacements(step, basis.identity).repeat_interleave(size, dim=0))
+    remaining -= _times(root, times_shared(shifted.flatten(1), basis.expression.flatten(0, 1)))
     moved = IdentityState(
         identity=state.identity + step,
         expression=state.expression + _times(root.mT, remaining),
@@ -222,10 +228,34 @@ def _expression_against(blocks: FrameBlocks, basis: LandmarkBasis) -> Float[Tens
     """Blocks between expression and identity."""
     # The landmark's square, weighted, meets the expression first: that side is narrow, the wide one stays constant.
     frames, points = blocks.weight.shape
-    square = torch.bmm(blocks.scaled_rotation.mT, blocks.scaled_rotation)
-    moved = torch.bmm(square, basis.expression.flatten(1).expand(frames, -1, -1)).reshape(frames, 3, points, -1)
-    moved *= blocks.weight[:, None, :, None]
-    return torch.bmm(moved.flatten(1, 2).mT, basis.identity.flatten(0, 1).expand(frames, -1, -1))
+    n_expression, n_identity = basis.expression.shape[-1], basis.identity.shape[-1]
+    against = blocks.weight.new_empty(frames, n_expression, n_identity)
+    moved = blocks.weight.new_empty(min(frames, _AT_ONCE), 3, points * n_expression)
+    for start in range(0, frames, _AT_ONCE):
+        part = slice(start, min(start + _AT_ONCE, frames))
+        turn, weight = blocks.scaled_rotation[part], blocks.weight[part]
+        rows = moved[: len(turn)]
+        torch.bmm(torch.bmm(turn.mT, turn), basis.expression.flatten(1).expand(len(turn), -1, -1), out=rows)
+        rows.reshape(-1, 3, points, n_expression).mul_(weight[:, None, :, None])
+        matrix = basis.identity.flatten(0, 1).expand(len(turn), -1, -1)
+        torch.bmm(rows.reshape(-1, 3 * points, n_expression).mT, matrix, out=against[part])
+    return against
+
+
+def _weighted_square(
+    blocks: FrameBlocks, displaced: Float[Tensor, "frames 3 points"]
+) -> Float[Tensor, "frames 3 points"]:
+    """`w_l s^2 R_2^T R_2` of each landmark times its displacement."""
+    turned = torch.bmm(blocks.scaled_rotation, displaced)
+    return torch.bmm(blocks.scaled_rotation.mT, turned * blocks.weight[:, None])
+
+
+def _identity_pull(
+    forces: Float[Tensor, "frames 3 points"], basis: LandmarkBasis, tracks: int
+) -> Float64[Tensor, "tracks n"]:
+    """What forces on the landmarks of all of a track's frames come to for its identity."""
+    together = forces.reshape(tracks, -1, 3 * forces.shape[-1]).sum(1)
+    return times_shared(together, basis.identity.flatten(0, 1)).double()
 
 
 def _identity_hessian(blocks: FrameBlocks, basis: LandmarkBasis, tracks: int) -> Float[Tensor, "tracks n n"]:
