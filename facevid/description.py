@@ -111,7 +111,7 @@ class DatasetDescription:
         """
         try:
             plain = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise DatasetError(f"{where} is not JSON ({error}); build the dataset again") from error
         if not isinstance(plain, dict) or plain.pop("format", None) != "facevid":
             raise DatasetError(f"{where} does not describe a FaceVid dataset")

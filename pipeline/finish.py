@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from facevid import storage
-from facevid.description import DESCRIPTION_FILE, DatasetDescription, FunnelStep
+from facevid.description import DESCRIPTION_FILE, DatasetDescription, DatasetError, FunnelStep
 from facevid.shards import ShardInfo
 from fitting.face_model import FaceModel
 from pipeline.assemble import content_key, remove_old_tables, write_description
 from pipeline.driver import BuildError, Driver
-from pipeline.funnel import failure_counts, funnel, with_reasons
+from pipeline.funnel import take_census, with_reasons
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.store import Store
@@ -35,7 +35,8 @@ def assemble(
         BuildError: It died again and again, or the tables do not hold what the funnel counts.
     """
     key = content_key(rows, job, store)
-    steps = funnel(rows, job, store)
+    census = take_census(rows, job, store)
+    steps = census.steps
     done = job.state / "assembled.json"
     if _up_to_date(job.out, done, key):
         storage.write_bytes(job.state / FINISHED_FILE, b"{}")
@@ -59,7 +60,7 @@ def assemble(
         for name in storage.list_files(from_shards)
         for info in json.loads(storage.read_bytes(from_shards / name))
     ]
-    _check_rows(shards, steps, failures=sum(failure_counts(rows, job, store).values()))
+    _check_rows(shards, steps, failures=sum(census.failures.values()))
     steps = with_reasons(steps, job.out, shards)
     write_description(job, model, shards, steps)
     storage.write_bytes(done, json.dumps({"content_key": key}).encode())
@@ -73,8 +74,8 @@ def _up_to_date(out: Path, done: Path, key: str) -> bool:
             return False
         description = DatasetDescription.from_json(storage.read_bytes(out / DESCRIPTION_FILE).decode())
         return all(storage.size_bytes(out / shard.path) == shard.bytes for shard in description.shards)
-    except FileNotFoundError:
-        return False
+    except (FileNotFoundError, DatasetError, ValueError, TypeError, LookupError, RecursionError):
+        return False  # damaged ones are written anew
 
 
 def _check_rows(shards: Sequence[ShardInfo], steps: tuple[FunnelStep, ...], *, failures: int) -> None:

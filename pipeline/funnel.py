@@ -1,8 +1,8 @@
 """The funnel: what became of every item at every step, counted from the store alone, during a build or after."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,7 +14,7 @@ from facevid.shards import ShardInfo
 from pipeline.items import read_summaries
 from pipeline.job import Job
 from pipeline.manifest import Manifest
-from pipeline.row_state import SpanState, places, row_state
+from pipeline.row_state import RowState, SpanState, places, row_state
 from pipeline.row_tracks import joined
 from pipeline.rows import pruned
 from pipeline.store import Store
@@ -26,49 +26,55 @@ ANOTHER_FACE = "another face took the place"
 _TABLE_OF_STEP = {"fit": "tracks", "frames": "frames"}
 
 
-def funnel(manifest: Manifest, job: Job, store: Store) -> tuple[FunnelStep, ...]:
-    """Count what became of every item at every step, each step in its own unit.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """What became of every item so far.
+
+    Attributes:
+        steps: The steps of `facevid.schema.FUNNEL_UNITS`; rows that are not finished count in no step that they
+            have not ended, so that the funnel of a running build adds up too.
+        failures: How many failures there are of each kind; those of single tracks count too.
+        done: Good rows that have a result, good or bad.
+    """
+
+    steps: tuple[FunnelStep, ...]
+    failures: Counter[FailureCode]
+    done: int
+
+
+@dataclass(slots=True)
+class _Counts:
+    ends: Counter[tuple[str, str]] = field(default_factory=Counter)
+    pruned_tracks: Counter[str] = field(default_factory=Counter)
+    failures: Counter[FailureCode] = field(default_factory=Counter)
+
+
+def take_census(
+    manifest: Manifest, job: Job, store: Store, *, on_row: Callable[[], None] = lambda: None
+) -> Census:
+    """Look at every row once, and count what became of every item at every step, each step in its own unit.
 
     Args:
         manifest: All rows, bad ones too.
         job: The build.
         store: Where the results are.
-
-    Returns:
-        The steps of `facevid.schema.FUNNEL_UNITS`; rows that are not finished count in no step that they
-        have not ended, so that the funnel of a running build adds up too.
+        on_row: Called after each good row.
     """
-    counts: Counter[tuple[str, str]] = Counter()
-    pruned_tracks: Counter[str] = Counter()
-    counts["manifest", "ok"] = len(manifest.rows)
-    counts["manifest", "failed"] = len(manifest.bad_rows)
+    counts = _Counts()
+    counts.failures[FailureCode.BAD_ROW] = len(manifest.bad_rows)
+    counts.ends["manifest", "ok"] = len(manifest.rows)
+    counts.ends["manifest", "failed"] = len(manifest.bad_rows)
+    done = 0
     for row in manifest.rows:
         state = row_state(row, job, store)
-        failed_at = state.failure.stage if state.failure else None
-        if failed_at is Stage.FETCH:
-            counts["fetch", "failed"] += 1
-        elif state.fetched is not None:
-            counts["fetch", "ok"] += 1
-        if failed_at is Stage.FACES:
-            counts["faces", "failed"] += 1
-        if not state.found:
-            continue
-        counts["faces", "ok"] += 1
-        row_places = tuple(places(state, store))
-        counts["tracks", "filtered"] += sum(place.facts.short_tracks for place in row_places)
-        counts["tracks", ANOTHER_FACE] += sum(place.facts.person_changes for place in row_places)
-        if not state.spans[-1].empty:
-            counts["tracks", "filtered"] += row_places[-1].facts.cut_off_tracks
-        if state.next_stage is None and failed_at is None:
-            for each in state.found:
-                _count_fits(each, job, store, counts, pruned_tracks)
-            continue
-        tracks = sum(len(found) for found in joined(row_places, store).values())
-        counts["tracks", "ok"] += tracks
-        if failed_at is Stage.FIT:
-            counts["fit", "failed"] += tracks
-    reasons = {"tracks": Counter({TOO_SHORT: counts["tracks", "filtered"]}), "fit": pruned_tracks}
-    return tuple(_step(name, unit, counts, reasons.get(name, Counter())) for name, unit in FUNNEL_UNITS.items())
+        done += state.next_stage is None
+        if state.failure is not None:
+            counts.failures[state.failure.code] += 1
+        _count_row(state, job, store, counts)
+        on_row()
+    reasons = {"tracks": Counter({TOO_SHORT: counts.ends["tracks", "filtered"]}), "fit": counts.pruned_tracks}
+    steps = (_step(name, unit, counts.ends, reasons.get(name, Counter())) for name, unit in FUNNEL_UNITS.items())
+    return Census(steps=tuple(steps), failures=+counts.failures, done=done)
 
 
 def with_reasons(steps: tuple[FunnelStep, ...], out: Path, shards: Sequence[ShardInfo]) -> tuple[FunnelStep, ...]:
@@ -96,35 +102,48 @@ def with_reasons(steps: tuple[FunnelStep, ...], out: Path, shards: Sequence[Shar
     return tuple(counted)
 
 
-def failure_counts(manifest: Manifest, job: Job, store: Store) -> Counter[FailureCode]:
-    """How many failures there are of each kind so far; those of single tracks count too."""
-    counts: Counter[FailureCode] = Counter({FailureCode.BAD_ROW: len(manifest.bad_rows)})
-    for row in manifest.rows:
-        state = row_state(row, job, store)
-        if state.failure is not None:
-            counts[state.failure.code] += 1
-        elif state.next_stage is None:
-            for each in state.found:
-                summaries = read_summaries(store.result_path(Stage.FIT, each.fit_key))
-                counts[FailureCode.FIT_DIVERGED] += sum(summary.status == "diverged" for summary in summaries)
-    return +counts
+def _count_row(state: RowState, job: Job, store: Store, counts: _Counts) -> None:
+    ends = counts.ends
+    failed_at = state.failure.stage if state.failure else None
+    if failed_at is Stage.FETCH:
+        ends["fetch", "failed"] += 1
+    elif state.fetched is not None:
+        ends["fetch", "ok"] += 1
+    if failed_at is Stage.FACES:
+        ends["faces", "failed"] += 1
+    if not state.found:
+        return
+    ends["faces", "ok"] += 1
+    row_places = tuple(places(state, store))
+    ends["tracks", "filtered"] += sum(place.facts.short_tracks for place in row_places)
+    ends["tracks", ANOTHER_FACE] += sum(place.facts.person_changes for place in row_places)
+    if not state.spans[-1].empty:
+        ends["tracks", "filtered"] += row_places[-1].facts.cut_off_tracks
+    if state.next_stage is None and failed_at is None:
+        for each in state.found:
+            _count_fits(each, job, store, counts)
+        return
+    tracks = sum(len(found) for found in joined(row_places, store).values())
+    ends["tracks", "ok"] += tracks
+    if failed_at is Stage.FIT:
+        ends["fit", "failed"] += tracks
 
 
-def _count_fits(
-    span: SpanState, job: Job, store: Store, counts: Counter[tuple[str, str]], pruned_tracks: Counter[str]
-) -> None:
+def _count_fits(span: SpanState, job: Job, store: Store, counts: _Counts) -> None:
+    ends = counts.ends
     for summary in read_summaries(store.result_path(Stage.FIT, span.fit_key)):
-        counts["tracks", "ok"] += 1
+        ends["tracks", "ok"] += 1
         if summary.status == "diverged":
-            counts["fit", "failed"] += 1
+            ends["fit", "failed"] += 1
+            counts.failures[FailureCode.FIT_DIVERGED] += 1
             continue
         reason = pruned(summary, job.options.prune)
         if reason is not None:
-            pruned_tracks[reason] += 1
+            counts.pruned_tracks[reason] += 1
         kept_frames = summary.observed_frames if reason is None else 0
-        counts["fit", "ok" if reason is None else "filtered"] += 1
-        counts["frames", "ok"] += kept_frames
-        counts["frames", "filtered"] += summary.frames - kept_frames
+        ends["fit", "ok" if reason is None else "filtered"] += 1
+        ends["frames", "ok"] += kept_frames
+        ends["frames", "filtered"] += summary.frames - kept_frames
 
 
 def _step(name: str, unit: str, counts: Counter[tuple[str, str]], reasons: Counter[str]) -> FunnelStep:

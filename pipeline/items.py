@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32, Float64, Int32
 
 from fitting.tracks import FittedTrack
+from pipeline.damage import intact, require_kinds
 from pipeline.faces.landmark_track import LandmarkTrack
-from pipeline.store import FetchedVideo, Store, write_json
+from pipeline.store import MAKE_AGAIN, FetchedVideo, Store, write_json
 
 _CROPS_PER_BATCH = 128
 _CROPS = pa.schema([
@@ -23,6 +25,11 @@ _CROPS = pa.schema([
     pa.field("jpeg", pa.binary(), nullable=False),
     pa.field("crop_from_frame", pa.list_(pa.float32(), 6), nullable=False),
 ])
+_FACTS: dict[str, type | tuple[type, ...]] = {
+    "width_px": int, "height_px": int, "fps": (int, float), "codec": str, "frames": int, "lead_frames": int,
+    "short_tracks": int, "cut_off_tracks": int, "person_changes": int, "schemes": list,
+}  # fmt: skip
+"""Of a span's record, as JSON has them."""
 _NUMBERED = re.compile(r"(\d+)/(\w+)")
 
 
@@ -129,9 +136,12 @@ def write_fetched(folder: Path, video: FetchedVideo, *, local: bool) -> None:
 
 def read_fetched(store: Store, key: str, *, url: str) -> FetchedVideo:
     """Read a fetch's record; `url` is the row's, as two manifests may name one file in two ways."""
-    record = json.loads((store.result_path("fetch", key) / "video.json").read_bytes())
-    path = record.pop("local_path")
-    return FetchedVideo(**record, url=url, path=Path(path) if path else store.video_path(record["sha256"]))
+    file = store.result_path("fetch", key) / "video.json"
+    with intact(file, MAKE_AGAIN):
+        record = json.loads(file.read_bytes())
+        require_kinds(record, sha256=str, bytes=int, file_duration_s=(int, float, NoneType))
+        path = record.pop("local_path")
+        return FetchedVideo(**record, url=url, path=Path(path) if path else store.video_path(record["sha256"]))
 
 
 def write_faces(folder: Path, facts: SpanFacts, tracks: Sequence[LandmarkTrack]) -> None:
@@ -142,20 +152,25 @@ def write_faces(folder: Path, facts: SpanFacts, tracks: Sequence[LandmarkTrack])
 
 def read_facts(folder: Path) -> SpanFacts:
     """What `write_faces` was told of the span."""
-    facts = json.loads((folder / "faces.json").read_bytes())
-    return SpanFacts(**facts | {"schemes": tuple(facts["schemes"])})
+    with intact(folder / "faces.json", MAKE_AGAIN):
+        facts = json.loads((folder / "faces.json").read_bytes())
+        require_kinds(facts, **_FACTS)
+        return SpanFacts(**facts | {"schemes": tuple(facts["schemes"])})
 
 
 def read_track(folder: Path, track: int) -> LandmarkTrack:
     """One of a span's face tracks; no other is read."""
-    scheme = read_facts(folder).schemes[track]
-    return LandmarkTrack(scheme=scheme, **_read_one(folder / "tracks.npz", track, LandmarkTrack))
+    facts = read_facts(folder)
+    with intact(folder / "tracks.npz", MAKE_AGAIN):
+        arrays = _read_one(folder / "tracks.npz", track, LandmarkTrack)
+        return LandmarkTrack(scheme=facts.schemes[track], **arrays)
 
 
 def read_boxes(folder: Path) -> tuple[TrackBoxes, ...]:
     """Where the faces of a span were, without their landmarks."""
     count = len(read_facts(folder).schemes)
-    return tuple(TrackBoxes(**_read_one(folder / "tracks.npz", track, TrackBoxes)) for track in range(count))
+    with intact(folder / "tracks.npz", MAKE_AGAIN):
+        return tuple(TrackBoxes(**_read_one(folder / "tracks.npz", track, TrackBoxes)) for track in range(count))
 
 
 def write_fitted(folder: Path, item: FittedItem, summaries: Sequence[TrackSummary]) -> None:
@@ -172,26 +187,34 @@ def write_fitted(folder: Path, item: FittedItem, summaries: Sequence[TrackSummar
 
 def read_fitted(folder: Path) -> FittedItem:
     """Read what `write_fitted` wrote."""
-    facts = json.loads((folder / "fit.json").read_bytes())
-    arrays = _read_arrays(folder / "fitted.npz", len(facts))
-    tracks = tuple(
-        FittedTrack(
-            status=own["status"], iterations=own["iterations"], holdout_error=float(own["holdout_error"]), **data
+    with intact(folder / "fit.json", MAKE_AGAIN):
+        facts = json.loads((folder / "fit.json").read_bytes())
+        words = [(own["status"], int(own["iterations"]), float(own["holdout_error"])) for own in facts]
+        parts = tuple(
+            tuple(TrackPart(span=span, track=track, begin=begin, end=end) for span, track, begin, end in own["parts"])
+            for own in facts
         )
-        for own, data in zip(facts, arrays, strict=True)
-    )
-    sizes = _read_arrays(folder / "sizes.npz", len(facts))
-    parts = tuple(
-        tuple(TrackPart(span=span, track=track, begin=begin, end=end) for span, track, begin, end in own["parts"])
-        for own in facts
-    )
-    return FittedItem(parts=parts, tracks=tracks, face_size_px=tuple(size["face_size_px"] for size in sizes))
+    with intact(folder / "fitted.npz", MAKE_AGAIN):
+        arrays = _read_arrays(folder / "fitted.npz", len(words))
+        tracks = tuple(
+            FittedTrack(status=status, iterations=iterations, holdout_error=holdout_error, **data)
+            for (status, iterations, holdout_error), data in zip(words, arrays, strict=True)
+        )
+    with intact(folder / "sizes.npz", MAKE_AGAIN):
+        sizes = _read_arrays(folder / "sizes.npz", len(words))
+        return FittedItem(parts=parts, tracks=tracks, face_size_px=tuple(size["face_size_px"] for size in sizes))
 
 
 def read_summaries(folder: Path) -> tuple[TrackSummary, ...]:
     """What pruning needs of each fitted track, without reading the arrays."""
-    facts = json.loads((folder / "fit.json").read_bytes())
-    return tuple(TrackSummary(**own["summary"]) for own in facts)
+    with intact(folder / "fit.json", MAKE_AGAIN):
+        facts = json.loads((folder / "fit.json").read_bytes())
+        for own in facts:
+            require_kinds(
+                own["summary"], status=str, frames=int, observed_frames=int, identity_norm=(int, float),
+                reprojection_error=(int, float),
+            )  # fmt: skip
+        return tuple(TrackSummary(**own["summary"]) for own in facts)
 
 
 class CropWriter:
@@ -233,7 +256,7 @@ def read_crops(folder: Path, part: TrackPart) -> Iterator[pa.RecordBatch]:
     path = folder / "crops.parquet"
     if not path.exists():
         return
-    with pq.ParquetFile(path) as file:
+    with intact(path, MAKE_AGAIN), pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             bounds = file.metadata.row_group(group).column(0).statistics
             if bounds.min <= part.track <= bounds.max:
@@ -253,14 +276,15 @@ def _write_arrays(path: Path, records: Sequence[Any]) -> None:
 
 
 def _read_one(path: Path, number: int, kind: type) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as archive:  # which reads an array when it is asked for
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # read when asked for
         wanted = {f"{number}/{own.name}": own.name for own in fields(kind)}
         return {name: archive[key] for key, name in wanted.items() if key in archive.files}
 
 
 def _read_arrays(path: Path, count: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{} for _ in range(count)]
-    with np.load(path, allow_pickle=False) as archive:
+    # Opened here: numpy does not close what it cannot read.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         for name in archive.files:
             if match := _NUMBERED.fullmatch(name):
                 found[int(match[1])][match[2]] = archive[name]

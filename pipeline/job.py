@@ -4,6 +4,7 @@ A key is the hash of everything that goes into a result. Change what a stage mak
 builds go on with what the old code made; `tests/pipeline/test_stage_versions.py` notices.
 """
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -121,7 +122,7 @@ def faces_key(fetched: FetchedVideo, span: Span, job: Job) -> str:
     """The key of the face tracks of one span of a video."""
     return stable_hash(
         ["faces", FACES_VERSION, fetched.sha256, span.start_s, span.end_s, span.lead_s,
-         stable_hash(job.options.faces), job.detector_sha256]
+         _options_hash(job.options.faces), job.detector_sha256]
     )  # fmt: skip
 
 
@@ -133,12 +134,18 @@ def fit_key(faces: Sequence[str], number: int, job: Job) -> str:
         number: Place of the span among them.
         job: The build.
     """
-    return stable_hash(["fit", FIT_VERSION, *faces, number, stable_hash(job.options.fit), job.model_sha256])
+    return stable_hash(["fit", FIT_VERSION, *faces, number, _options_hash(job.options.fit), job.model_sha256])
+
+
+@functools.lru_cache(maxsize=64)
+def _options_hash(options: FacesOptions | FitOptions | LimitOptions) -> str:
+    # Asked several times for each of many rows.
+    return stable_hash(options)
 
 
 def limited_key(key: str, job: Job) -> str:
     """The key of a failure that a limit caused: results stand under any limits, such failures only under their own."""
-    return stable_hash([key, stable_hash(job.options.limits)])
+    return stable_hash([key, _options_hash(job.options.limits)])
 
 
 def failure_key(key: str, code: FailureCode, job: Job) -> str:

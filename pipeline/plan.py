@@ -21,11 +21,13 @@ from typing import Any, Generic, TypeVar, overload
 
 from facevid import storage
 from facevid.description import DatasetError
+from pipeline.damage import intact
 from pipeline.job import Job, state_folder
 from pipeline.manifest import BadRow, Manifest, ManifestRow
 
 _FILE = "plan.json"
 _FORMAT = 2
+_BEGIN_AGAIN = "run `facevid build` with the manifest and the options of before again: what is done is kept"
 _OFFSET = struct.Struct("<Q")
 _Row = TypeVar("_Row", ManifestRow, BadRow)
 
@@ -53,8 +55,13 @@ class StoredRows(Sequence[_Row], Generic[_Row]):
 
     def __init__(self, path: Path, make: Callable[[dict[str, Any]], _Row]) -> None:
         self._make: Callable[[dict[str, Any]], _Row] = make
-        self._index = _mapped(path.with_suffix(".index"))
-        self._lines = _mapped(path)
+        self._path = path
+        with intact(path, _BEGIN_AGAIN):
+            self._index = _mapped(path.with_suffix(".index"))
+            self._lines = _mapped(path)
+            # One that was cut short must not pass for fewer rows.
+            if _OFFSET.unpack_from(self._index, len(self._index) - _OFFSET.size)[0] != len(self._lines):
+                raise ValueError("it and its index differ in length")
 
     def __len__(self) -> int:
         return len(self._index) // _OFFSET.size - 1
@@ -70,8 +77,19 @@ class StoredRows(Sequence[_Row], Generic[_Row]):
         if not 0 <= place < len(self):
             raise IndexError(f"index={index}: there are {len(self)} rows")
         begin, end = (_OFFSET.unpack_from(self._index, _OFFSET.size * (place + k))[0] for k in (0, 1))
-        row: _Row = self._make(json.loads(self._lines[begin:end]))
+        with intact(self._path, _BEGIN_AGAIN):
+            row: _Row = self._make(json.loads(self._lines[begin:end]))
         return row
+
+    def require_unaltered(self) -> None:
+        """Read all of the file, whose name says what its content was.
+
+        Raises:
+            DatasetError: It is another now.
+        """
+        with intact(self._path, _BEGIN_AGAIN):
+            if not self._path.stem.endswith(f"-{_fingerprint(self._lines)}"):
+                raise ValueError("it is not what its name says")
 
 
 def write_plan(plan: Plan) -> None:
@@ -87,35 +105,50 @@ def write_plan(plan: Plan) -> None:
         storage.remove(state / old)
 
 
-def read_plan(out: Path) -> Plan:
+def read_plan(out: Path, *, whole: bool = False) -> Plan:
     """Read the plan of the build into a dataset folder.
+
+    Args:
+        out: The dataset folder.
+        whole: Read the files of rows to their ends, to be sure that nobody has altered them.
 
     Raises:
         FileNotFoundError: No build was ever begun there.
-        DatasetError: It was begun by another version of this program.
+        DatasetError: It was begun by another version of this program, or is damaged.
     """
-    state = state_folder(out)
+    file = state_folder(out) / _FILE
     while True:
-        content = json.loads((state / _FILE).read_bytes())
-        if content.get("format") != _FORMAT:
+        data = file.read_bytes()
+        with intact(file, _BEGIN_AGAIN):
+            content = json.loads(data)
+            version = content.get("format")
+        if version != _FORMAT:
             raise DatasetError(f"the build of {out} was begun by another version; `facevid build` takes it up again")
+        with intact(file, _BEGIN_AGAIN):
+            job = Job.from_plain(content["job"])
+            folder = Path(content["folder"])
+            good, bad = (file.parent / f"{content[name]}.jsonl" for name in ("rows", "bad_rows"))
         try:
-            manifest = Manifest(
-                rows=StoredRows(state / f"{content['rows']}.jsonl", _good_row),
-                bad_rows=StoredRows(state / f"{content['bad_rows']}.jsonl", lambda plain: BadRow(**plain)),
-                folder=Path(content["folder"]),
-            )
-        except FileNotFoundError:
-            if json.loads((state / _FILE).read_bytes()) == content:
-                raise
+            rows = StoredRows(good, _good_row)
+            bad_rows = StoredRows(bad, lambda plain: BadRow(**plain))
+        except FileNotFoundError as error:
+            if file.read_bytes() == data:
+                raise DatasetError(f"{error.filename}, which {file} names, is not there; {_BEGIN_AGAIN}") from error
             continue  # another plan was written just now
-        return Plan(job=Job.from_plain(content["job"]), manifest=manifest)
+        if whole:
+            rows.require_unaltered()
+            bad_rows.require_unaltered()
+        return Plan(job=job, manifest=Manifest(rows=rows, bad_rows=bad_rows, folder=folder))
 
 
 def _mapped(path: Path) -> mmap.mmap | bytes:
     # Pages that nobody asks for take no memory, and those of a file that was removed meanwhile stay.
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+
+
+def _fingerprint(lines: bytes | bytearray | mmap.mmap) -> str:
+    return hashlib.sha256(lines).hexdigest()[:16]
 
 
 def _write_rows(state: Path, name: str, rows: Iterable[ManifestRow | BadRow]) -> str:
@@ -127,7 +160,7 @@ def _write_rows(state: Path, name: str, rows: Iterable[ManifestRow | BadRow]) ->
         plain = {field.name: value for field in fields(row) if (value := getattr(row, field.name)) != field.default}
         lines += json.dumps(plain, ensure_ascii=False).encode() + b"\n"
     index += _OFFSET.pack(len(lines))
-    stem = f"{name}-{hashlib.sha256(lines).hexdigest()[:16]}"
+    stem = f"{name}-{_fingerprint(lines)}"
     storage.write_bytes(state / f"{stem}.jsonl", bytes(lines), private=True)
     storage.write_bytes(state / f"{stem}.index", bytes(index), private=True)
     return stem

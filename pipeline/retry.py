@@ -13,6 +13,7 @@ from pipeline.plan import Plan, read_plan
 from pipeline.prepare import make_job, run_job
 from pipeline.row_state import failures_to_forget, row_state
 from pipeline.store import Store
+from pipeline.tell import LookTeller
 from pipeline.waves import BuildSummary
 
 _NEVER_OTHERWISE = frozenset({FailureCode.BAD_ROW, FailureCode.FIT_DIVERGED})
@@ -49,8 +50,15 @@ def retry_build(
     return run_job(job, model, plan.manifest, retry=codes, report=report)
 
 
-def retry_text(out: Path, only: Collection[FailureCode] = ()) -> str:
+def retry_text(
+    out: Path, only: Collection[FailureCode] = (), *, report: Callable[[str], None] = lambda _: None
+) -> str:
     """Say what `retry_build` would try again, without doing anything.
+
+    Args:
+        out: The dataset folder of an earlier build.
+        only: As in `retry_build`.
+        report: Receives progress lines where there are very many rows.
 
     Raises:
         DatasetError: No build was ever begun there.
@@ -60,8 +68,10 @@ def retry_text(out: Path, only: Collection[FailureCode] = ()) -> str:
     plan = _begun_plan(out)
     store = Store(plan.job.store_folder)
     counts: Counter[tuple[FailureCode, str]] = Counter()
+    rows = LookTeller(len(plan.manifest.rows), report)
     for row in plan.manifest.rows:
         state = row_state(row, plan.job, store)
+        rows.seen()
         if state.failure is not None and failures_to_forget(state, codes):
             counts[state.failure.code, urlsplit(row.url).netloc.lower() or "local files"] += 1
     listed = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -82,6 +92,6 @@ def retry_codes(only: Collection[FailureCode]) -> frozenset[FailureCode]:
 
 def _begun_plan(out: Path) -> Plan:
     try:
-        return read_plan(out)
+        return read_plan(out, whole=True)
     except FileNotFoundError as error:
         raise DatasetError(f"no build was begun in {out}, so there is nothing to try again") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facevid import storage
+from pipeline.damage import intact
 from pipeline.job import Job
 
 RUN_FILE = "run.json"
@@ -62,11 +63,14 @@ def write_begin(state: Path, begun_at: str, *, todo: int) -> None:
 
 def read_begin(state: Path) -> tuple[datetime, int] | None:
     """When this or the last run began, and how many rows it had to do; None where none did."""
+    file = state / _BEGIN_FILE
     try:
-        found = json.loads((state / _BEGIN_FILE).read_bytes())
+        data = file.read_bytes()
     except FileNotFoundError:
         return None
-    return datetime.strptime(found["begun_at"], _TIME).replace(tzinfo=UTC), found["todo"]
+    with intact(file, "remove it: the next build writes another"):
+        found = json.loads(data)
+        return datetime.strptime(found["begun_at"], _TIME).replace(tzinfo=UTC), int(found["todo"])
 
 
 def utc_now() -> str:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,16 +11,15 @@ from pathlib import Path
 from facevid.dataset import open_dataset
 from facevid.description import DatasetError, FunnelStep
 from facevid.failures import FailureCode
-from pipeline.funnel import failure_counts, funnel
+from pipeline.funnel import take_census
 from pipeline.job import state_folder
 from pipeline.marks import read_marks
 from pipeline.output_lock import is_locked
 from pipeline.plan import read_plan
 from pipeline.progress import total_counts
-from pipeline.row_state import row_state
 from pipeline.run_record import read_begin
 from pipeline.store import Store
-from pipeline.tell import duration_text, time_left_s
+from pipeline.tell import LookTeller, duration_text, time_left_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +73,14 @@ class Status:
         return json.dumps(plain, indent=2)
 
 
-def status(out: Path) -> Status:
+def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Status:
     """Look at a dataset folder; works during a build, after one, and on a dataset that came without its store.
 
     Nothing is written, whatever stands there.
+
+    Args:
+        out: The dataset folder.
+        report: Receives progress lines where there are very many rows.
 
     Raises:
         DatasetError: No build was ever begun there, or its tables are damaged.
@@ -87,8 +90,9 @@ def status(out: Path) -> Status:
     begun = (state / "plan.json").is_file()
     if not begun or (not running and (state / "finished.json").is_file()):
         return _of_dataset(out)
-    plan = read_plan(out)
-    store = Store(plan.job.store_folder)
+    plan = read_plan(out, whole=True)
+    rows = LookTeller(len(plan.manifest.rows), report)
+    census = take_census(plan.manifest, plan.job, Store(plan.job.store_folder), on_row=rows.seen)
     counts = total_counts(state)
     now_s = time.monotonic()
     return Status(
@@ -96,15 +100,15 @@ def status(out: Path) -> Status:
         running=running,
         finished=False,
         videos=len(plan.manifest.rows),
-        videos_done=sum(row_state(row, plan.job, store).next_stage is None for row in plan.manifest.rows),
+        videos_done=census.done,
         frames_per_s=_rate(counts),
         left_s=_left_s(state, counts) if running else None,
         in_hand=tuple(
             InHand(video_ids=mark.video_ids, stage=mark.stage.value, pid=mark.pid, for_s=max(now_s - mark.since_s, 0.0))
             for mark in (read_marks(state) if running else ())
         ),
-        funnel=funnel(plan.manifest, plan.job, store),
-        failures=_ordered(Counter({c.value: n for c, n in failure_counts(plan.manifest, plan.job, store).items()})),
+        funnel=census.steps,
+        failures=_ordered(Counter({code.value: count for code, count in census.failures.items()})),
     )
 
 

@@ -30,7 +30,11 @@ from typing import Any
 
 from facevid.failures import FailureCode
 from facevid.storage import sync_folder
+from pipeline.damage import intact, require_kinds
 from pipeline.download.partial import sweep_partials
+
+MAKE_AGAIN = "remove the folder that it is in, and run the build again: it makes what is missing"
+"""What to do about a damaged result."""
 
 _ASK_EVERY_S = 0.2
 
@@ -120,6 +124,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._root = str(root)
 
     def video_path(self, sha256: str) -> Path:
         """Where a downloaded video lies, or would lie."""
@@ -137,24 +142,35 @@ class Store:
 
     def result_path(self, stage: str, key: str) -> Path:
         """The folder of a result, or where it would be."""
-        return self.root / stage / key[:2] / key
+        return Path(self._result(stage, key))
 
     def find(self, stage: str, key: str) -> Path | None:
         """The folder of a committed result (a failure counts), or None."""
-        path = self.result_path(stage, key)
-        return path if path.is_dir() else None
+        path = self._result(stage, key)
+        return Path(path) if os.path.isdir(path) else None  # noqa: PTH112  # asked several times for each of many rows
 
     def failure(self, stage: str, key: str) -> StoredFailure | None:
-        """The failure committed under this key, or None."""
-        path = self.result_path(stage, key) / "failure.json"
+        """The failure committed under this key, or None.
+
+        Raises:
+            DatasetError: Its record is damaged.
+        """
+        path = self._result(stage, key) + "/failure.json"
         try:
-            record = json.loads(path.read_bytes())
-        except FileNotFoundError:
+            with open(path, "rb") as file:  # noqa: PTH123  # as above
+                data = file.read()
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return StoredFailure(
-            code=FailureCode(record["code"]), attempt=record["attempt"], message=record["message"],
-            frames=record.get("frames", 0),
-        )  # fmt: skip
+        with intact(Path(path), MAKE_AGAIN):
+            record = json.loads(data)
+            require_kinds(record, attempt=int, message=str)
+            return StoredFailure(
+                code=FailureCode(record["code"]), attempt=record["attempt"], message=record["message"],
+                frames=int(record.get("frames", 0)),
+            )  # fmt: skip
+
+    def _result(self, stage: str, key: str) -> str:
+        return f"{self._root}/{stage}/{key[:2]}/{key}"
 
     def commit(self, stage: str, key: str, write: Callable[[Path], None]) -> Path:
         """Commit a result.

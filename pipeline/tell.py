@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.progress import total_counts
 
 REPORT_EVERY_S = 5.0
+_LOOKS_PER_CLOCK = 256
 
 
 class Teller:
@@ -48,6 +49,36 @@ class Teller:
         rate = (frames - self._told_frames) / max(now_s - told_s, 1e-9)
         self._told_frames = frames
         self._report(progress_line(counts, todo=self.todo, elapsed_s=self.elapsed_s, frames_per_s=rate))
+
+
+class LookTeller:
+    """Says how far a look at all rows of a build is, where that takes long.
+
+    Args:
+        rows: How many there are.
+        report: Receives the lines.
+        clock: Monotonic seconds; tests replace it.
+    """
+
+    def __init__(
+        self, rows: int, report: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rows, self._report, self._clock = rows, report, clock
+        self._began_s = self._told_s = clock()
+        self._seen = 0
+
+    def seen(self) -> None:
+        """One more row was looked at."""
+        self._seen += 1
+        if self._seen % _LOOKS_PER_CLOCK:
+            return
+        now_s = self._clock()
+        if now_s - self._told_s < REPORT_EVERY_S:
+            return
+        self._told_s = now_s
+        rate = self._seen / (now_s - self._began_s)
+        left = duration_text((self._rows - self._seen) / rate)
+        self._report(f"looked at {self._seen} of {self._rows} rows, {rate:.0f} a second, about {left} left")
 
 
 def progress_line(counts: Mapping[str, float], *, todo: int, elapsed_s: float, frames_per_s: float) -> str:

@@ -12,7 +12,7 @@ from fitting.face_model import FaceModel
 from pipeline.blame import Labeller
 from pipeline.driver import Driver
 from pipeline.finish import FINISHED_FILE, assemble
-from pipeline.funnel import failure_counts
+from pipeline.funnel import take_census
 from pipeline.job import Job
 from pipeline.manifest import Manifest, is_remote
 from pipeline.plan import Plan, write_plan
@@ -99,7 +99,7 @@ class Waves:
         deaths = assemble(self._job, self._rows, self._model, self._store, self._driver, report=self._report)
         summary = BuildSummary(
             funnel=open_dataset(self._job.out).description.funnel,
-            failures=failure_counts(self._rows, self._job, self._store),
+            failures=take_census(self._rows, self._job, self._store).failures,
             counts=dict(total_counts(self._job.state)),
             worker_deaths=labeller.deaths + (deaths or 0),
             assembled=deaths is not None,

@@ -83,7 +83,7 @@ class Retry:
 
         codes = [_code(word) for words in self.only for word in words.split(",") if word]
         if self.dry_run:
-            print(retry_text(self.out, codes))
+            print(retry_text(self.out, codes, report=say))
             return 0
         retry_build(self.out, only=codes, workers=self.workers, report=say)
         print(render(status(self.out)))
@@ -110,7 +110,7 @@ class Status:
 
         while True:
             began_s = time.monotonic()
-            seen = status(self.out)
+            seen = status(self.out, report=say)
             if self.watch and not self.json:
                 print(_CLEAR, end="")
             print(seen.to_json() if self.json else render(seen), flush=True)

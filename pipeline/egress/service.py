@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.addresses import is_public
 from pipeline.config import FetchOptions
+from pipeline.damage import intact, require_kinds
 from pipeline.download.cookies import read_cookies
 from pipeline.egress.connect import Connector, UpstreamProxy
 from pipeline.egress.lists import SourceList
@@ -149,7 +150,10 @@ def find_egress(options: FetchOptions, state: Path) -> EgressAddress:
         path = state / _ADDRESS_FILE
         if not path.is_file():
             raise FileNotFoundError(f"there is no {path}: workers on other machines than the build's need --egress")
-        return EgressAddress(**json.loads(path.read_bytes()))
+        with intact(path, "run the build again: it writes another"):
+            plain = json.loads(path.read_bytes())
+            require_kinds(plain, host=str, port=int, token=str)
+            return EgressAddress(**plain)
     try:
         host, port = split_authority(options.egress)
     except WireError as error:

@@ -17,7 +17,7 @@ from pipeline.config import LimitOptions
 from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
-from pipeline.funnel import funnel
+from pipeline.funnel import take_census
 from pipeline.job import limited_key
 from pipeline.label import Desk, fetch_row, find_faces
 from pipeline.manifest import ManifestRow
@@ -91,7 +91,7 @@ def tables(line: Line, *rows: ManifestRow) -> dict[str, list[dict[str, object]]]
     )  # fmt: skip
     remove_old_tables(line.job.out)
     written = write_shards(order, rows, line.job, line.store, MODEL)
-    write_description(line.job, MODEL, written, funnel(manifest_of(*rows), line.job, line.store))
+    write_description(line.job, MODEL, written, take_census(manifest_of(*rows), line.job, line.store).steps)
     dataset = open_dataset(line.job.out)
     return {name: dataset.table(name).to_pylist() for name in ("frames", "tracks", "crops", "failures")}
 
@@ -115,7 +115,7 @@ def test_a_long_video_is_one_video_again_in_the_tables(tmp_path: Path) -> None:
     crops = [(crop["track"], crop["frame"], crop["jpeg"]) for crop in found["crops"]]
     assert crops[::10] == [(0, 50, b"50"), (1, 150, b"150"), (2, 252, b"252")]
     assert [crop[:2] for crop in crops] == [(frame["track"], frame["frame"]) for frame in found["frames"]]
-    (step,) = [step for step in funnel(manifest_of(row), line.job, line.store) if step.step == "tracks"]
+    (step,) = [step for step in take_census(manifest_of(row), line.job, line.store).steps if step.step == "tracks"]
     assert (step.ok, step.filtered) == (3, 3)
 
 
@@ -260,7 +260,7 @@ def test_somebody_who_shows_across_borders_is_one_track_with_one_identity(tmp_pa
     whole = shown_track(50, 250)
     np.testing.assert_array_equal([f["landmarks_px"] for f in found["frames"]], whole.observed_px.reshape(200, -1))
     np.testing.assert_array_equal([f["pts_s"] for f in found["frames"]], whole.pts_s)
-    steps = {step.step: step for step in funnel(manifest_of(row), line.job, line.store)}
+    steps = {step.step: step for step in take_census(manifest_of(row), line.job, line.store).steps}
     assert (steps["tracks"].ok, steps["fit"].ok, steps["frames"].ok) == (1, 1, 200)
 
 

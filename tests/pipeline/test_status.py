@@ -3,6 +3,7 @@ import os
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pretend import Line
@@ -10,13 +11,16 @@ from synthetic import manifest_of
 
 from facevid.description import DatasetError
 from facevid.failures import Stage
+from pipeline import funnel
+from pipeline.manifest import ManifestRow
 from pipeline.marks import in_hand
 from pipeline.output_lock import StoreBusyError, build_lock
 from pipeline.plan import Plan, write_plan
 from pipeline.progress import Counters
+from pipeline.row_state import RowState, row_state
 from pipeline.run_record import write_begin
 from pipeline.status import render, status
-from pipeline.tell import duration_text, time_left_s
+from pipeline.tell import LookTeller, duration_text, time_left_s
 
 
 def test_a_running_build_tells_who_does_what_and_how_long_it_will_take(tmp_path: Path) -> None:
@@ -89,3 +93,33 @@ def test_the_folder_of_a_builds_own_affairs_is_its_users_own(tmp_path: Path) -> 
 
     assert stat.S_IMODE((tmp_path / "out" / ".build").stat().st_mode) == 0o700
     assert (tmp_path / "out").stat().st_mode & 0o055  # datasets are for others too, where the user lets them
+
+
+def test_each_row_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line(tmp_path)
+    rows = [line.row(name, name.encode()) for name in ("video", "black", "broken")]
+    line.run(*rows[:2])
+    write_plan(Plan(job=line.job, manifest=manifest_of(*rows)))
+    looked: list[str] = []
+
+    def look(row: ManifestRow, *rest: Any) -> RowState:
+        looked.append(row.video_id)
+        return row_state(row, *rest)
+
+    monkeypatch.setattr(funnel, "row_state", look)
+    seen = status(line.job.out)
+
+    assert looked == ["video", "black", "broken"]
+    assert (seen.videos_done, seen.failures) == (2, (("no_face", 1),))
+
+
+def test_a_look_at_very_many_rows_tells_rate_and_time_left() -> None:
+    now_s, lines = 0.0, []
+    teller = LookTeller(100_000, lines.append, clock=lambda: now_s)
+    for _ in range(25_000):
+        now_s += 1e-3
+        teller.seen()
+
+    # A line every five seconds or so, none in the first five.
+    assert 3 <= len(lines) <= 5
+    assert lines[0] == "looked at 5120 of 100000 rows, 1000 a second, about 95 s left"
