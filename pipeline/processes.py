@@ -26,7 +26,10 @@ _DEATH_NOTE = "Worker subprocess exited"
 
 
 def end_with(pid: int) -> None:
-    """End this process, at once and without clean-up, when another ends; if that one is gone already, now.
+    """End this process and all below it, at once and without clean-up, when another ends; if that is gone, now.
+
+    Those below may not know yet whom they work for: Beam's workers take seconds to start, and then wait a minute for
+    a driver that is gone.
 
     Args:
         pid: A process of this machine, the parent or an ancestor.
@@ -43,6 +46,8 @@ def end_with(pid: int) -> None:
             poller.poll()
         while is_alive(pid):  # where there are no descriptors of processes, not on Linux
             time.sleep(_LOOK_EVERY_S)
+        for below in descendants(os.getpid()):
+            kill(below)
         os._exit(_EXIT_ORPHAN)
 
     threading.Thread(target=wait, name=f"ends with {pid}", daemon=True).start()

@@ -50,6 +50,30 @@ def test_a_process_ends_with_the_one_it_works_for(system: str) -> None:
         assert wait_for_end(pid)
 
 
+def test_a_process_that_ends_with_another_takes_those_below_it_along() -> None:
+    # The great-grandchild has not come to know yet whom it works for, as a worker that is being started.
+    late = "import sys, threading; print('ready', flush=True); threading.Event().wait()"
+    grandchild = (
+        "import subprocess, sys, threading; from pipeline.processes import end_with; end_with(int(sys.argv[1]))\n"
+        f"p = subprocess.Popen([sys.executable, '-c', {late!r}], stdout=subprocess.PIPE); p.stdout.readline()\n"
+        "print(p.pid, flush=True); threading.Event().wait()"
+    )
+    code = (
+        "import os, subprocess, sys\n"
+        "p = subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid())], stdout=subprocess.PIPE)\n"
+        "print(int(p.stdout.readline()), flush=True)\nsys.stdin.read()\n"
+    )
+    with python(code, grandchild) as child:
+        assert child.stdout is not None
+        pid = int(child.stdout.readline())
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        try:
+            assert wait_for_end(pid)
+        finally:
+            kill(pid)
+
+
 def test_a_process_whose_master_is_gone_already_ends_at_once() -> None:
     with python("") as gone:
         gone.wait()
