@@ -20,6 +20,7 @@ from pipeline.prepare import make_job
 from pipeline.row_state import RowState, row_state
 from pipeline.store import Store
 from pipeline.tell import duration_text
+from pipeline.worker_count import workers_at_once
 
 ASSUMED_VIDEO_S = 80.0
 """12 million frames of 6,000 videos at 25 frames/s (Koujan et al., FG 2020)."""
@@ -162,11 +163,13 @@ def forecast_text(manifest: Manifest, job: Job, *, skip_bad_rows: bool, networks
         return "\n".join(lines)
     basis = f"from the {found.known} rows whose length is known" if found.known else "assumed, as nothing is known yet"
     pause_s = options.fetch.courtesy.mean_pause_s
-    search_s = found.search_s(workers=options.workers)
-    fetch_s = found.fetch_s(pause_s=pause_s, workers=options.workers)
+    workers, fewer = workers_at_once(options)
+    search_s = found.search_s(workers=workers)
+    fetch_s = found.fetch_s(pause_s=pause_s, workers=workers)
     lines += [
         "",
-        f"{options.workers} workers; {duration_text(found.video_s)} per video, {basis}",
+        *([fewer] if fewer else []),
+        f"{workers} workers; {duration_text(found.video_s)} per video, {basis}",
         f"downloads: at least {duration_text(fetch_s)} of pauses ({pause_s:g} s each, one video at a time per host)",
         f"faces: about {duration_text(search_s)} at {ASSUMED_FRAMES_PER_S:g} frames/s, if each worker has a core",
         f"disk: about {_size_text(found.disk_bytes(crops=options.faces.crops))} more, store and dataset together",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facevid import storage
 from facevid.dataset import open_dataset
@@ -23,6 +23,7 @@ from pipeline.store import Store
 from pipeline.tell import Teller
 from pipeline.usage import can_watch, work_s
 from pipeline.watch import Watch
+from pipeline.worker_count import workers_at_once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +71,17 @@ class Waves:
         report: Callable[[str], None],
         lock: int,
     ) -> None:
+        workers, fewer = workers_at_once(job.options)
+        if fewer is not None:
+            report(fewer)
+        asked, job = job, replace(job, options=replace(job.options, workers=workers))
         self._job, self._rows, self._model = job, rows, model
         self._retry, self._report = retry, report
         self._store = Store(job.store_folder)
         self._store.sweep()
         clear_progress(job.state)
         storage.remove(job.state / FINISHED_FILE)
-        write_plan(Plan(job=job, manifest=rows))
+        write_plan(Plan(job=asked, manifest=rows))  # a retry may have more memory
         self._teller = Teller(job.state, report)
         self._watch = Watch(job.state, job.options.limits, work=work_s if can_watch() else None)
         if not can_watch():
