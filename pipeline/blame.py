@@ -3,9 +3,14 @@
 A row whose worker died is a suspect. Suspects run last, one at a time in a single process, where a second death is
 proof: it becomes the failure `worker_died` (or `out_of_memory`, where the watch ended the worker for its memory),
 and the others go on. A row that took too long needs no second trial.
+
+Rows of a host that is left alone, as it refused too many, are put off to a later wave; when nothing else is left to do,
+their hosts' rests are waited for, within `FetchOptions.patience_s`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from facevid.failures import FailureCode, Stage
 from pipeline.driver import BuildError, Driver, WaveEnd
@@ -14,7 +19,9 @@ from pipeline.manifest import Manifest
 from pipeline.marks import Mark
 from pipeline.row_state import RowState, row_state
 from pipeline.store import Store
+from pipeline.tell import duration_text
 from pipeline.watch import Verdict, Watch
+from pipeline.wave_queue import due_first, host_of, interleaved
 
 _BARREN_DEATHS = 3
 _CRASHED = Verdict(
@@ -33,13 +40,25 @@ class Labeller:
         driver: Runs the waves.
         watch: Knows whom it has ended, and why.
         report: Receives what a user should know.
+        clock: The machine's monotonic clock, seconds; tests replace it and the sleeper.
+        sleep: Waits for seconds.
     """
 
     def __init__(
-        self, job: Job, rows: Manifest, store: Store, driver: Driver, watch: Watch, *, report: Callable[[str], None]
+        self,
+        job: Job,
+        rows: Manifest,
+        store: Store,
+        driver: Driver,
+        watch: Watch,
+        *,
+        report: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._job, self._rows, self._store = job, rows, store
         self._driver, self._watch, self._report = driver, watch, report
+        self._clock, self._sleep = clock, sleep
         self._place = {row.video_id: index for index, row in enumerate(rows.rows)}
         self.deaths = 0
 
@@ -51,22 +70,60 @@ class Labeller:
         """
         options = self._job.options
         suspects: list[int] = []
-        for begin in range(0, len(pending), options.wave):
-            wave = pending[begin : begin + options.wave]
-            suspects += self._until_done(wave, workers=options.workers, fit_batch=options.fit_batch, last=False)
+        resting: dict[int, float] = {}
+        fresh = deque(interleaved(pending, [host_of(self._rows.rows[index].url) for index in pending]))
+        patience_s = options.fetch.patience_s
+        while fresh or resting:
+            due = due_first(resting, self._clock())
+            if not fresh and not due:
+                wait_s = min(resting.values()) - self._clock()
+                if wait_s <= patience_s:
+                    patience_s -= wait_s
+                    self._rest(wait_s, resting)
+                    continue
+                # Now they fail, and are for `facevid retry`.
+                due, patience_s = list(resting), -1.0
+            wave = due[: options.wave]
+            for index in wave:
+                del resting[index]
+            wave += [fresh.popleft() for _ in range(min(len(fresh), options.wave - len(wave)))]
+            accused, put_off = self._until_done(
+                wave, workers=options.workers, fit_batch=options.fit_batch, may_rest=patience_s >= 0
+            )
+            suspects += accused
+            resting |= put_off
         self._until_done(self._unfinished(suspects), workers=1, fit_batch=1, last=True)
 
-    def _until_done(self, left: Sequence[int], *, workers: int, fit_batch: int, last: bool) -> list[int]:
+    def _rest(self, wait_s: float, resting: Mapping[int, float]) -> None:
+        hosts = sorted({self._host(index) for index in resting})
+        named = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
+        wait = duration_text(wait_s)
+        self._report(f"label: waiting {wait} for {named}, which refused too many; {len(resting)} videos are left")
+        self._sleep(wait_s)
+
+    def _host(self, index: int) -> str:
+        row = self._rows.rows[index]
+        fetch = row_state(row, self._job, self._store).next_stage is Stage.FETCH
+        return host_of(row.url) if fetch else ""
+
+    def _until_done(
+        self, left: Sequence[int], *, workers: int, fit_batch: int, last: bool = False, may_rest: bool = False
+    ) -> tuple[list[int], dict[int, float]]:
         suspects: list[int] = []
+        resting: dict[int, float] = {}
         barren = 0
         while left:
             at_work = min(workers, len(left))
             self._watch.expect(workers=at_work)
-            end = self._driver.run("label", left, workers=at_work, fit_batch=fit_batch)
+            hosts = [self._host(index) for index in left]
+            end = self._driver.run(
+                "label", left, workers=at_work, fit_batch=fit_batch, hosts=hosts, may_rest=may_rest
+            )
             accused = self._judge(end, last=last)
             suspects += accused
             unfinished = self._unfinished(left)
-            if not end.died and unfinished:
+            resting |= {index: end.resting[index] for index in unfinished if index in end.resting}
+            if not end.died and not resting.keys() >= set(unfinished):
                 raise BuildError(f"the label job left {len(unfinished)} rows unfinished without a word")
             barren = 0 if end.left or len(unfinished) < len(left) else barren + 1
             if barren >= _BARREN_DEATHS:
@@ -74,8 +131,8 @@ class Labeller:
                     "worker processes die or hang before they take a video in hand; see the logs in "
                     f"{self._job.state / 'waves'}"
                 )
-            left = [index for index in unfinished if index not in accused]
-        return suspects
+            left = [index for index in unfinished if index not in accused and index not in resting]
+        return suspects, resting
 
     def _unfinished(self, rows: Iterable[int]) -> list[int]:
         return [i for i in rows if row_state(self._rows.rows[i], self._job, self._store).next_stage is not None]

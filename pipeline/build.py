@@ -111,7 +111,7 @@ def drive(wave_file: Path) -> None:
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     rows = pipeline | "Rows" >> beam.Create(list(wave.rows))
     if wave.kind == "label":
-        _ = rows | "Label" >> LabelRows(wave.out, wave.fit_batch)
+        _ = rows | "Label" >> LabelRows(wave.out, wave.fit_batch, wave_file if wave.hosts else None)
     else:
         _ = rows | "Assemble" >> AssembleShards(wave.out)
     pipeline.run().wait_until_finish()

@@ -29,6 +29,9 @@ class FetchOptions:
     """How hosts are treated; `fast` is for servers of your own. Always one video at a time per host."""
     pause_s: float | None = None
     """Exact pause between two videos from one host, instead of the 5 to 10 s of the polite profile."""
+    patience_s: float = 3600.0
+    """Videos of a host that is left alone, as it refused too many, are put off within the build. For so long in all it
+    waits for such hosts with nothing else to do; what is left then fails as rate_limited."""
     attempts: int | None = None
     """Tries per video, instead of the profile's; only what may pass is tried again."""
     max_fetch_s: float = 3600.0
@@ -55,7 +58,7 @@ class FetchOptions:
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         _at_least(
-            self, min_height_px=1, max_bytes=1, timeout_s=0.1, pause_s=0.0, attempts=1, max_fetch_s=0.1,
+            self, min_height_px=1, max_bytes=1, timeout_s=0.1, pause_s=0.0, attempts=1, max_fetch_s=0.1, patience_s=0.0,
             max_bytes_per_s=1, max_store_bytes=0,
         )  # fmt: skip
         if self.politeness not in PROFILES:

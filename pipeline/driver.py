@@ -10,16 +10,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pipeline.job import Job
 from pipeline.marks import Mark, read_marks, take_marks
 from pipeline.processes import kill_group, worker_died
-from pipeline.stop import take_reason
+from pipeline.stop import look_for_full_disk, make_room_for_reason, take_reason
 from pipeline.store import write_json
+from pipeline.wave_queue import WaveQueue
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _LOOK_EVERY_S = 0.25
@@ -42,6 +43,8 @@ class Wave:
         fit_batch: Videos whose tracks are fitted together.
         beam_options: Further options of Beam.
         parent_pid: The process that the child belongs to.
+        hosts: The host that each row waits for, see `pipeline.wave_queue`.
+        may_rest: Rows whose host is left alone stay as they are; else they fail.
     """
 
     kind: Literal["label", "assemble"]
@@ -51,6 +54,8 @@ class Wave:
     fit_batch: int
     beam_options: tuple[str, ...]
     parent_pid: int
+    hosts: tuple[str, ...] = ()
+    may_rest: bool = False
 
     @classmethod
     def read(cls, path: Path) -> "Wave":
@@ -59,6 +64,7 @@ class Wave:
         return cls(
             kind=plain["kind"], out=Path(plain["out"]), rows=tuple(plain["rows"]), workers=plain["workers"],
             fit_batch=plain["fit_batch"], beam_options=tuple(plain["beam_options"]), parent_pid=plain["parent_pid"],
+            hosts=tuple(plain["hosts"]), may_rest=plain["may_rest"],
         )  # fmt: skip
 
 
@@ -69,10 +75,12 @@ class WaveEnd:
     Attributes:
         died: Whether a worker process died, and the wave with it.
         left: What those who died by themselves had in hand. Others, who were ended with them, are not to blame.
+        resting: Rows that were not asked for as their host is left alone, and until when (monotonic clock, seconds).
     """
 
     died: bool
     left: tuple[Mark, ...] = ()
+    resting: Mapping[int, float] = field(default_factory=dict)
 
 
 class Driver:
@@ -98,9 +106,24 @@ class Driver:
         self._count = 0
 
     def run(
-        self, kind: Literal["label", "assemble"], rows: Sequence[int], *, workers: int, fit_batch: int = 1
+        self,
+        kind: Literal["label", "assemble"],
+        rows: Sequence[int],
+        *,
+        workers: int,
+        fit_batch: int = 1,
+        hosts: Sequence[str] = (),
+        may_rest: bool = False,
     ) -> WaveEnd:
         """Run one wave to its end, good or bad.
+
+        Args:
+            kind: Which of the two jobs.
+            rows: Places of the rows.
+            workers: Worker processes.
+            fit_batch: Videos whose tracks are fitted together.
+            hosts: The host that each row waits for; rows are taken as these are free. Without them, as they come.
+            may_rest: Rows whose host is left alone stay as they are; else they fail.
 
         Raises:
             BuildError: The child met a bug, whose traceback the message ends with, or a reason to stop that is none.
@@ -111,7 +134,12 @@ class Driver:
         write_json(order, {
             "kind": kind, "out": str(self._job.out), "rows": list(rows), "workers": workers,
             "fit_batch": fit_batch, "beam_options": list(self._beam_options), "parent_pid": os.getpid(),
+            "hosts": list(hosts), "may_rest": may_rest,
         })  # fmt: skip
+        queue = WaveQueue(order.with_suffix(".queue"), rows, hosts, pause_s=0.0) if hosts else None
+        if queue is not None:
+            queue.begin()
+        make_room_for_reason(self._job.state)
         with log.open("wb") as output:
             child = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.build", "--wave", str(order)],
@@ -133,16 +161,18 @@ class Driver:
         held = sorted({video_id for mark in read_marks(self._job.state) for video_id in mark.video_ids})
         # One that was ended by a signal is to blame for what it had in hand itself, not for its workers' rows.
         left = take_marks(self._job.state, died={child.pid})
+        # On a full disk, much goes wrong of which that is the cause.
         reason = take_reason(self._job.state)
         if child.returncode in {1, 2}:
-            if reason is not None:
-                raise BuildError(f"the build has stopped: {reason}")
+            if full := look_for_full_disk([self._job.store_folder, self._job.out]) or reason:
+                raise BuildError(f"the build has stopped: {full}")
             tail = "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-_LOG_LINES:])
             hands = f" (in hand: {', '.join(held)})" if held else ""
             raise BuildError(
                 f"the {kind} job met an error that is not one video's fault{hands}; {log} ends with:\n{tail}"
             )
-        return WaveEnd(died=worker_died(child.returncode), left=left)
+        resting = queue.resting() if queue is not None and not worker_died(child.returncode) else {}
+        return WaveEnd(died=worker_died(child.returncode), left=left, resting=resting)
 
 
 def _environment() -> dict[str, str]:

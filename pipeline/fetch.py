@@ -135,7 +135,7 @@ class Fetcher:
                     file, info = self._try(url, lease, partial)
                 video = self._kept(url, file, info)
             except RefusedError as refused:
-                raise FetchError(refused.code, refused.message) from refused
+                raise FetchError(refused.code, refused.message, rest_s=refused.rest_s) from refused
             except FetchError as error:
                 if not error.code.retryable:
                     forget_partial(partial)

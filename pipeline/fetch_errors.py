@@ -38,13 +38,20 @@ class FetchError(Exception):
         message: One sentence for a person; it may hold what a stranger's page says.
         passing: Whether it may be tried again in a moment, within the same fetch.
         retry_after_s: How long the server asked to wait (Retry-After), or None.
+        rest_s: For how long its host is left alone, where nothing was asked of it for that reason; else None.
 
     Attributes:
         attempts: How often it was tried.
     """
 
     def __init__(
-        self, code: FailureCode, message: str, *, passing: bool = False, retry_after_s: float | None = None
+        self,
+        code: FailureCode,
+        message: str,
+        *,
+        passing: bool = False,
+        retry_after_s: float | None = None,
+        rest_s: float | None = None,
     ) -> None:
         message = printable(without_secrets(message), 500)
         super().__init__(code, message)
@@ -52,6 +59,7 @@ class FetchError(Exception):
         self.message = message
         self.passing = passing
         self.retry_after_s = retry_after_s
+        self.rest_s = rest_s
         self.attempts = 1
 
     def __str__(self) -> str:

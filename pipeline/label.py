@@ -95,6 +95,7 @@ def fetch_row(
     facts_of: Callable[[Path, DecodeLimits], FileFacts] | None = None,
     *,
     on_wait: Callable[[], None] = lambda: None,
+    on_rest: Callable[[float], None] | None = None,
 ) -> None:
     """Have the row's video at hand, or its failure in the store.
 
@@ -104,6 +105,8 @@ def fetch_row(
         fetcher: Fetches videos.
         facts_of: Tells what a file says of itself; ffmpeg where it is left out.
         on_wait: Called now and then while another worker fetches the same address, and when it is done.
+        on_rest: Called with the seconds for which the row's host is left alone, where it is: then the row stays as it
+            is. Without it, the row fails.
     """
     if row_state(row, desk.job, desk.store).next_stage is not Stage.FETCH:
         return
@@ -115,6 +118,9 @@ def fetch_row(
         try:
             video = fetcher.fetch(row.url)
         except FetchError as error:
+            if error.rest_s is not None and on_rest is not None:
+                on_rest(error.rest_s)
+                return
             desk.store.commit_failure(
                 Stage.FETCH, failure_key, error.code, error.message, attempts=error.attempts
             )

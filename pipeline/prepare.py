@@ -8,6 +8,7 @@ from facevid import assets, storage
 from facevid.failures import FailureCode
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from pipeline.config import BuildOptions
+from pipeline.driver import BuildError
 from pipeline.egress.service import build_egress
 from pipeline.faces.landmarks import detector_sha256
 from pipeline.job import Job
@@ -15,6 +16,7 @@ from pipeline.manifest import Manifest
 from pipeline.output_lock import build_lock
 from pipeline.rows import keep_filter
 from pipeline.source_lists import keep_lists
+from pipeline.stop import full_disk
 from pipeline.waves import BuildSummary, Waves
 
 
@@ -87,8 +89,13 @@ def run_job(
         BuildError: Something broke that is not one video's fault.
     """
     storage.make_private_folder(job.store_folder)
-    with build_lock(job.state) as lock, build_egress(job.options.fetch, job.state):
-        keep_lists(job.options.fetch, job.state)
-        return Waves(
-            job, rows, model, beam_options=beam_options, retry=frozenset(retry), report=report, lock=lock
-        ).run()
+    try:
+        with build_lock(job.state) as lock, build_egress(job.options.fetch, job.state):
+            keep_lists(job.options.fetch, job.state)
+            return Waves(
+                job, rows, model, beam_options=beam_options, retry=frozenset(retry), report=report, lock=lock
+            ).run()
+    except OSError as error:
+        if reason := full_disk(error, [job.store_folder, job.out]):
+            raise BuildError(f"the build has stopped: {reason}") from error
+        raise

@@ -20,6 +20,7 @@ from apache_beam.utils import shared
 from facevid import storage
 from facevid.failures import Failure, FailureCode, Stage
 from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
+from pipeline.driver import Wave
 from pipeline.egress.client import EgressError
 from pipeline.fit_spans import fit_spans
 from pipeline.job import state_folder
@@ -29,8 +30,9 @@ from pipeline.plan import Plan, read_plan
 from pipeline.processes import DRIVER_VARIABLE, end_with
 from pipeline.progress import Counters
 from pipeline.row_state import row_state
-from pipeline.stop import leave_reason
+from pipeline.stop import leaving_reason
 from pipeline.store import Store, StoreFullError
+from pipeline.wave_queue import WaveQueue
 
 ASSEMBLED_FOLDER = "assembled"
 
@@ -45,10 +47,13 @@ class LabelRows(beam.PTransform[Any, Any]):
     Attributes:
         out: The dataset folder, whose plan says what the rows are.
         fit_batch: Spans whose tracks are fitted together.
+        wave_file: Says which host each row waits for, see `pipeline.driver`. Where it is given, elements are turns: who
+            has one takes rows until none is left, always the one whose host can be asked first.
     """
 
     out: Path
     fit_batch: int
+    wave_file: Path | None = None
 
     def expand(self, rows: PCollection[int]) -> PCollection[int]:
         """Wire it: a shuffle before each heavy step, so that idle workers get their share."""
@@ -56,7 +61,7 @@ class LabelRows(beam.PTransform[Any, Any]):
         labelled: PCollection[int] = (
             rows
             | "SpreadRows" >> beam.Reshuffle()
-            | "FetchRows" >> beam.ParDo(_FetchRows(self.out, heavy))
+            | "FetchRows" >> beam.ParDo(_FetchRows(self.out, heavy, self.wave_file))
             | "SpreadSpans" >> beam.Reshuffle()
             | "FindFaces" >> beam.ParDo(_FindFaces(self.out, heavy))
             # A track may go on in the next span: a video is fitted when all of it has been searched.
@@ -107,6 +112,16 @@ class _Work(beam.DoFn):
             end_with(int(driver))
         self._plan: Plan = read_plan(self._out)
         self._store = Store(self._plan.job.store_folder)
+
+    def process(self, element: Any) -> Iterator[Any]:
+        """Do the step; a reason to stop that is no bug reaches the parent."""
+        job = self._plan.job
+        with leaving_reason(job.state, [job.store_folder, job.out], StoreFullError, EgressError):
+            yield from self._outputs(element)
+
+    def _outputs(self, element: Any) -> Iterator[Any]:
+        """The step itself."""
+        raise NotImplementedError
 
     def _desk(self) -> Desk:
         return Desk(job=self._plan.job, store=self._store, counters=Counters(self._plan.job.state))
@@ -161,6 +176,12 @@ class _WithFaces(_Work):
 
 
 class _FetchRows(_WithFaces):
+    def __init__(self, out: Path, heavy: shared.Shared | None = None, wave_file: Path | None = None) -> None:
+        super().__init__(out, heavy)
+        self._wave_file = wave_file
+        self._queue: WaveQueue | None = None
+        self._may_rest = False
+
     def setup(self) -> None:
         super().setup()
         from pipeline.egress.service import find_egress
@@ -174,17 +195,32 @@ class _FetchRows(_WithFaces):
             self._begin_anew()
 
         self._fetcher = Fetcher(job.options.fetch, self._store, job.manifest_folder, egress=egress, on_wait=on_wait)
+        if self._wave_file is not None:
+            wave, courtesy = Wave.read(self._wave_file), job.options.fetch.courtesy
+            self._may_rest = wave.may_rest
+            self._queue = WaveQueue(
+                self._wave_file.with_suffix(".queue"), wave.rows, wave.hosts,
+                pause_s=courtesy.pause_s + courtesy.pause_spread_s,
+            )  # fmt: skip
 
-    def process(self, index: int) -> Iterator[tuple[int, int]]:
+    def _outputs(self, index: int) -> Iterator[tuple[int, int]]:
         """(the row's place, the span's number), for all spans in which something is left to do."""
+        if self._queue is None:
+            yield from self._row(index, None)
+            return
+        while (taken := self._queue.take()) is not None:
+            yield from self._row(*taken)
+
+    def _row(self, index: int, host: str | None) -> Iterator[tuple[int, int]]:
         row = self._plan.manifest.rows[index]
         with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH) as self._begin_anew:
-            try:
-                fetch_row(row, self._bench, self._fetcher, on_wait=self._begin_anew)
-            except (StoreFullError, EgressError) as error:
-                leave_reason(self._plan.job.state, str(error))
-                raise
+            on_rest = partial(self._put_off, index, host) if self._may_rest and host is not None else None
+            fetch_row(row, self._bench, self._fetcher, on_wait=self._begin_anew, on_rest=on_rest)
             state = row_state(row, self._plan.job, self._store)
+        if self._queue is not None and host is not None:
+            self._queue.leave(host)
+        if state.next_stage is Stage.FETCH:  # put off
+            return
         spans = state.spans
         self._bench.counters.add("begun")
         for span in spans:
@@ -203,8 +239,13 @@ class _FetchRows(_WithFaces):
                 yield index, number
 
 
+    def _put_off(self, index: int, host: str, rest_s: float) -> None:
+        if self._queue is not None:
+            self._queue.refuse(index, host, rest_s)
+
+
 class _FindFaces(_WithFaces):
-    def process(self, piece: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    def _outputs(self, piece: tuple[int, int]) -> Iterator[tuple[int, int]]:
         index, number = piece
         row = self._plan.manifest.rows[index]
         spans = row_state(row, self._plan.job, self._store).spans
@@ -226,7 +267,7 @@ class _FitSpans(_Work):
         self._bench = self._desk()
         self._model = self._once_per_process(lambda: load_face_model(self._plan.job.model_path))
 
-    def process(self, pieces: list[tuple[int, int]]) -> Iterator[int]:
+    def _outputs(self, pieces: list[tuple[int, int]]) -> Iterator[int]:
         from fitting.solver import fit_tracks
 
         rows = [self._plan.manifest.rows[index] for index, _ in pieces]
@@ -242,7 +283,7 @@ class _FitSpans(_Work):
 
 
 class _ListReferences(_Work):
-    def process(self, index: int) -> Iterator[tuple[int, str]]:
+    def _outputs(self, index: int) -> Iterator[tuple[int, str]]:
         """(shard, reference as JSON): a track by its row's place and its number, or a failure."""
         from facevid.shards import shard_of
 
@@ -266,7 +307,7 @@ class _WriteShards(_Work):
 
         self._model = self._once_per_process(lambda: load_face_model(self._plan.job.model_path))
 
-    def process(self, group: tuple[int, Iterable[str]]) -> Iterator[int]:
+    def _outputs(self, group: tuple[int, Iterable[str]]) -> Iterator[int]:
         shard, texts = group
         found = [json.loads(text) for text in texts]
         order = ShardOrder(

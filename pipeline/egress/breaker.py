@@ -25,9 +25,9 @@ class Breaker:
         self._enough = math.ceil(politeness.breaker_share * politeness.breaker_videos)
         self._open_until_s: float | None = None
 
-    def is_open(self, now_s: float) -> bool:
-        """Whether the host is to be left alone now."""
-        return self._open_until_s is not None and now_s < self._open_until_s
+    def rest_s(self, now_s: float) -> float:
+        """For how long the host is to be left alone from now on, seconds; 0 where it is not."""
+        return 0.0 if self._open_until_s is None else max(0.0, self._open_until_s - now_s)
 
     def record(self, code: FailureCode | None, now_s: float) -> None:
         """Note how a video ended: its failure code, or None where it was had."""

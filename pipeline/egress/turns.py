@@ -78,9 +78,10 @@ class Hosts:
 
     def _require_closed(self, host: str) -> None:
         breaker = self._breakers.get(host)
-        if breaker is not None and breaker.is_open(self._clock()):
+        if breaker is not None and (rest_s := breaker.rest_s(self._clock())):
             raise RefusedError(
                 FailureCode.RATE_LIMITED,
                 f"{host} refused too many of its latest videos (429, login or bot check) and is left alone for a time; "
                 "try rate_limited again later",
+                rest_s=rest_s,
             )

@@ -23,6 +23,7 @@ URL_HEADER = "X-FaceVid-Url"
 CODE_HEADER = "X-FaceVid-Code"
 MESSAGE_HEADER = "X-FaceVid-Message"
 PASSING_HEADER = "X-FaceVid-Passing"
+REST_HEADER = "X-FaceVid-Rest"
 
 LARGEST_HEAD_BYTES = 65536
 
@@ -48,13 +49,17 @@ class RefusedError(Exception):
         code: The failure code to record.
         message: One sentence for a person.
         passing: Whether it may be tried again in a moment.
+        rest_s: For how long its host is left alone, where nothing was asked of it for that reason.
     """
 
-    def __init__(self, code: FailureCode, message: str, *, passing: bool = False) -> None:
+    def __init__(
+        self, code: FailureCode, message: str, *, passing: bool = False, rest_s: float | None = None
+    ) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
         self.passing = passing
+        self.rest_s = rest_s
 
     def __str__(self) -> str:
         return self.message
@@ -133,7 +138,8 @@ def refusal_head(refused: RefusedError) -> bytes:
 def refusal_fields(refused: RefusedError) -> dict[str, str]:
     """A refusal as headers."""
     passing = {PASSING_HEADER: "1"} if refused.passing else {}
-    return {CODE_HEADER: refused.code.value, MESSAGE_HEADER: refused.message, **passing}
+    rest = {} if refused.rest_s is None else {REST_HEADER: f"{refused.rest_s:.3f}"}
+    return {CODE_HEADER: refused.code.value, MESSAGE_HEADER: refused.message, **passing, **rest}
 
 
 def refusal_of(head: Head) -> RefusedError | None:
@@ -142,7 +148,11 @@ def refusal_of(head: Head) -> RefusedError | None:
     if code is None:
         return None
     message = head.get(MESSAGE_HEADER) or code
-    return RefusedError(FailureCode(code), message, passing=head.get(PASSING_HEADER) is not None)
+    rest = head.get(REST_HEADER)
+    return RefusedError(
+        FailureCode(code), message, passing=head.get(PASSING_HEADER) is not None,
+        rest_s=None if rest is None else float(rest),
+    )  # fmt: skip
 
 
 def _encoded(lines: list[str]) -> bytes:

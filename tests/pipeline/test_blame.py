@@ -51,7 +51,7 @@ class Talk(Driver):
         self.waves: list[tuple[int, int]] = []
         self.reported: list[str] = []
 
-    def run(self, kind: str, rows: Sequence[int], *, workers: int, fit_batch: int) -> WaveEnd:
+    def run(self, kind: str, rows: Sequence[int], *, workers: int, fit_batch: int = 1, **_: Any) -> WaveEnd:
         self.waves.append((workers, len(self.deaths)))
         source = Fetcher(self.line.job.options.fetch, self.line.store, self.line.folder)
         fetch_row(self.row, self.desk, source, facts_of)

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +165,38 @@ def test_a_full_store_stops_the_build_with_a_sentence_and_no_traceback(tmp_path:
 
     with pytest.raises(driver.BuildError, match=r"^the build has stopped: the videos in .* run the build again$"):
         run_build(tmp_path / "m.csv", tmp_path / "out", full, report=lambda line: None)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 32 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], check=False)
+    if made.returncode:
+        pytest.skip("only root may mount a disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_the_build_with_a_sentence_and_the_next_one_goes_on(
+    tmp_path: Path, clips: Path, small_disk: Path
+) -> None:
+    (tmp_path / "m.csv").write_text(f"video_id,url\na,{clips / 'pattern.mp4'}\nb,{clips / 'face0.mp4'}\n")
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - 300_000))
+    words = rf"^the build has stopped: there is no space left on the disk of {small_disk}.*what is finished is kept$"
+
+    with pytest.raises(driver.BuildError, match=words):
+        run_build(tmp_path / "m.csv", small_disk, options(1), report=lambda line: None)
+    ballast.unlink()
+
+    summary = run_build(tmp_path / "m.csv", small_disk, options(1), report=lambda line: None)
+
+    assert summary.counts["decoded_frames"] == 20  # the other row had its result
+    assert list(summary.failures) == ["no_face"]
 
 
 def test_bad_rows_stop_a_build_before_any_work(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ class Pretender(Driver):
     def __init__(self, job: Job, beam_options: Sequence[str], *, lock: int, on_wait: Callable[[int], None]) -> None:
         self.job, self.store, self.on_wait = job, Store(job.store_folder), on_wait
 
-    def run(self, kind: str, rows: Sequence[int], *, workers: int, fit_batch: int = 1) -> WaveEnd:
+    def run(self, kind: str, rows: Sequence[int], *, workers: int, fit_batch: int = 1, **_: Any) -> WaveEnd:
         self.calls.append((kind, tuple(rows)))
         if self.stillborn:
             return WaveEnd(died=True)
