@@ -19,7 +19,7 @@ from jaxtyping import Float
 from scipy.special import hyperu
 from torch import Tensor
 
-from fitting.camera import ScaledOrthographic, turned_points
+from fitting.camera import PARAMETERS, ScaledOrthographic, model_jacobian, turned_points
 from fitting.landmark_basis import LandmarkBasis
 from fitting.shared_product import times_shared
 
@@ -88,6 +88,18 @@ class FrameBlocks:
             by_point: The basis, a row per landmark: all components of x, of y, of z.
         """
         return _camera_against(self.camera_rows, self.weighted_features, by_point)
+
+    def weighted_camera(self) -> Float[Tensor, "frames 6 rows"]:
+        """The camera's Jacobian, transposed, times the weights: x of all landmarks, then y."""
+        frames, _, points = self.weighted_features.shape
+        along = _camera_constants(self.weight.dtype, self.weight.device).along
+        rows = torch.bmm(along.expand(frames, -1, -1), self.weighted_features)
+        return rows.reshape(frames, PARAMETERS, 2 * points)
+
+    def weighted_expression(self, basis: LandmarkBasis) -> Float[Tensor, "frames n_expression rows"]:
+        """The expression's Jacobian, transposed, times the weights: x of all landmarks, then y."""
+        jacobian = model_jacobian(self.scaled_rotation, basis.expression)
+        return (jacobian * self.weight[:, None, :, None]).flatten(1, 2).mT
 
 
 @cache
@@ -205,10 +217,12 @@ class _CameraConstants:
     Attributes:
         squares: From the 6x6 sums of products of features to the 7x7 block, both flat.
         rows: From the scaled rotation, flat, to `FrameBlocks.camera_rows`, flat.
+        along: From features to derivatives by the camera: of x and y by the first parameter, by the second, and so on.
     """
 
     squares: Float[Tensor, "36 49"]
     rows: Float[Tensor, "6 126"]
+    along: Float[Tensor, "12 6"]
 
 
 @cache
@@ -218,4 +232,5 @@ def _camera_constants(dtype: torch.dtype, device: torch.device) -> _CameraConsta
     return _CameraConstants(
         squares=torch.einsum("iaf,ibg->fgab", along, along).reshape(36, 49),
         rows=torch.einsum("iaf,jk->ijafk", along, axes).reshape(6, 126),
+        along=along[:, :PARAMETERS].transpose(0, 1).reshape(2 * PARAMETERS, 6),
     )

@@ -124,10 +124,12 @@ def _fit(
     sight = Sight(lens=_lenses(cut, first, layout) if options.camera == "perspective" else None, contour=setup.contour)
     spacing = torch.tensor(layout.pack([track.spacing_s for track in cut]), device=options.device)
     prior = smooth_prior(spacing, layout, expression_smoothness=options.expression_smoothness)
+    gap = torch.tensor([track.keyframe_gap for track in cut], dtype=torch.float64, device=options.device)
     fit = fit_frames(
         observed, camera, identity_points, seen,
-        uncertainty=first.uncertainty, prior=prior, layout=layout, iterations=options.frame_iterations,
-        robust=options.robust, box=options.box_sd, sight=sight, identity_spots=sight.spots(first.identity),
+        uncertainty=first.uncertainty, lasting=setup.lasting, keyframe_gap=gap, prior=prior, layout=layout,
+        iterations=options.frame_iterations, robust=options.robust, box=options.box_sd, sight=sight,
+        identity_spots=sight.spots(first.identity),
     )  # fmt: skip
     for number, window in enumerate(batch):
         own = slice(window.keeps.start - window.sees.start, window.keeps.stop - window.sees.start)

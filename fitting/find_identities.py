@@ -12,7 +12,8 @@ from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations
 from fitting.fit_setup import FitSetup
 from fitting.focal import best_focal
-from fitting.identity_stage import UNCERTAIN_DIRECTIONS, IdentityFit, IdentityUncertainty, fit_identities
+from fitting.identity_stage import IdentityFit, fit_identities
+from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import LandmarkBasis
 from fitting.lens import Lens
 from fitting.preparation import PreparedTrack, first_cameras
@@ -46,9 +47,7 @@ class Identities:
         rows = torch.as_tensor(numbers, device=self.identity.device)
         return Identities(
             identity=self.identity[rows],
-            uncertainty=IdentityUncertainty(
-                directions=self.uncertainty.directions[rows], remainder=self.uncertainty.remainder[rows]
-            ),
+            uncertainty=self.uncertainty.at(rows),
             inverse_focal_px=[self.inverse_focal_px[number] for number in numbers],
             converged=[self.converged[number] for number in numbers],
             iterations=[self.iterations[number] for number in numbers],
@@ -57,11 +56,9 @@ class Identities:
 
 def find_identities(tracks: Sequence[PreparedTrack], setup: FitSetup) -> Identities:
     """Run the first stage, tracks of similar numbers of key frames together."""
-    seen, device = setup.seen, setup.options.device
-    n_identity, n_expression = seen.identity.shape[-1], seen.expression.shape[-1]
-    identity = torch.zeros(len(tracks), n_identity, device=device)
-    directions = torch.zeros(len(tracks), n_identity, min(UNCERTAIN_DIRECTIONS, n_expression), device=device)
-    remainder = torch.zeros(len(tracks), n_expression, device=device)
+    seen = setup.seen
+    identity = seen.mean.new_zeros(len(tracks), seen.identity.shape[-1])
+    uncertainty = IdentityUncertainty.none(seen, tracks=len(tracks))
     inverse_focal_px, converged, iterations = [0.0] * len(tracks), [False] * len(tracks), [0] * len(tracks)
     buckets: dict[int, list[int]] = {}
     for number, track in enumerate(tracks):
@@ -72,13 +69,13 @@ def find_identities(tracks: Sequence[PreparedTrack], setup: FitSetup) -> Identit
         piece = _piece([tracks[number] for number in members], size, setup)
         fit, focal_px = piece.solved(setup)
         identity[members] = fit.identity
-        directions[members], remainder[members] = fit.uncertainty.directions, fit.uncertainty.remainder
+        uncertainty.put(members, fit.uncertainty)
         for row, number in enumerate(members):
             converged[number], iterations[number] = bool(fit.converged[row]), int(fit.iterations[row])
             inverse_focal_px[number] = 1.0 / focal_px[row]
     return Identities(
         identity=identity,
-        uncertainty=IdentityUncertainty(directions=directions, remainder=remainder),
+        uncertainty=uncertainty,
         inverse_focal_px=inverse_focal_px,
         converged=converged,
         iterations=iterations,
@@ -112,6 +109,7 @@ class _Piece:
         principal: Principal point of each key frame, in its coordinates.
         sigma_px: Unit of each track's coordinates.
         longer_side_px: Of each track's picture.
+        lasting: Standard deviation of the error that each landmark keeps, in the same unit.
     """
 
     observed: Observations
@@ -119,6 +117,7 @@ class _Piece:
     principal: Float[torch.Tensor, "frames 2"]
     sigma_px: Float[torch.Tensor, " tracks"]
     longer_side_px: Float[torch.Tensor, " tracks"]
+    lasting: Float[torch.Tensor, " points"]
 
     def solved(self, setup: FitSetup) -> tuple[IdentityFit, list[float]]:
         """The fit and each track's focal length in pixels, infinite where the camera is scaled orthographic."""
@@ -127,7 +126,8 @@ class _Piece:
         def at(lens: Lens | None) -> IdentityFit:
             return fit_identities(
                 self.observed, self.camera, setup.seen, tracks=len(self.sigma_px), robust=options.robust,
-                iterations=options.identity_iterations, sight=Sight(lens=lens, contour=setup.contour),
+                lasting=self.lasting, iterations=options.identity_iterations,
+                sight=Sight(lens=lens, contour=setup.contour),
             )  # fmt: skip
 
         if options.camera == "scaled_orthographic":
@@ -145,7 +145,7 @@ def _piece(tracks: Sequence[PreparedTrack], size: int, setup: FitSetup) -> _Piec
     # One standard deviation is larger here, by the errors that do not average out over key frames.
     lasting = options.landmark_bias / options.landmark_noise
     unit = (1.0 + lasting**2) ** -0.5
-    noise_ratio = unit * (seen.noise_ratio**2 + (lasting * seen.bias_ratio) ** 2).sqrt()
+    noise_ratio = unit * (seen.noise_ratio**2 + setup.lasting**2).sqrt()
     shape = (len(tracks), size, tracks[0].raw_px.shape[1])
     picture, weight = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
     principal = np.zeros((len(tracks), size, 2), np.float32)
@@ -169,6 +169,7 @@ def _piece(tracks: Sequence[PreparedTrack], size: int, setup: FitSetup) -> _Piec
         principal=tensor(principal.reshape(-1, 2)),
         sigma_px=tensor([track.sigma_px / unit for track in tracks]),
         longer_side_px=tensor([float(max(track.picture_px or (1, 1))) for track in tracks]),
+        lasting=unit * setup.lasting,
     )
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
+import torch
+from jaxtyping import Float, Int64
 
 from fitting.contour_slide import SlidingContour
 from fitting.landmark_basis import LandmarkBasis
@@ -33,6 +34,11 @@ class FitSetup:
         """A fit of all landmarks of a scheme."""
         points = np.arange(full.mean.shape[1], dtype=np.int64)
         return cls(options=options, points=points, seen=full, full=full, contour=contour)
+
+    @property
+    def lasting(self) -> Float[torch.Tensor, " seen"]:
+        """Standard deviation of the error that each landmark keeps through a track, in units of `landmark_noise`."""
+        return self.options.landmark_bias / self.options.landmark_noise * self.seen.bias_ratio
 
     def at(self, points: Int64[np.ndarray, " some"]) -> "FitSetup":
         """The same fit from some of the scheme's landmarks alone."""

@@ -2,20 +2,21 @@
 
 Expressions are coupled over time by the prior of `smooth_prior`. Each iteration eliminates the cameras frame by
 frame, solves the expressions of all frames by one recursion over time, and lets each track accept or reject its
-step. The last one also yields the posterior variances: what is left open given the identity, plus how far the
-identity's own uncertainty moves each frame's expression.
+step. The last one also yields the posterior variances: what is left open given the identity (see `noise_memory`), plus
+how far the identity's own uncertainty and errors that last move each frame's expression.
 """
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from fitting.camera import ScaledOrthographic
 from fitting.energy import ROBUST_SCALES, Observations, robust_scale
-from fitting.frame_system import FrameProblem, FrameState
-from fitting.identity_stage import DAMPING_LEAST, DAMPING_START, IdentityUncertainty
+from fitting.frame_system import Directions, FrameProblem, FrameState
+from fitting.identity_stage import DAMPING_LEAST, DAMPING_START
+from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import LandmarkBasis
 from fitting.ragged import TimeMajor
 from fitting.sight import PLAIN, Sight
@@ -54,6 +55,8 @@ def fit_frames(
     basis: LandmarkBasis,
     *,
     uncertainty: IdentityUncertainty,
+    lasting: Float[Tensor, " points"],
+    keyframe_gap: Float64[Tensor, " tracks"],
     prior: SmoothPrior,
     layout: TimeMajor,
     iterations: int,
@@ -70,6 +73,8 @@ def fit_frames(
         identity_points: Landmarks of each track's identity with the mean expression, head frame, mm.
         basis: The face model at the observed landmarks.
         uncertainty: What is left open about the identities.
+        lasting: Standard deviation of the error that each landmark keeps through a track, in the unit of `observed`.
+        keyframe_gap: Frames from one of the identity's key frames to the next.
         prior: Smoothness over time.
         layout: Order of the frame axis.
         iterations: Largest number of Gauss-Newton iterations.
@@ -83,7 +88,7 @@ def fit_frames(
         observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout, sight=sight,
         identity_spots=identity_spots,
     )  # fmt: skip
-    directions = basis.displaced(uncertainty.directions)
+    directions = Directions.of(uncertainty, basis, lasting)
     state = FrameState(expression=like.new_zeros(len(like), basis.expression.shape[-1]), camera=camera)
     damping = like.new_full((tracks,), DAMPING_START)
     running = torch.ones(tracks, dtype=torch.bool, device=like.device)
@@ -108,7 +113,7 @@ def fit_frames(
         running &= ~converged
         if last:
             break
-    variances = problem.variances(system) + uncertainty.remainder[layout.track]
+    variances = problem.variances(system, state, uncertainty, keyframe_gap)
     finite = torch.isfinite(variances).all(dim=-1) & torch.isfinite(state.expression).all(dim=-1)
     broken = layout.max_over_time((~finite).float()) > 0
     return FramesFit(

@@ -7,14 +7,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from fitting.box_constraint import StepSystem, boxed_step, outside
-from fitting.camera import PARAMETERS, ScaledOrthographic
-from fitting.energy import FrameBlocks, Observations, frame_blocks, landmark_energy
+from fitting.camera import PARAMETERS, ScaledOrthographic, turned_points
+from fitting.energy import (
+    ROBUST_SCALES,
+    FrameBlocks,
+    Observations,
+    frame_blocks,
+    landmark_energy,
+    residuals,
+    robust_weight,
+    whitened_squares,
+)
 from fitting.identity_system import CAMERA_RIDGE, inverse_root
+from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import LandmarkBasis
+from fitting.noise_memory import averaged_ratio, noise_memory, smoothed_variances
 from fitting.ragged import TimeMajor
 from fitting.shared_product import BLOCK_ROWS, times_shared
 from fitting.sight import PLAIN, Sight
@@ -38,6 +49,31 @@ class FrameState:
             expression=torch.where(chosen[:, None], self.expression, other.expression),
             camera=self.camera.where(chosen, other.camera),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directions:
+    """Errors of each track that are the same in all its frames.
+
+    Attributes:
+        head: Displacements of the landmarks, head frame, mm.
+        picture: Displacements of what was observed, in its unit.
+    """
+
+    head: Float[Tensor, "tracks 3 directions points"]
+    picture: Float[Tensor, "tracks 2 directions points"]
+
+    @classmethod
+    def of(
+        cls, uncertainty: IdentityUncertainty, basis: LandmarkBasis, lasting: Float[Tensor, " points"]
+    ) -> "Directions":
+        """What is left open about identities and errors that last; `lasting` as in `fit_frames`."""
+        head = basis.displaced(uncertainty.directions)
+        return cls(head=head.mT.contiguous(), picture=(uncertainty.landmarks.mT * lasting).contiguous())
+
+    def at(self, track: Int64[Tensor, " frames"]) -> "Directions":
+        """Those of each frame's track."""
+        return Directions(head=self.head[track], picture=self.picture[track])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +134,7 @@ class FrameProblem:
         state: FrameState,
         damping: Float[Tensor, " tracks"],
         scale: float,
-        directions: Float[Tensor, "tracks 3 points directions"] | None = None,
+        directions: Directions | None = None,
     ) -> FrameSystem:
         """The system at a state.
 
@@ -106,12 +142,11 @@ class FrameProblem:
             state: Where.
             damping: Levenberg-Marquardt damping of the cameras; the prior holds the expressions.
             scale: Width of the robust weights.
-            directions: Displacements of each track's landmarks, mm, to which the reaction is wanted.
+            directions: Errors to which the reaction is wanted.
         """
         frames, size = state.expression.shape
         like = self.observed.points
-        columns = 2 if directions is None else 1 + directions.shape[-1]
-        by_direction = None if directions is None else directions.mT.contiguous()
+        columns = 2 if directions is None else 1 + directions.head.shape[2]
         blocks, right = like.new_empty(frames, size, size), like.new_zeros(frames, size, columns)
         system = FrameSystem(
             blocks=blocks,
@@ -131,10 +166,10 @@ class FrameProblem:
             root = inverse_root(camera_block)
             sides = [local.camera_expression, local.camera_gradient[..., None]]
             right[part, :, 0] = local.expression_gradient
-            if by_direction is None:
+            if directions is None:
                 sides.append(torch.zeros_like(sides[1]))
             else:
-                narrow, wide = _reactions(local, by_direction[track], self.basis)
+                narrow, wide = _reactions(local, directions.at(track), self.basis)
                 sides.append(narrow)
                 right[part, :, 1:] = wide
             half = torch.bmm(root, torch.cat(sides, dim=-1))
@@ -186,11 +221,35 @@ class FrameProblem:
         camera_step = torch.bmm(system.camera_root.mT, remaining)[..., 0]
         return FrameState(expression=state.expression + step, camera=state.camera.updated(camera_step))
 
-    def variances(self, system: FrameSystem) -> Float[Tensor, "frames n"]:
-        """Posterior variance of each expression coefficient, from a system that `stepped` has solved."""
+    def variances(
+        self, system: FrameSystem, state: FrameState, uncertainty: IdentityUncertainty, gap: Float64[Tensor, " tracks"]
+    ) -> Float[Tensor, "frames n"]:
+        """Posterior variance of each expression coefficient.
+
+        Args:
+            system: Linearised with directions; `stepped` has solved it.
+            state: Where it all ended: what is left over there says how the noise remembers.
+            uncertainty: What is left open about the identities.
+            gap: Frames from one of the identity's key frames to the next.
+        """
         given_identity = variances_over_time(system.blocks, self._coupling, self.layout)
-        of_identity = (system.right[..., 1:] ** 2).sum(-1)
-        return given_identity + of_identity
+        memory = noise_memory(*self._left_over(state), self.layout)
+        lasting = 1.0 + uncertainty.noise_share * (averaged_ratio(memory, gap) - 1.0).to(given_identity.dtype)
+        of_identity = (system.right[..., 1:] ** 2).sum(-1) + uncertainty.remainder[self.layout.track]
+        given_identity = smoothed_variances(given_identity, memory, self.prior)
+        return given_identity + of_identity * lasting[self.layout.track][:, None]
+
+    def _left_over(self, state: FrameState) -> tuple[Float[Tensor, "frames 2 points"], Float[Tensor, "frames points"]]:
+        """Residuals and weights, robust ones of the last width."""
+        left, weights = [], []
+        for part in self._chunks():
+            observed, head = self._sighted(state, part)
+            camera = state.camera.at(part)
+            residual = residuals(observed, turned_points(camera, head), camera)
+            robust = robust_weight(whitened_squares(observed, residual), ROBUST_SCALES[-1])
+            left.append(residual)
+            weights.append(observed.weight * observed.precision * robust)
+        return torch.cat(left), torch.cat(weights)
 
     @property
     def _coupling(self) -> Float[Tensor, "frames 1"]:
@@ -211,14 +270,14 @@ class FrameProblem:
 
 
 def _reactions(
-    local: FrameBlocks, directions: Float[Tensor, "frames 3 directions points"], basis: LandmarkBasis
+    local: FrameBlocks, directions: Directions, basis: LandmarkBasis
 ) -> tuple[Float[Tensor, "frames 6 directions"], Float[Tensor, "frames n_expression directions"]]:
-    """Blocks between camera or expression, and displacements of the landmarks."""
-    frames, _, count, points = directions.shape
-    flat = directions.flatten(1, 2)
-    sums = torch.bmm(local.weighted_features, flat.mT).reshape(frames, 18, count)
-    square = torch.bmm(local.scaled_rotation.mT, local.scaled_rotation)
-    moved = torch.bmm(square, directions.flatten(2)).reshape(directions.shape) * local.weight[:, None, None]
+    """Blocks between camera or expression, and errors that move the landmarks in the picture."""
+    frames, _, count, points = directions.head.shape
+    picture = torch.bmm(local.scaled_rotation, directions.head.flatten(2)) - directions.picture.flatten(2)
+    narrow = torch.bmm(
+        local.weighted_camera(), picture.reshape(frames, 2, count, points).transpose(2, 3).flatten(1, 2)
+    )
+    moved = torch.bmm(local.scaled_rotation.mT, picture).reshape(directions.head.shape) * local.weight[:, None, None]
     rows = moved.transpose(1, 2).reshape(frames * count, 3 * points)
-    wide = times_shared(rows, basis.expression.flatten(0, 1)).reshape(frames, count, -1).mT
-    return torch.bmm(local.camera_rows, sums)[:, :PARAMETERS], wide
+    return narrow, times_shared(rows, basis.expression.flatten(0, 1)).reshape(frames, count, -1).mT

@@ -21,6 +21,7 @@ from torch import Tensor
 from fitting.camera import ScaledOrthographic
 from fitting.energy import ROBUST_SCALES, Observations, landmark_energy, robust_scale
 from fitting.identity_system import IdentityState, Precision, gauss_newton, linearise, turned_spread
+from fitting.identity_uncertainty import IdentityUncertainty, identity_uncertainty
 from fitting.landmark_basis import LandmarkBasis
 from fitting.sight import PLAIN, Sight
 
@@ -28,25 +29,6 @@ DAMPING_START = 1e-4
 DAMPING_LEAST = 1e-7
 CONVERGED_STEP = 0.03
 """A track has converged when no identity coefficient moves by more than this, in standard deviations."""
-UNCERTAIN_DIRECTIONS = 4
-"""Directions of the identity's covariance that each frame's expression is asked about. With 4 of 28, and the mean frame
-for the rest, posterior standard deviations are within 5% of those with all."""
-_LASTING_PRIOR = 0.05
-"""What an expression that lasts costs per frame beside one that comes and goes: `(1 - rho) / (1 + rho)` for the
-correlation of neighbouring frames at a smoothness of 4 to 16 is 0.07 to 0.02."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdentityUncertainty:
-    """The part of the identity's posterior covariance that expressions feel.
-
-    Attributes:
-        directions: U, where `U U^T` is that part of the covariance which moves expressions most.
-        remainder: Variance of the expression of a mean frame by the rest of the covariance.
-    """
-
-    directions: Float[Tensor, "tracks n_identity directions"]
-    remainder: Float[Tensor, "tracks n_expression"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +58,7 @@ def fit_identities(
     tracks: int,
     iterations: int,
     robust: bool,
+    lasting: Float[Tensor, " points"],
     sight: Sight = PLAIN,
 ) -> IdentityFit:
     """Find the identity of each track from its key frames.
@@ -88,6 +71,7 @@ def fit_identities(
         tracks: Number of tracks.
         iterations: Largest number of Gauss-Newton iterations.
         robust: Whether to use robust weights.
+        lasting: Standard deviation of the error that each landmark keeps through a track, in the unit of `observed`.
         sight: Lens and sliding contour, if any.
     """
     like = observed.points
@@ -121,40 +105,18 @@ def fit_identities(
         running &= ~stopping
         if bool(stopping.any()):
             # A track that has stopped keeps what it had then, whatever its company still does.
-            known = elimination.precision()
+            known = elimination.precision(basis)
             precision = known if precision is None else known.where(stopping, precision)
         if not bool(running.any()):
             break
     if precision is None:
         raise ValueError(f"iterations={iterations}: at least one is needed")
-    uncertainty = _uncertainty(precision, like.dtype)
     return IdentityFit(
-        identity=state.identity, uncertainty=uncertainty, converged=converged, iterations=taken, energy=energy
-    )
-
-
-def _uncertainty(precision: Precision, dtype: torch.dtype) -> IdentityUncertainty:
-    """The directions in which an uncertain identity moves expressions most, as long as it is uncertain along them.
-
-    Of the covariance `(L L^T)^(-1)`, an error moves the expression of a mean frame by `A L^(-T) n` with `n` white
-    noise; U is `L^(-T)` times the leading right singular vectors of `A L^(-T)`.
-    """
-    factor = torch.linalg.cholesky_ex(precision.identity).L
-    unit = torch.eye(precision.expression.shape[-1], dtype=factor.dtype, device=factor.device)
-    expression = torch.linalg.cholesky_ex(precision.expression + _LASTING_PRIOR * unit).L
-    moved = torch.cholesky_solve(precision.coupling, expression)
-    half = torch.linalg.solve_triangular(factor, moved.mT, upper=False)
-    gram = torch.bmm(half.mT, half)
-    # Where a track's numbers broke down, no step of it was accepted, and it comes out as diverged or not moved at all.
-    values, vectors = torch.linalg.eigh(torch.where(torch.isfinite(gram), gram, torch.zeros_like(gram)))
-    kept = slice(-min(UNCERTAIN_DIRECTIONS, gram.shape[-1]), None)
-    directions = torch.bmm(half, vectors[..., kept] / values[:, kept].clamp_min(1e-12).sqrt()[:, None])
-    directions = torch.linalg.solve_triangular(factor.mT, directions, upper=True)
-    leading = vectors[..., kept] ** 2 * values[:, None, kept]
-    remainder = (gram.diagonal(dim1=-2, dim2=-1) - leading.sum(-1)).clamp_min(0)
-    return IdentityUncertainty(
-        directions=directions.to(dtype).nan_to_num(0.0, 0.0, 0.0),
-        remainder=remainder.to(dtype).nan_to_num(0.0, 0.0, 0.0),
+        identity=state.identity,
+        uncertainty=identity_uncertainty(precision, lasting),
+        converged=converged,
+        iterations=taken,
+        energy=energy,
     )
 
 

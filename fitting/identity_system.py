@@ -79,11 +79,16 @@ class Precision:
         identity: Inverse posterior covariance of the identity, cameras and expressions integrated out.
         expression: Mean over frames of the expression's block without its prior, the camera eliminated.
         coupling: Mean over frames of the block between expression and identity, the camera eliminated.
+        identity_lasting: How an error of each landmark coordinate (x of all points, then y) that is the same in all
+            frames pulls the identity, cameras and expressions eliminated.
+        expression_lasting: How it pulls the expression of a mean frame, the camera eliminated.
     """
 
     identity: Float64[Tensor, "tracks n n"]
     expression: Float64[Tensor, "tracks n_expression n_expression"]
     coupling: Float64[Tensor, "tracks n_expression n"]
+    identity_lasting: Float64[Tensor, "tracks n rows"]
+    expression_lasting: Float64[Tensor, "tracks n_expression rows"]
 
     def where(self, chosen: Bool[Tensor, " tracks"], other: "Precision") -> "Precision":
         """This where `chosen`, `other` elsewhere."""
@@ -92,6 +97,8 @@ class Precision:
             identity=torch.where(pick, self.identity, other.identity),
             expression=torch.where(pick, self.expression, other.expression),
             coupling=torch.where(pick, self.coupling, other.coupling),
+            identity_lasting=torch.where(pick, self.identity_lasting, other.identity_lasting),
+            expression_lasting=torch.where(pick, self.expression_lasting, other.expression_lasting),
         )
 
 
@@ -113,21 +120,46 @@ class Elimination:
     wide_identity: Float[Tensor, "frames n_expression n"]
     identity: Float64[Tensor, "tracks n n"]
 
-    def precision(self) -> Precision:
+    def precision(self, basis: LandmarkBasis) -> Precision:
         """What the key frames say together."""
-        tracks = len(self.identity)
+        tracks, blocks = len(self.identity), self.seen.blocks
 
         def mean(blocks: Float[Tensor, "frames a b"]) -> Float64[Tensor, "tracks a b"]:
             return blocks.reshape(tracks, -1, *blocks.shape[1:]).mean(1).double()
 
         root = inverse_root(mean(self.camera_hessian))
-        half = torch.bmm(root, mean(self.seen.blocks.camera_expression))
+        half = torch.bmm(root, mean(blocks.camera_expression))
         half_identity = torch.bmm(root, mean(self.narrow_identity[:, :PARAMETERS]))
+        half_lasting = torch.bmm(root, mean(blocks.weighted_camera()))
+        weighted = blocks.weighted_expression(basis)
         return Precision(
             identity=self.identity,
-            expression=mean(self.seen.blocks.expression_expression) - torch.bmm(half.mT, half),
+            expression=mean(blocks.expression_expression) - torch.bmm(half.mT, half),
             coupling=mean(self.wide_identity) - torch.bmm(half.mT, half_identity),
+            identity_lasting=self._identity_lasting(weighted, basis),
+            expression_lasting=mean(weighted) - torch.bmm(half.mT, half_lasting),
         )
+
+    def _identity_lasting(
+        self, weighted: Float[Tensor, "frames n_expression rows"], basis: LandmarkBasis
+    ) -> Float64[Tensor, "tracks n rows"]:
+        tracks, blocks, root = len(self.identity), self.seen.blocks, self.seen.expression_root
+        # As `gauss_newton` eliminates the gradient, but for each landmark coordinate by itself.
+        size = self.wide_identity.shape[-1]
+        columns = torch.cat([blocks.camera_expression.mT, self.wide_identity, weighted], dim=-1)
+        half = torch.bmm(root, columns)
+        left = torch.bmm(half[..., :PARAMETERS].mT, half)
+        camera_root = inverse_root(self.camera_hessian - left[..., :PARAMETERS])
+        columns = torch.cat([self.narrow_identity[:, :PARAMETERS], blocks.weighted_camera()], dim=-1)
+        camera_half = torch.bmm(camera_root, columns - left[..., PARAMETERS:])
+        stacked = torch.cat([half[..., PARAMETERS:], camera_half], dim=1)
+        stacked = stacked.reshape(tracks, -1, stacked.shape[-1])
+        eliminated = torch.bmm(stacked[..., :size].mT, stacked[..., size:])
+        weight = blocks.weight.reshape(tracks, -1, blocks.weight.shape[-1])
+        turned = torch.bmm(weight.mT, blocks.scaled_rotation.reshape(tracks, -1, 6)).reshape(-1, 2, 3)
+        by_landmark = basis.identity.permute(1, 0, 2).repeat(tracks, 1, 1)
+        own = torch.bmm(turned, by_landmark).reshape(tracks, -1, 2, size).permute(0, 3, 2, 1).flatten(2)
+        return own.double() - eliminated.double()
 
 
 def linearise(

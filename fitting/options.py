@@ -28,7 +28,8 @@ class FitOptions:
     the face model knows the detector's errors (`facevid model info`), it is the unit of what is known."""
     landmark_bias: float = 0.02
     """The same for errors that last through a track, as where a detector puts the brows of this face. They do not
-    average out over frames, so they are added to the noise where the identity is found."""
+    average out over frames, so they are added to the noise where the identity is found, and to the uncertainty of all
+    expressions."""
     expression_smoothness: float = 4.0
     """How slowly faces move: one over the mean squared change of an expression coefficient from one frame to the
     next at 30 frames per second. 0 fits every frame by itself. At 16 every one of seven real videos had a larger

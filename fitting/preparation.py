@@ -1,5 +1,6 @@
 """From landmark sequences to what the solver works on: clean weights, one unit for all tracks, first cameras."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -70,6 +71,11 @@ class PreparedTrack:
             pts_s=self.pts_s[frames],
             usable=self.usable[frames],
         )
+
+    @property
+    def keyframe_gap(self) -> float:
+        """Frames from one key frame to the next, median; infinite where there is only one."""
+        return float(np.median(np.diff(self.keyframes))) if len(self.keyframes) > 1 else math.inf
 
     @property
     def principal_px(self) -> Float64[np.ndarray, " 2"]:

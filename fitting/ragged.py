@@ -58,12 +58,11 @@ class TimeMajor:
             packed[self.positions(track)] = array
         return packed
 
-    def sum_over_time(self, values: Float[Tensor, " frames"]) -> Float[Tensor, " tracks"]:
+    def sum_over_time(self, values: Float[Tensor, "frames ..."]) -> Float[Tensor, "tracks ..."]:
         """The sum over each track, first frame to last, in float64."""
-        wide = values.double()
-        by_slot = torch.zeros(self._tracks, dtype=torch.float64, device=values.device)
+        by_slot = torch.zeros(self._tracks, *values.shape[1:], dtype=torch.float64, device=values.device)
         for step in self.steps:
-            by_slot[: step.stop - step.start] += wide[step]
+            by_slot[: step.stop - step.start] += values[step]
         return self._to_tracks(by_slot)
 
     def max_over_time(self, values: Float[Tensor, " frames"]) -> Float[Tensor, " tracks"]:

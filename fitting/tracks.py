@@ -55,7 +55,8 @@ class FittedTrack:
         iterations: Gauss-Newton iterations taken, both stages.
         identity: Coefficients, standard deviations.
         expression: Coefficients per frame, standard deviations.
-        expression_sigma: Posterior standard deviation of each coefficient, the identity's uncertainty included.
+        expression_sigma: Posterior standard deviation of each coefficient: the identity's uncertainty, errors that last
+            through the track and noise that lasts over frames included.
         scale_px_per_mm: Camera scale.
         rotation_wxyz: Unit quaternions.
         translation_px: Where the head frame's origin falls.

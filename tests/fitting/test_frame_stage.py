@@ -10,7 +10,7 @@ from fitting.energy import Observations
 from fitting.face_model import FaceModel
 from fitting.frame_stage import fit_frames
 from fitting.frame_system import FrameProblem, FrameState
-from fitting.identity_stage import IdentityUncertainty
+from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import landmark_basis
 from fitting.preparation import first_cameras
 from fitting.ragged import TimeMajor
@@ -33,11 +33,17 @@ def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel, box: floa
     prior = smooth_prior(torch.full((frames,), 1 / 30, dtype=torch.float64), layout, expression_smoothness=16.0)
     identity_points = basis.identities(torch.tensor(truth.identity[None], dtype=torch.float32))
     start, _ = first_cameras(observed, identity_points[layout.track], basis)
+    generator = torch.Generator().manual_seed(0)
     uncertainty = IdentityUncertainty(
-        directions=0.4 * torch.eye(toy_model.n_identity)[None, :, :3], remainder=torch.full((1, size), 1e-3)
+        directions=0.4 * torch.eye(toy_model.n_identity)[None, :, :3],
+        landmarks=0.5 * torch.randn(1, 2, 68, 3, generator=generator),
+        remainder=torch.full((1, size), 1e-3),
+        noise_share=torch.ones(1),
     )
+    lasting = 1.0 + torch.rand(68, generator=generator)
     fit = fit_frames(
-        observed, start, identity_points, basis, uncertainty=uncertainty, prior=prior, layout=layout, iterations=30,
+        observed, start, identity_points, basis, uncertainty=uncertainty, lasting=lasting,
+        keyframe_gap=torch.full((1,), torch.inf, dtype=torch.float64), prior=prior, layout=layout, iterations=30,
         robust=False, box=box,
     )  # fmt: skip
     problem = FrameProblem(
@@ -81,9 +87,11 @@ def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel, box: floa
     # The posterior given the identity: the inverse of J^T J at the optimum, expression rows.
     covariance = np.linalg.inv(oracle.jac.T @ oracle.jac)
     given_identity = covariance.diagonal().reshape(frames, -1)[:, 6:]
-    # And where one standard deviation of each direction of the identity would take the optimum.
+    # And where one standard deviation of each direction of identity and lasting errors would take the optimum.
     moves = basis.displaced(uncertainty.directions)[0].double().numpy()
     slope = np.stack([residuals(oracle.x, head + moves[..., k]) - oracle.fun for k in range(3)], axis=-1)
+    errors = (uncertainty.landmarks[0] * lasting[:, None]).double().numpy().reshape(-1, 3)
+    slope[: frames * len(errors)] += np.tile(errors, (frames, 1))
     reaction = (covariance @ oracle.jac.T @ slope).reshape(frames, -1, 3)[:, 6:]
     expected = np.sqrt(given_identity + (reaction**2).sum(-1) + 1e-3)
     assert np.median(expected / np.sqrt(given_identity)) > 1.1, "the identity must matter for this test to mean much"

@@ -7,8 +7,9 @@ import torch
 from fitting import identity_stage as stage
 from fitting import identity_system as system
 from fitting.camera import ScaledOrthographic, camera_jacobian, model_jacobian, turned_points
-from fitting.energy import Observations, landmark_energy, residuals
+from fitting.energy import Observations, frame_blocks, landmark_energy, residuals
 from fitting.face_model import FaceModel
+from fitting.identity_uncertainty import LASTING_PRIOR, UNCERTAIN_DIRECTIONS, identity_uncertainty
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
 from fitting.rotation import canonical
 
@@ -123,22 +124,52 @@ def test_the_schur_step_solves_the_dense_system(toy_model: FaceModel) -> None:
         torch.testing.assert_close(elimination.identity[track], torch.linalg.inv(torch.linalg.inv(dense)[:n, :n]))
 
 
-def test_the_uncertainty_holds_all_that_expressions_feel_of_the_identitys_covariance(toy_model: FaceModel) -> None:
+def test_an_error_that_lasts_moves_the_identity_as_the_dense_system_says(toy_model: FaceModel) -> None:
     basis, observed, state = scene(toy_model)
     seen = system.linearise(observed, state, basis, float("inf"))
     _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
-    precision = elimination.precision()
-    uncertainty = stage._uncertainty(precision, torch.float64)
+    precision = elimination.precision(basis)
+    n = toy_model.n_identity
+    error = torch.randn(2, 68, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    moved = replace(observed, points=observed.points + error)
+    shifted = replace(seen, blocks=frame_blocks(moved, state.camera, state.head(basis), basis, float("inf")))
+    pairs = zip(dense_systems(basis, observed, state, seen), dense_systems(basis, moved, state, shifted), strict=True)
+    for track, ((dense, right), (_, with_error)) in enumerate(pairs):
+        expected = torch.linalg.solve(dense, with_error - right)[:n]
+        found = torch.linalg.solve(precision.identity[track], precision.identity_lasting[track] @ error.flatten())
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_uncertainty_holds_all_that_expressions_feel_of_identity_and_lasting_errors(toy_model: FaceModel) -> None:
+    basis, observed, state = scene(toy_model)
+    seen = system.linearise(observed, state, basis, float("inf"))
+    _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
+    precision = elimination.precision(basis)
+    lasting = 3.0 * torch.rand(68, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = identity_uncertainty(precision, lasting)
     unit = torch.eye(toy_model.n_expression, dtype=torch.float64)
-    reaction = torch.linalg.solve(precision.expression + stage._LASTING_PRIOR * unit, precision.coupling)
-    covariance = torch.linalg.inv(precision.identity)
-    whole = (reaction @ covariance @ reaction.mT).diagonal(dim1=-2, dim2=-1)
-    leading = ((reaction @ uncertainty.directions) ** 2).sum(-1)
-    torch.testing.assert_close(leading + uncertainty.remainder, whole)
-    assert uncertainty.directions.shape[-1] == stage.UNCERTAIN_DIRECTIONS < toy_model.n_expression
+    mean = precision.expression + LASTING_PRIOR * unit
+    reaction = torch.linalg.solve(mean, precision.coupling)
+    direct = torch.linalg.solve(mean, precision.expression_lasting)
+    # The joint covariance of the identity's error and of the landmarks'.
+    sd = torch.diag(lasting.repeat(2)).expand(TRACKS, -1, -1)
+    pulled = torch.linalg.solve(precision.identity, precision.identity_lasting) @ sd
+    noise = torch.linalg.cholesky(torch.linalg.inv(precision.identity))
+    root = torch.cat([torch.cat([noise, pulled], -1), torch.cat([torch.zeros_like(pulled).mT, sd], -1)], 1)
+    joint = torch.cat([reaction, -direct], dim=-1)
+    whole = (joint @ root @ root.mT @ joint.mT).diagonal(dim1=-2, dim2=-1)
+    landmarks = (found.landmarks * lasting[:, None]).flatten(1, 2)
+    directions = torch.cat([found.directions, landmarks], dim=1)
+    leading = ((joint @ directions) ** 2).sum(-1)
+    torch.testing.assert_close(leading + found.remainder, whole)
+    assert found.directions.shape[-1] == UNCERTAIN_DIRECTIONS < toy_model.n_expression
     assert (leading.sum(-1) > 0.5 * whole.sum(-1)).all(), "few directions, but those that count"
+    by_noise = ((reaction @ noise) ** 2).sum((1, 2))
+    torch.testing.assert_close(found.noise_share, by_noise / whole.sum(-1))
+    assert (found.noise_share > 0.1).all(), "both must matter for this test to mean much"
+    assert (found.noise_share < 0.9).all(), "both must matter for this test to mean much"
     # And the directions never hold more than the covariance itself.
-    left = covariance - uncertainty.directions @ uncertainty.directions.mT
+    left = root @ root.mT - directions @ directions.mT
     assert torch.linalg.eigvalsh(left).min() > -1e-9
 
 
@@ -146,7 +177,7 @@ def test_a_mean_frame_is_the_mean_of_the_frames_with_its_camera_eliminated(toy_m
     basis, observed, state = scene(toy_model)
     seen = system.linearise(observed, state, basis, float("inf"))
     _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
-    precision = elimination.precision()
+    precision = elimination.precision(basis)
     n = toy_model.n_identity
     for track, (dense, _) in enumerate(dense_systems(basis, observed, state, seen)):
         frames = dense[n:, n:].reshape(FRAMES, 6 + toy_model.n_expression, FRAMES, -1)
