@@ -129,6 +129,7 @@ def frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
         "pitch_deg": angles[:, 1].astype(np.float32),
         "roll_deg": angles[:, 2].astype(np.float32),
         "in_frame": seen.in_frame,
+        "occlusion": pa.array(seen.occlusion, pa.float32(), from_pandas=True),
         "motion_per_s": motion_per_s(seen, result.face_size_px),
         "jitter": frame_jitter(seen, result.face_size_px),
         "kept": np.ones(count, np.bool_),

@@ -86,7 +86,8 @@ def _rows(track: ToyTrack) -> tuple[dict, list[dict], list[dict]]:
             "rotation_wxyz": [1, 0, 0, 0], "translation_px": [50, 50], "expression": expression.tolist(),
             "expression_sigma": [track.sigma] * N_EXPRESSION, "reprojection_error": 0.01, "face_size_px": 90.0,
             "sharpness": 1.0, "brightness": 0.5, "yaw_deg": 0.0, "pitch_deg": 0.0, "roll_deg": 0.0, "in_frame": 1.0,
-            "motion_per_s": 0.1, "jitter": 0.001, "kept": kept, "filtered_reason": None if kept else "not_seen",
+            "occlusion": 0.1, "motion_per_s": 0.1, "jitter": 0.001, "kept": kept,
+            "filtered_reason": None if kept else "not_seen",
         })
         if index < track.crops_from:
             continue

@@ -32,6 +32,7 @@ _TRANSITIONS = 30
 _PER_FILE = 5
 _CLIP_S = (1.2, 2.4)
 _DISSOLVE_S = (0.4, 1.6)
+_COVER_FRAMES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +162,58 @@ def rotated(videos: Path, out: Path, name: str, *, degrees: int, frames: int) ->
     """A video turned clockwise in its own picture."""
     graph = f"[0:v]fps={FPS},rotate={degrees}*PI/180,trim=end_frame={frames}[v]"
     return make(out / f"rotated_{degrees}_{Path(name).stem}_{frames}.mp4", [videos / name], graph)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Covered:
+    """A face video in which something comes before the face, and goes again.
+
+    Attributes:
+        path: The file.
+        clear: Frames in which nothing is before the face.
+        covered: Frames in which half of it is covered; in the frames between, the cover moves.
+    """
+
+    path: Path
+    clear: tuple[int, ...]
+    covered: tuple[int, ...]
+
+
+def covered(
+    videos: Path, out: Path, name: str, box_px: Box, *, side: str, picture: str | None, frames: int
+) -> Covered:
+    """A video with half of its face covered in the middle third of its frames.
+
+    Args:
+        videos: Folder of the videos.
+        out: Where to write.
+        name: The face video.
+        box_px: Where its face is in the middle frame.
+        side: Which half is covered: left, right, top or bottom. The cover comes in from there within 10 frames.
+        picture: The video whose first picture covers the face; a grey box where there is none.
+        frames: How many frames to take.
+    """
+    x0, y0, x1, y1 = box_px
+    wide, high = x1 - x0, y1 - y0
+    # Half the face, and somewhat more on the outer sides.
+    w, h = (0.6 * wide, 1.3 * high) if side in ("left", "right") else (1.3 * wide, 0.65 * high)
+    x = {"left": x0 - 0.1 * wide, "right": x0 + 0.5 * wide}.get(side, x0 - 0.15 * wide)
+    y = {"top": y0 - 0.15 * high, "bottom": y0 + 0.5 * high}.get(side, y0 - 0.15 * high)
+    away = {"left": (-w, 0.0), "right": (w, 0.0), "top": (0.0, -h), "bottom": (0.0, h)}[side]
+    first, last = frames // 3, 2 * frames // 3
+    part = f"clip((n-{first})/{_COVER_FRAMES},0,1)*clip(({last}-n)/{_COVER_FRAMES},0,1)"
+    at = ":".join(f"{axis}='{to:.1f}+({off:.1f})*(1-{part})'" for axis, to, off in zip("xy", (x, y), away, strict=True))
+    size = f"{2 * round(w / 2)}:{2 * round(h / 2)}"
+    cover = f"[1:v]trim=end_frame=1,scale={size},setsar=1,loop=-1:1[c]"
+    if picture is None:
+        cover = f"color=gray:s={size.replace(':', 'x')}[c]"
+    graph = f"[0:v]trim=end_frame={frames}[f];{cover};[f][c]overlay={at}:eval=frame:shortest=1[v]"
+    path = out / f"covered_{Path(name).stem}_{side}_{Path(picture).stem if picture else 'grey'}_{frames}.mp4"
+    return Covered(
+        path=make(path, [videos / name, *([videos / picture] if picture else [])], graph),
+        clear=(*range(first + 1), *range(last, frames)),
+        covered=tuple(range(first + _COVER_FRAMES, last - _COVER_FRAMES + 1)),
+    )
 
 
 def replaced(

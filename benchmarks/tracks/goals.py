@@ -10,6 +10,7 @@ GOALS: dict[str, tuple[str, float]] = {
     "identity_swaps": ("==", 0),
     "pip4_found": (">=", 0.95),
     "pip8_found": (">=", 0.80),
+    "occlusion_auc": (">=", 0.8),
     "landmark_stability": ("<=", 0.02),
     "jitter_ratio": ("<=", 1 / 3),
     "blink_depth_kept": (">=", 0.85),

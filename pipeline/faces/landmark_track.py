@@ -31,6 +31,8 @@ class LandmarkTrack:
             their looks (see `appearance`). In a track over several spans, the average of the span.
         jump: How far the look leaps with this frame: the least half squared distance between the looks of five frames
             before and five from here on; 0 where there are fewer, and where the face was missed.
+        occlusion: How surely something covers much of the face, 0 to 1 (see `occlusion`); NaN where the detector cannot
+            tell.
     """
 
     scheme: str
@@ -45,3 +47,4 @@ class LandmarkTrack:
     in_frame: Float32[np.ndarray, " frames"]
     similarity: Float32[np.ndarray, " frames"]
     jump: Float32[np.ndarray, " frames"]
+    occlusion: Float32[np.ndarray, " frames"]

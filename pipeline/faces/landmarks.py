@@ -8,6 +8,7 @@ or glasses are worn, it takes the rim or the lid for the brow.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -138,6 +139,19 @@ class MediapipeDetector:
             region=next_region,
             eyes=eyes,
         )
+
+    def occlusion(self, picture: Picture, region: FaceRegion) -> float:
+        """1 minus the presence score of the worse half of a face, upper or lower, with the other one blanked."""
+        square, _ = look_into(picture, region, self._mesh.size_px)
+        blank = square.mean(axis=(0, 1))
+        middle = self._mesh.size_px // 2
+        least = math.inf
+        for other in (slice(0, middle), slice(middle, None)):
+            alone = square.copy()
+            alone[other] = blank
+            _, presence = self._mesh(alone)
+            least = min(least, float(presence.reshape(-1)[0]))
+        return 1.0 - float(sigmoid(np.array([least], dtype=np.float32))[0])
 
     def mesh_points(
         self, picture: Picture, *, min_confidence: float = 0.5

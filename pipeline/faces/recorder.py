@@ -4,6 +4,7 @@ Where a shot ended is known some frames later, and so is that a face was replace
 then: only frames that are settled have their crops handed over, and give a track its number.
 """
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -89,12 +90,12 @@ class TrackRecorder:
         """The finished tracks, by number: in the order in which they had lasted long enough."""
         return tuple(track for _, track in sorted(self._tracks.items()))
 
-    def add(self, number: int, frame: VideoFrame, face: FaceLandmarks) -> None:
-        """A face that is followed was found."""
+    def add(self, number: int, frame: VideoFrame, face: FaceLandmarks, *, occlusion: float = math.nan) -> None:
+        """A face that is followed was found; NaN where nobody was asked whether it is covered."""
         start = time.perf_counter()
         stretch = self._open(number)
         crop = register(frame.picture, face.points_px)
-        stretch.sightings.add(frame.index, frame.pts_s, Sighting(face, quality(crop), look_of(crop)))
+        stretch.sightings.add(frame.index, frame.pts_s, Sighting(face, quality(crop), look_of(crop), occlusion))
         self._picture_px = (frame.picture.width_px, frame.picture.height_px)
         if self._sink is not None:
             jpeg = encoded(crop, jpeg_quality=self._options.jpeg_quality)
@@ -195,4 +196,5 @@ class TrackRecorder:
             in_frame=inside.mean(axis=1).astype(np.float32),
             similarity=seen.similarity,
             jump=seen.jump,
+            occlusion=seen.occlusion,
         )

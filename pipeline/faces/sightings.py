@@ -1,5 +1,6 @@
 """What was seen of one face, frame by frame, and the frames between in which it was missed."""
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -19,11 +20,13 @@ class Sighting(NamedTuple):
         face: Where it is.
         quality: Of its crop.
         look: Of its crop; see `appearance`.
+        occlusion: See `occlusion`; NaN where nobody was asked.
     """
 
     face: FaceLandmarks
     quality: CropQuality
     look: Look
+    occlusion: float = math.nan
 
 
 @dataclass(slots=True)
@@ -144,6 +147,16 @@ class Sightings:
     def brightness(self) -> Float32[np.ndarray, " frames"]:
         """Brightness of the crops, bridged."""
         return self._bridged(np.array([seen.quality.brightness for seen in self._seen], dtype=np.float32))
+
+    @property
+    def occlusion(self) -> Float32[np.ndarray, " frames"]:
+        """Linear in time between the frames that were asked, constant before and after; NaN where none was."""
+        told = np.array([seen.occlusion for seen in self._seen], dtype=np.float64)
+        asked = ~np.isnan(told)
+        if not asked.any():
+            return np.full(len(self), np.nan, dtype=np.float32)
+        time = self.pts_s
+        return np.asarray(np.interp(time, time[self._seen_at][asked], told[asked]), dtype=np.float32)
 
     @property
     def similarity(self) -> Float32[np.ndarray, " frames"]:

@@ -15,6 +15,7 @@ from pipeline.faces.follow import FaceFollower
 from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.faces.landmarks import LandmarkDetector
 from pipeline.faces.limits import DecodeLimits
+from pipeline.faces.occlusion import OcclusionSampler
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import VideoInfo
 from pipeline.faces.recorder import ShortTrack, TrackRecorder
@@ -100,6 +101,7 @@ def track_faces(
         raise ValueError(f"detector gives scheme={detector.scheme!r}, but options.scheme={options.scheme!r}")
     ahead = LookAhead(detector, options) if isinstance(detector, BatchedDetector) else None
     follow = FaceFollower(ahead or detector, options)
+    occlusion = OcclusionSampler(detector)
     recorder = TrackRecorder(options, crops)
     transitions: list[Transition] = []
     frames_read = 0
@@ -111,7 +113,7 @@ def track_faces(
             frame = shot_frame.frame
             seen = follow(frame.picture, looks_new=shot_frame.looks_new)
             for number, face in seen.found.items():
-                recorder.add(number, frame, face)
+                recorder.add(number, frame, face, occlusion=occlusion(number, frame.index, frame.picture, face))
             for number in seen.missed:
                 recorder.miss(number, frame)
             for number in seen.stopped:
@@ -142,7 +144,7 @@ def track_faces(
             decode=shot_frames.decode_s,
             shots=shot_frames.shots_s,
             detect=follow.seconds.detect + (ahead.seconds.detect if ahead else 0.0),
-            landmarks=follow.seconds.landmarks + (ahead.seconds.landmarks if ahead else 0.0),
+            landmarks=follow.seconds.landmarks + occlusion.seconds + (ahead.seconds.landmarks if ahead else 0.0),
             crops=recorder.crops_s,
             smooth=recorder.smooth_s,
         ),

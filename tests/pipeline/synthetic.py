@@ -28,6 +28,7 @@ def landmark_track(frames: int = 5, *, first: int = 0, seed: int = 0) -> Landmar
         observed_px=observed, smoothed_px=observed, confidence=ones * np.float32(0.9),
         sharpness=ones, brightness=ones * np.float32(0.5), in_frame=ones,
         similarity=ones * np.float32(0.9), jump=ones * np.float32(0.1),
+        occlusion=ones * np.float32(0.2),
     )
 
 

@@ -81,6 +81,12 @@ def test_a_frame_that_is_not_kept_says_why_the_track_first_then_the_look_then_th
     assert {row["filtered_reason"] for row in pruned_rows} == {"identity_norm"}
 
 
+def test_occlusion_is_null_where_the_detector_cannot_tell() -> None:
+    told = replace(result().landmarks, occlusion=np.array([0.25, np.nan, np.nan, 1.0], np.float32))
+    rows = frames_batch(replace(result(), landmarks=told), PRUNE).to_pylist()
+    assert [row["occlusion"] for row in rows] == [0.25, None, None, 1.0]
+
+
 def test_motion_is_speed_in_face_sizes_and_jitter_the_bend_of_the_raw_points() -> None:
     step = np.arange(4, dtype=np.float32)[:, None, None] * np.float32([3.0, 4.0])
     seen = replace(result().landmarks, confidence=np.ones(4, np.float32))

@@ -116,7 +116,7 @@ def two_parts(*, apart_px: float) -> tuple[Sequence[TrackPart], dict[int, int], 
     early = {"frame": one.frame[:100], "pts_s": one.pts_s[:100]}
     late = {"frame": one.frame[80:] - np.int32(80), "pts_s": one.pts_s[80:]}
     for name in ("box_px", "observed_px", "smoothed_px", "confidence", "sharpness", "brightness", "in_frame",
-                 "similarity", "jump"):  # fmt: skip
+                 "similarity", "jump", "occlusion"):  # fmt: skip
         early[name], late[name] = getattr(one, name)[:100].copy(), getattr(one, name)[80:].copy()
     late["smoothed_px"] += np.float32(apart_px)
     parts = (TrackPart(span=0, track=0, begin=0, end=100), TrackPart(span=1, track=3, begin=20, end=80))

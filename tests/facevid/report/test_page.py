@@ -94,7 +94,7 @@ def make_dataset(root: Path, model: FaceModel, video: Path, **track: Any) -> Dat
         "scale_px_per_mm": SCALE, "rotation_wxyz": [0, 1, 0, 0], "translation_px": list(CENTRE),
         "expression": [0.0] * N_EXPRESSION, "expression_sigma": [0.5] * N_EXPRESSION, "reprojection_error": 0.012,
         "face_size_px": 40.0, "sharpness": 1.0, "brightness": 0.5, "yaw_deg": 0.0, "pitch_deg": 0.0, "roll_deg": 0.0,
-        "in_frame": 1.0, "motion_per_s": 0.1, "jitter": 0.001, "kept": True,
+        "in_frame": 1.0, "occlusion": 0.1, "motion_per_s": 0.1, "jitter": 0.001, "kept": True,
     }
     rows = [
         frame | {"frame": k, "pts_s": k / 10, "landmarks_px": points[k].tolist(), "smoothed_px": points[k].tolist()}
