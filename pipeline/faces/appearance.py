@@ -8,6 +8,9 @@ What it can show is a leap: if every frame before a moment is far from every fra
 either stretch is, the picture shows somebody else. A head that turns passes through all that lies between.
 """
 
+from collections import deque
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -24,6 +27,7 @@ _LEAST_CONTRAST_LEVELS = 4.0
 # So that each part tells about as much; chosen on crops of six people.
 _LUMA_WEIGHT, _EDGES_WEIGHT, _COLOUR_WEIGHT_PER_LEVEL = 0.7, 1.6, 0.02
 _AROUND, _FAR_AROUND = (13, 13), (21, 21)
+_LOOKED_BACK = 2 * STRETCH_FRAMES - 1
 _ANGLES = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
 _UNIT_DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1).astype(np.float32)
 _IN_CELL = np.kron(np.eye(_EDGE_CELLS), np.ones(_EDGE_PIXELS // _EDGE_CELLS)).astype(np.float32)
@@ -47,10 +51,40 @@ def difference(first: Look, second: Look) -> float:
     return float(np.square(first - second, dtype=np.float32).sum()) / 2
 
 
-def leap(before: Float32[np.ndarray, "frames values"], after: Float32[np.ndarray, "frames values"]) -> float:
-    """The smallest difference between a look before a moment and one after it."""
-    squares = np.square(before).sum(axis=1)[:, None] + np.square(after).sum(axis=1)
-    return max(0.0, float((squares / 2 - before @ after.T).min()))
+class RecentLooks:
+    """The looks of one face's last sightings. Takes the next one, and tells a leap that it makes certain.
+
+    Args:
+        looks: Those before, in order.
+    """
+
+    def __init__(self, looks: Iterable[Look] = ()) -> None:
+        # A ring: what a row held is not needed when its turn comes again.
+        self._looks = np.zeros((_LOOKED_BACK, LOOK_VALUES), dtype=np.float32)
+        self._halves = [0.0] * _LOOKED_BACK
+        self._count = 0
+        # Of each of the last looks: its difference to the one before it, the one before that, and so on.
+        self._differences: deque[list[float]] = deque(maxlen=STRETCH_FRAMES)
+        for look in looks:
+            self.add(look)
+
+    def add(self, look: Look) -> float:
+        """The smallest difference between the last `STRETCH_FRAMES` looks, this one included, and as many before them.
+
+        0 where there are not as many.
+        """
+        now = look.astype(np.float32)
+        half = float(now @ now) / 2
+        products = (self._looks @ now).tolist()
+        rows = [(self._count - back) % _LOOKED_BACK for back in range(1, min(self._count, _LOOKED_BACK) + 1)]
+        self._differences.append([half + self._halves[row] - products[row] for row in rows])
+        place = self._count % _LOOKED_BACK
+        self._looks[place], self._halves[place] = now, half
+        self._count += 1
+        if self._count < 2 * STRETCH_FRAMES:
+            return 0.0
+        nearest = (min(back[k : k + STRETCH_FRAMES]) for k, back in enumerate(self._differences))
+        return max(0.0, min(nearest))
 
 
 def _luma(grey: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, " values"]:

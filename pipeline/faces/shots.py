@@ -149,7 +149,5 @@ def _difference(first: UInt8[np.ndarray, "18 32 3"], second: UInt8[np.ndarray, "
 
 
 def _colours(small: UInt8[np.ndarray, "18 32 3"]) -> Float32[np.ndarray, " bins"]:
-    level = small // np.uint8(256 // _LEVELS_PER_CHANNEL)
-    code = (level[..., 0] * _LEVELS_PER_CHANNEL + level[..., 1]) * _LEVELS_PER_CHANNEL + level[..., 2]
-    counts = np.bincount(code.reshape(-1), minlength=_LEVELS_PER_CHANNEL**3)
-    return (counts / code.size).astype(np.float32)
+    bins = [_LEVELS_PER_CHANNEL] * 3
+    return cv2.calcHist([small], [0, 1, 2], None, bins, [0, 256] * 3).reshape(-1) / np.float32(small.size // 3)

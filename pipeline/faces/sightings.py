@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32
 
-from pipeline.faces.appearance import STRETCH_FRAMES, Look, leap
+from pipeline.faces.appearance import STRETCH_FRAMES, Look, RecentLooks
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.register import CropQuality
 
@@ -37,6 +37,7 @@ class Sightings:
     _seen_at: list[int] = field(default_factory=list)
     _seen: list[Sighting] = field(default_factory=list)
     _leaps: list[float] = field(default_factory=list)
+    _recent: RecentLooks = field(default_factory=RecentLooks)
 
     def add(self, frame: int, pts_s: float, sighting: Sighting) -> None:
         """The face was seen."""
@@ -44,12 +45,12 @@ class Sightings:
         self._frames.append((frame, pts_s))
         # What only the next frame needs is not kept.
         face = replace(sighting.face, eyes=None)
-        self._seen.append(sighting._replace(face=face, look=sighting.look.astype(np.float16)))
+        look = sighting.look.astype(np.float16)
+        self._seen.append(sighting._replace(face=face, look=look))
         self._leaps.append(0.0)
-        middle = len(self._seen) - STRETCH_FRAMES
-        if middle >= STRETCH_FRAMES:
-            looks = np.stack([seen.look for seen in self._seen[middle - STRETCH_FRAMES :]]).astype(np.float32)
-            self._leaps[middle] = leap(looks[:STRETCH_FRAMES], looks[STRETCH_FRAMES:])
+        leap = self._recent.add(look)
+        if leap > 0:
+            self._leaps[-STRETCH_FRAMES] = leap
 
     def miss(self, frame: int, pts_s: float) -> None:
         """The face was looked for, and not found."""
@@ -84,8 +85,13 @@ class Sightings:
             leaps[:cut] = [0.0] * cut
         if high < len(self._leaps):
             leaps[len(leaps) - cut + 1 :] = [0.0] * (cut - 1)
+        seen = self._seen[low:high]
         return Sightings(
-            self._frames[first:last], [at - first for at in self._seen_at[low:high]], self._seen[low:high], leaps
+            self._frames[first:last],
+            [at - first for at in self._seen_at[low:high]],
+            seen,
+            leaps,
+            RecentLooks(one.look for one in seen[-3 * STRETCH_FRAMES :]),
         )
 
     def __len__(self) -> int:

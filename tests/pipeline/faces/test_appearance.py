@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.faces.appearance import STRETCH_FRAMES, difference, leap, look_of
+from pipeline.faces.appearance import STRETCH_FRAMES, RecentLooks, difference, look_of
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.regions import FaceRegion
@@ -48,10 +48,16 @@ def test_another_face_is_further_than_the_limit(seed):
 
 
 def test_a_leap_is_the_nearest_pair_across_the_moment():
-    one, other = looks(person(1), person(1, shift=2.0)), looks(person(2), person(2, shift=2.0))
-    pairs = [difference(a, b) for a in one for b in other]
-    assert leap(one, other) == pytest.approx(min(pairs), rel=1e-4)
-    assert leap(one, one) == 0
+    every = looks(*(person(seed, shift=0.4 * k) for seed in (1, 2) for k in range(STRETCH_FRAMES + 2)))
+    recent, found = RecentLooks(), []
+    for look in every:
+        found.append(recent.add(look))
+    for now, leap in enumerate(found):
+        middle = now + 1 - STRETCH_FRAMES
+        before, after = every[max(0, middle - STRETCH_FRAMES) : max(0, middle)], every[max(0, middle) : now + 1]
+        pairs = [difference(a, b) for a in before for b in after] if len(before) == STRETCH_FRAMES else [0.0]
+        assert leap == pytest.approx(min(pairs), rel=1e-4, abs=1e-6)
+    assert int(np.argmax(found)) == 2 * STRETCH_FRAMES + 1
 
 
 def test_black_crops_and_crops_of_one_shade_have_looks_too():

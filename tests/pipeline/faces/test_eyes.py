@@ -8,6 +8,7 @@ import pytest
 
 from facevid import assets
 from pipeline.faces import eyes
+from pipeline.faces.appearance import LOOK_VALUES
 from pipeline.faces.eyes import EyeReader
 from pipeline.faces.landmarks import MediapipeDetector
 from pipeline.faces.picture import Picture
@@ -121,7 +122,7 @@ def test_what_was_seen_of_the_eyes_is_not_kept_with_a_track(networks, pictures):
     face = followed(detector, pictures[:1])[0]
     alive = weakref.ref(face.eyes[0].slopes)
     sightings = Sightings()
-    sightings.add(0, 0.0, Sighting(face, CropQuality(sharpness=1.0, brightness=0.5), np.zeros(4, dtype=np.float32)))
+    sightings.add(0, 0.0, Sighting(face, CropQuality(sharpness=1.0, brightness=0.5), np.zeros(LOOK_VALUES, dtype=np.float32)))
     del face
     gc.collect()
     assert len(sightings) == 1
