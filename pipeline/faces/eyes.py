@@ -19,13 +19,13 @@ from jaxtyping import Float32, UInt8
 
 from pipeline.faces.networks import Network
 from pipeline.faces.picture import Picture
-from pipeline.faces.regions import FaceRegion, look_into, mapped
+from pipeline.faces.regions import FaceRegion, mapped
 from pipeline.faces.schemes import INNER_EYES, LIDS_LEFT, LIDS_RIGHT, OUTER_EYES
 
 EYE_FILE = "iris_landmark.tflite"
-LARGEST_CHANGE_PX = 0.7
-"""A change that a motion by so many pixels of the square makes, on average over the eye, is none. The eye is 28 pixels
-wide: a fortieth of it, which is less than the network's own noise on steady faces."""
+LARGEST_CHANGE_PX = 0.8
+"""Grey levels that differ by less than a motion by so many pixels of the square would make are no change. An eye is 28
+pixels wide there, a thirteenth of which the network's own noise moves a lid on unsteady faces."""
 
 _OUTPUT = "output_eyes_contours_and_brows"
 _GROWTH = 2.3
@@ -65,9 +65,10 @@ class EyeSeen:
         a, b, c = self.products
         # Of an eye without slopes both ways any translation explains as much.
         determinant = max(a * c - b * b, 1.0)
-        shift = np.array([(b * down - c * right) / determinant, (b * right - a * down) / determinant], dtype=np.float32)
-        if np.abs(shift).max() > _LARGEST_SHIFT_PX:
+        x, y = (b * down - c * right) / determinant, (b * right - a * down) / determinant
+        if max(abs(x), abs(y)) > _LARGEST_SHIFT_PX:
             return None
+        shift = np.array([x, y], dtype=np.float32)
         # The picture moved by `shift` is, to first order, the old one less the shift along its slopes.
         left = np.abs(change + shift @ self.slopes)
         worst = cv2.resize(left.reshape(_ROWS, _COLUMNS), _CELLS, interpolation=cv2.INTER_AREA).max()
@@ -112,14 +113,15 @@ class EyeReader:
         seen = []
         for eye, ids in enumerate((LIDS_RIGHT, LIDS_LEFT)):
             region = _region_between(*corners[2 * eye : 2 * eye + 2])
-            square, to_frame = look_into(picture, region, self._network.size_px, mirrored=eye == 1)
-            grey = _grey_around_eye(square)
+            to_frame = region.frame_from_square(self._network.size_px, mirrored=eye == 1)
+            square = picture.square(to_frame, self._network.size_px, averaged=False)
+            grey = _grey_around_eye(square.light)
             last = before[eye] if before is not None and self._reuse else None
             lids = None if last is None else last.still_there(grey[1:-1, 1:-1].reshape(-1))
             if last is None or lids is None:
                 self.asked += 1
                 # The network counts from the square's edge; pixel centres lie half a pixel further in.
-                (answer,) = self._network(square)
+                (answer,) = self._network(square.rgb)
                 lids = answer.reshape(-1, 3)[:_LIDS, :2] - np.float32(0.5)
                 last = _eye_seen(lids, grey)
             else:
@@ -139,10 +141,10 @@ def _region_between(first: list[float], second: list[float]) -> FaceRegion:
     )
 
 
-def _grey_around_eye(square: UInt8[np.ndarray, "64 64 3"]) -> Float32[np.ndarray, "rows columns"]:
+def _grey_around_eye(light: UInt8[np.ndarray, "64 64"]) -> Float32[np.ndarray, "rows columns"]:
     """Grey levels, with a pixel more on each side."""
     # Blurred, so that slopes hold over a pixel.
-    return cv2.blur(cv2.cvtColor(square[_AROUND_EYE], cv2.COLOR_RGB2GRAY), (3, 3)).astype(np.float32)
+    return cv2.blur(light[_AROUND_EYE], (3, 3)).astype(np.float32)
 
 
 def _eye_seen(lids: Float32[np.ndarray, "16 2"], grey: Float32[np.ndarray, "rows columns"]) -> EyeSeen:

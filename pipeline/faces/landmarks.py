@@ -18,7 +18,7 @@ from jaxtyping import Float32
 
 from pipeline.faces.detect import FULL_RANGE_FILE, SHORT_RANGE_FILE, FaceFinder
 from pipeline.faces.eyes import EYE_FILE, EyeReader, EyesSeen
-from pipeline.faces.networks import Network, sigmoid
+from pipeline.faces.networks import Network
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox, FaceRegion, look_into, mapped, region_of_box, region_of_points
@@ -125,7 +125,7 @@ class MediapipeDetector:
         """The landmarks of the face in a region; None where the points do not span a face's area."""
         mesh, confidence = self._mesh_in(picture, region)
         box = _box_around(mesh)
-        if not np.isfinite(box).all():
+        if not math.isfinite(float(box.sum())):
             return None
         next_region = region_of_points(mesh, growth=_FACE_GROWTH)
         if next_region.side_px < 1:
@@ -175,13 +175,11 @@ class MediapipeDetector:
         points, presence = self._mesh(square)
         # The network counts from the square's edge; pixel centres lie half a pixel further in.
         flat = points.reshape(MESH_POINTS, 3)[:, :2] - np.float32(0.5)
-        return mapped(flat, to_frame), float(sigmoid(presence.reshape(-1)[:1])[0])
+        return mapped(flat, to_frame), 1 / (1 + math.exp(-max(-80.0, min(80.0, presence.item()))))
 
 
 def _box_around(mesh: Float32[np.ndarray, "468 2"]) -> Float32[np.ndarray, " 4"]:
-    # Along contiguous rows, which takes a quarter of the time.
-    columns = np.ascontiguousarray(mesh.T)
-    return np.concatenate([columns.min(axis=1), columns.max(axis=1)])
+    return np.concatenate([np.minimum.reduce(mesh), np.maximum.reduce(mesh)])
 
 
 def open_detector(options: FacesOptions, networks: Path) -> LandmarkDetector:

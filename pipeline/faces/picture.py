@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, UInt8
 
 from pipeline.faces.planes import Colours, Planes, Taps, halved_samples
 
@@ -20,17 +20,35 @@ _SHRINK_WITHOUT_ALIASES = 2.0
 _SHRINK_UNSEEN = 1.05
 
 
-class Square(NamedTuple):
+class Square:
     """A part of a picture, moved, turned and scaled to a square.
 
     Attributes:
-        rgb: Its colours, black outside the picture.
         inside: 255 where a pixel is of the picture, 0 where it lies outside, between on the border; None where all of
             the square is inside.
     """
 
-    rgb: UInt8[np.ndarray, "size size 3"]
-    inside: UInt8[np.ndarray, "size size"] | None
+    __slots__ = ("_samples", "_source", "inside")
+
+    def __init__(
+        self,
+        samples: UInt8[np.ndarray, "size size 4"],
+        source: Planes | Colours,
+        inside: UInt8[np.ndarray, "size size"] | None,
+    ) -> None:
+        self._samples = samples
+        self._source = source
+        self.inside = inside
+
+    @property
+    def rgb(self) -> UInt8[np.ndarray, "size size 3"]:
+        """Its colours, black outside the picture."""
+        return self._source.rgb_of(self._samples)
+
+    @property
+    def light(self) -> UInt8[np.ndarray, "size size"]:
+        """What is light and what is dark in it; which level black has depends on the picture. Costs next to nothing."""
+        return self._samples[..., self._source.light_channel]
 
 
 class _Window(NamedTuple):
@@ -44,6 +62,9 @@ class _Window(NamedTuple):
             max(self.x0, other.x0), max(self.y0, other.y0), min(self.x1, other.x1), min(self.y1, other.y1)
         )
 
+    def covers(self, other: "_Window") -> bool:
+        return self.x0 <= other.x0 and self.y0 <= other.y0 and self.x1 >= other.x1 and self.y1 >= other.y1
+
     def on_grid(self, step: int) -> "_Window":
         """The smallest window around it with edges that are multiples of a step."""
         return _Window(
@@ -51,8 +72,8 @@ class _Window(NamedTuple):
         )
 
 
-_Reach = tuple[tuple[float, float], tuple[float, float]]
-"""First and last column, first and last row."""
+_Reach = tuple[float, float, float, float]
+"""First column and row, last column and row."""
 
 
 class Picture:
@@ -80,6 +101,7 @@ class Picture:
         self._all = _Window(0, 0, columns, rows)
         self.width_px = columns if width_px is None else width_px
         self.height_px = rows if height_px is None else height_px
+        self._across, self._down = columns / self.width_px, rows / self.height_px
         # Windows that were prepared, and what is in them, by how many times smaller they are.
         self._known: dict[int, tuple[_Window, UInt8[np.ndarray, "rows columns 4"]]] = {}
 
@@ -112,33 +134,39 @@ class Picture:
             size_px: Side of the square.
             averaged: See above.
         """
-        to_samples = self._samples_from_square(displayed_from_square)
-        shrink = math.hypot(to_samples[0, 0], to_samples[1, 0])
+        (a, b, x), (c, d, y) = displayed_from_square.tolist()
+        # Pixel centres lie half a pixel from the edge in both sizes.
+        if self._across != 1:
+            a, b, x = a * self._across, b * self._across, x * self._across + (self._across - 1) / 2
+        if self._down != 1:
+            c, d, y = c * self._down, d * self._down, y * self._down + (self._down - 1) / 2
+        shrink = math.hypot(a, c)
         times = 1
         while shrink > _SHRINK_WITHOUT_ALIASES * times:
             times *= 2
-        reach = _reach(to_samples, size_px)
+        # First and last column and row that pixel centres come to.
+        far = (size_px - 1) / 2
+        wide, high = (abs(a) + abs(b)) * far, (abs(c) + abs(d)) * far
+        middle_x, middle_y = x + (a + b) * far, y + (c + d) * far
+        reach = middle_x - wide, middle_y - high, middle_x + wide, middle_y + high
         window = _around(reach, margin=2 * times + 1).within(self._all)
         taps = _taps(shrink / times) if averaged and shrink / times > _SHRINK_UNSEEN else None
         source, (left, top) = self._part(window, times, taps)
         if not source.size:
-            nothing = np.zeros((size_px, size_px, 4), dtype=np.uint8)
-            return Square(nothing[..., :3], nothing[..., 3])
-        to_samples[0, 2] -= left + (times - 1) / 2
-        to_samples[1, 2] -= top + (times - 1) / 2
-        if times > 1:
-            to_samples /= times
+            nothing = np.full((size_px, size_px, 4), self._samples.outside, dtype=np.uint8)
+            return Square(nothing, self._samples, nothing[..., 3])
+        x, y = x - left - (times - 1) / 2, y - top - (times - 1) / 2
         # Four channels take less than half the time of three.
         square = cv2.warpAffine(
             source,
-            to_samples,
+            np.array([[a, b, x], [c, d, y]]) / times,
             (size_px, size_px),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=self._samples.outside,
         )
         inside = None if self._all_inside(reach, times) else cv2.extractChannel(square, 3)
-        return Square(self._samples.rgb_of(square), inside)
+        return Square(square, self._samples, inside)
 
     def thumbnail(
         self, wide: int, high: int, *, samples_per_pixel: int | None = None
@@ -152,28 +180,21 @@ class Picture:
         """
         return self._samples.thumbnail(wide, high, samples_per_pixel)
 
-    def _samples_from_square(self, displayed_from_square: Float[np.ndarray, "2 3"]) -> Float64[np.ndarray, "2 3"]:
-        matrix = np.array(displayed_from_square, dtype=np.float64)
-        for row, scale in enumerate((self._all.x1 / self.width_px, self._all.y1 / self.height_px)):
-            if scale != 1:
-                matrix[row] *= scale
-                # Pixel centres lie half a pixel from the edge in both sizes.
-                matrix[row, 2] += (scale - 1) / 2
-        return matrix
-
     def _part(
         self, wanted: _Window, times: int, taps: Taps | None = None
     ) -> tuple[UInt8[np.ndarray, "rows columns 4"], tuple[int, int]]:
         """Samples around a window, so many times smaller, and the place in the picture where they begin."""
+        if taps is None and times in self._known:
+            known, samples = self._known[times]
+            if known.covers(wanted):
+                return samples, (known.x0, known.y0)
         wanted = wanted.on_grid(max(times, 2)).within(self._all)
         if min(wanted.x1 - wanted.x0, wanted.y1 - wanted.y0) < times:
             return np.empty((0, 0, 4), dtype=np.uint8), (0, 0)
-        if taps is not None:
-            return self._prepared(wanted, times, taps), (wanted.x0, wanted.y0)
-        if times not in self._known or wanted.within(self._known[times][0]) != wanted:
-            self._known[times] = wanted, self._prepared(wanted, times, None)
-        known, samples = self._known[times]
-        return samples, (known.x0, known.y0)
+        samples = self._prepared(wanted, times, taps)
+        if taps is None:
+            self._known[times] = wanted, samples
+        return samples, (wanted.x0, wanted.y0)
 
     def _prepared(self, window: _Window, times: int, taps: Taps | None) -> UInt8[np.ndarray, "rows columns 4"]:
         if times <= 2:
@@ -186,9 +207,12 @@ class Picture:
     def _all_inside(self, reach: _Reach, times: int) -> bool:
         """Whether bilinear samples of the smaller picture never blend in what is outside."""
         half = (times - 1) / 2
-        return all(
-            low >= half and high <= size // times * times - 1 - half
-            for (low, high), size in zip(reach, self._all[2:], strict=True)
+        x0, y0, x1, y1 = reach
+        return (
+            x0 >= half
+            and y0 >= half
+            and x1 <= self._all.x1 // times * times - 1 - half
+            and y1 <= self._all.y1 // times * times - 1 - half
         )
 
 
@@ -198,19 +222,9 @@ def _taps(shrink: float) -> Taps:
     return np.array([side, 1 - 2 * side, side], dtype=np.float32)
 
 
-def _reach(samples_from_square: Float64[np.ndarray, "2 3"], size_px: int) -> _Reach:
-    """First and last column and row that a square's pixel centres come to."""
-    far = (size_px - 1) / 2
-    (a, b, x), (c, d, y) = samples_from_square.tolist()
-    x += (a + b) * far
-    y += (c + d) * far
-    wide, high = (abs(a) + abs(b)) * far, (abs(c) + abs(d)) * far
-    return (x - wide, x + wide), (y - high, y + high)
-
-
 def _around(reach: _Reach, *, margin: int) -> _Window:
     # A region may be anywhere: its edges are kept in the range of OpenCV's integers.
-    (x0, y0), (x1, y1) = ([max(-1e6, min(1e6, edges[side])) for edges in reach] for side in (0, 1))
+    x0, y0, x1, y1 = (max(-1e6, min(1e6, edge)) for edge in reach)
     return _Window(
         math.floor(x0) - margin, math.floor(y0) - margin, math.ceil(x1) + margin + 1, math.ceil(y1) + margin + 1
     )

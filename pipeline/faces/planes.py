@@ -35,6 +35,7 @@ class Planes:
         red: Red difference.
         matrix: With which matrix they were made.
         outside: What stands in all four channels for places outside the picture: black, and no picture.
+        light_channel: Which channel says best what is light and what is dark.
     """
 
     luma: UInt8[np.ndarray, "rows columns"]
@@ -43,6 +44,7 @@ class Planes:
     matrix: ColourMatrix
 
     outside: ClassVar[tuple[int, int, int, int]] = (16, 128, 128, 0)
+    light_channel: ClassVar[int] = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -119,6 +121,7 @@ class Colours:
     colours: UInt8[np.ndarray, "rows columns 3"]
 
     outside: ClassVar[tuple[int, int, int, int]] = (0, 0, 0, 0)
+    light_channel: ClassVar[int] = 1
 
     @property
     def shape(self) -> tuple[int, int]:

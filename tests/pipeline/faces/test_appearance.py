@@ -49,9 +49,8 @@ def test_another_face_is_further_than_the_limit(seed):
 
 def test_a_leap_is_the_nearest_pair_across_the_moment():
     every = looks(*(person(seed, shift=0.4 * k) for seed in (1, 2) for k in range(STRETCH_FRAMES + 2)))
-    recent, found = RecentLooks(), []
-    for look in every:
-        found.append(recent.add(look))
+    recent = RecentLooks()
+    found = [recent.add(look) for look in every]
     for now, leap in enumerate(found):
         middle = now + 1 - STRETCH_FRAMES
         before, after = every[max(0, middle - STRETCH_FRAMES) : max(0, middle)], every[max(0, middle) : now + 1]

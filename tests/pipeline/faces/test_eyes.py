@@ -27,7 +27,7 @@ def eye(*, x=0.0, y=0.0, gap=6.0, gain=1.0, noise=0.0):
     inside = gap * (1 - across**2) - np.abs(down)
     level = gain * (180 - 120 / (1 + np.exp(-1.5 * inside)) + 10 * np.sin(rows / 9) + 10 * np.cos(columns / 11))
     level = level + noise * np.random.default_rng(0).standard_normal(level.shape)
-    return np.repeat(np.clip(np.round(level), 0, 255)[..., None], 3, axis=2).astype(np.uint8)
+    return np.clip(np.round(level), 0, 255).astype(np.uint8)
 
 
 def kept(now, then):
@@ -56,7 +56,7 @@ def test_an_eye_that_is_elsewhere_or_in_other_light_is_another():
 
 
 def test_where_nothing_can_be_seen_nothing_is_kept():
-    black = np.zeros((64, 64, 3), dtype=np.uint8)
+    black = np.zeros((64, 64), dtype=np.uint8)
     assert kept(black, black) is None
 
 
@@ -122,7 +122,8 @@ def test_what_was_seen_of_the_eyes_is_not_kept_with_a_track(networks, pictures):
     face = followed(detector, pictures[:1])[0]
     alive = weakref.ref(face.eyes[0].slopes)
     sightings = Sightings()
-    sightings.add(0, 0.0, Sighting(face, CropQuality(sharpness=1.0, brightness=0.5), np.zeros(LOOK_VALUES, dtype=np.float32)))
+    quality, look = CropQuality(sharpness=1.0, brightness=0.5), np.zeros(LOOK_VALUES, dtype=np.float32)
+    sightings.add(0, 0.0, Sighting(face, quality, look))
     del face
     gc.collect()
     assert len(sightings) == 1
