@@ -151,7 +151,7 @@ class MediapipeDetector:
             alone[other] = blank
             _, presence = self._mesh(alone)
             least = min(least, float(presence.reshape(-1)[0]))
-        return 1.0 - float(sigmoid(np.array([least], dtype=np.float32))[0])
+        return 1.0 - _probability(least)
 
     def mesh_points(
         self, picture: Picture, *, min_confidence: float = 0.5
@@ -175,7 +175,11 @@ class MediapipeDetector:
         points, presence = self._mesh(square)
         # The network counts from the square's edge; pixel centres lie half a pixel further in.
         flat = points.reshape(MESH_POINTS, 3)[:, :2] - np.float32(0.5)
-        return mapped(flat, to_frame), 1 / (1 + math.exp(-max(-80.0, min(80.0, presence.item()))))
+        return mapped(flat, to_frame), _probability(presence.item())
+
+
+def _probability(logit: float) -> float:
+    return 1 / (1 + math.exp(-max(-80.0, min(80.0, logit))))
 
 
 def _box_around(mesh: Float32[np.ndarray, "468 2"]) -> Float32[np.ndarray, " 4"]:
