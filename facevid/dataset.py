@@ -112,7 +112,9 @@ class Dataset:
         """
         path = storage.join(self.root, shard.path)
         try:
-            return pq.ParquetFile(storage.open_read(path), pre_buffer=True)
+            # Arrow's threads let go of a file when they like, and where it is one of Python's need the interpreter for
+            # it: if that is ending just then, the process aborts.
+            return pq.ParquetFile(storage.local_file(path) or storage.open_read(path), pre_buffer=True)
         except FileNotFoundError as error:
             raise DatasetError(f"{path} is missing; run the build again, it resumes") from error
         except pa.ArrowInvalid as error:

@@ -54,6 +54,12 @@ def open_read(path: str | Path) -> Any:
     return system.open(inside, "rb")
 
 
+def local_file(path: str | Path) -> str | None:
+    """The path of a file on this machine's disks, for readers that open it themselves; None for one in a bucket."""
+    system, inside = _resolve(path)
+    return inside if isinstance(system, LocalFileSystem) else None
+
+
 def exists(path: str | Path) -> bool:
     """Whether a file or folder is there."""
     system, inside = _resolve(path)
