@@ -3,27 +3,33 @@
     python -m benchmarks.acquisition --videos FOLDER      (or FACEVID_VIDEOS=FOLDER)
 
 A web of three sites on loopback serves the eight videos of the folder and misbehaves in every way that we know; poison
-files lie beside it; attackers ask for what they must not have. Then builds are killed and resumed, a worker is stopped,
-and three hours of video are read with an eye on the memory. Ends with one line of JSON, and with exit status 1 where a
-goal was missed.
+files lie beside it; attackers ask for what they must not have. Then builds are killed and resumed, and beside that
+three hours of video are read with an eye on the memory; a worker is stopped. Ends with one line of JSON, and with exit
+status 1 where a goal was missed. A run with --out that was stopped goes on where it was when it is started again.
 """
 
 import argparse
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from benchmarks.acquisition.builds import Row, outcomes, run_build, write_manifest
 from benchmarks.acquisition.hangs import measure_hang
 from benchmarks.acquisition.kills import measure_kills
 from benchmarks.acquisition.memory import measure_memory
+from benchmarks.acquisition.notes import FILE as MEASURED_FILE
+from benchmarks.acquisition.notes import Notes
 from benchmarks.acquisition.rows import SITES, attack_rows, poison_rows, web_rows
 from benchmarks.acquisition.server import Request, Web, running_web
 from benchmarks.videos import add_videos, videos_or_leave
@@ -34,50 +40,81 @@ PAUSE_S = 0.5
 MEMORY_GOAL_MIB = 1536
 SUFFIXES = {".mp4", ".mov", ".webm", ".mkv"}
 _LIMIT_S = 1800.0
+_LEFT = {"rows": ("rows", "poison"), "attacks": ("attacks", "outside"), "hangs": ("hang",), "memory": ("long",)}
+"""What a run that was stopped in the middle of a part leaves of it."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_videos(parser, holds="videos of faces")
-    parser.add_argument("--out", type=Path, help="new folder to keep everything in, instead of a temporary one")
+    parser.add_argument(
+        "--out", type=Path, help="folder to keep everything in, instead of a temporary one: new, or of a stopped run"
+    )
     parser.add_argument("--quick", action="store_true", help="two kills, short videos, no long one: for development")
     parser.add_argument("--only", choices=["rows", "attacks", "kills", "hangs", "memory"], help="one part")
     arguments = parser.parse_args()
     videos = videos_or_leave(parser, arguments.videos, truth=False)
-    if arguments.out is not None and arguments.out.exists():
-        parser.error(f"{arguments.out} exists already; nothing is measured over the results of another run")
+    if arguments.out is not None and arguments.out.exists() and not (arguments.out / MEASURED_FILE).is_file():
+        parser.error(f"{arguments.out} exists already and is no stopped run of this benchmark")
+    began_s = time.monotonic()
     folder = arguments.out or Path(tempfile.mkdtemp(prefix="facevid-acquisition-"))
     folder.mkdir(parents=True, exist_ok=True)
     assets.fetch_landmark_networks()
-    parts = [arguments.only] if arguments.only else ["rows", "attacks", "kills", "hangs", "memory"]
-    clips = _clips(videos, folder / "clips")
-    found: dict[str, object] = {}
-    with running_web() as web:
-        options = (*_options(web), "--shards", "4")
-        web.files |= {name: path.read_bytes() for name, path in clips.items()}
-        if "rows" in parts:
-            found |= _measure_rows(web, videos, clips, folder, options, quick=arguments.quick)
-        if "attacks" in parts:
-            found |= _measure_attacks(web, folder, options)
-        if "kills" in parts:
-            kills = measure_kills(
-                _twelve_rows(clips, folder), folder, (*options, "--workers", "2"),
-                times=2 if arguments.quick else 20, say=_say,
-            )  # fmt: skip
-            found |= {"kills": kills.kills, "kills_identical": kills.identical, "kills_repeated": kills.repeated}
-        if "hangs" in parts:
-            manifest = write_manifest(
-                folder / "hang.csv",
-                [Row(video_id=path.stem, url=f"clips/{name}", expected="ok") for name, path in clips.items()],
-            )
-            found["hang_costs_its_row"] = measure_hang(manifest, folder / "hang", options, say=_say)
-        if "memory" in parts and not arguments.quick:
-            found["peak_rss_mib"] = round(measure_memory(folder, options, say=_say))
+    parts = [arguments.only] if arguments.only else ["rows", "attacks", "memory", "kills", "hangs"]
+    if arguments.quick:
+        parts = [part for part in parts if part != "memory"]
+    notes = Notes(folder)
+    if notes.get("quick") not in {None, arguments.quick}:
+        parser.error(f"{arguments.out} is of a run {'without' if arguments.quick else 'with'} --quick")
+    notes.note("quick", arguments.quick)
+    _measure(parts, videos, folder, notes, quick=arguments.quick)
+    found: dict[str, Any] = {"exit_statuses": []}
+    for part in parts:
+        seen = notes.get(part)
+        found = found | seen | {"exit_statuses": found["exit_statuses"] + seen.get("exit_statuses", [])}
     missed = _missed(found)
     print(f"\neverything is in {folder}")
     print("goals reached" if not missed else f"goals missed: {', '.join(missed)}")
-    print(json.dumps({"goals_reached": not missed} | found))
+    print(json.dumps({"goals_reached": not missed, "wall_s": round(time.monotonic() - began_s)} | found))
     return 1 if missed else 0
+
+
+def _measure(parts: Sequence[str], videos: Path, folder: Path, notes: Notes, *, quick: bool) -> None:
+    """Measure what is not in the notes yet, and note it."""
+    clips = _clips(videos, folder / "clips")
+    with running_web() as web, ThreadPoolExecutor(1) as beside:
+        web.files |= {name: path.read_bytes() for name, path in clips.items()}
+        options = (*_options(web), "--shards", "4")
+
+        def kills() -> dict[str, object]:
+            rows, times = _twelve_rows(clips, folder), 2 if quick else 20
+            seen = measure_kills(rows, folder, (*options, "--workers", "2"), times=times, notes=notes, say=_say)
+            return {"kills": seen.kills, "kills_identical": seen.identical, "kills_repeated": seen.repeated}
+
+        def hangs() -> dict[str, object]:
+            rows = [Row(video_id=path.stem, url=f"clips/{name}", expected="ok") for name, path in clips.items()]
+            manifest = write_manifest(folder / "hang.csv", rows)
+            return {"hang_costs_its_row": measure_hang(manifest, folder / "hang", options, say=_say)}
+
+        measures: dict[str, Callable[[], dict[str, object]]] = {
+            "rows": lambda: _measure_rows(web, videos, clips, folder, options, quick=quick),
+            "attacks": lambda: _measure_attacks(web, folder, options),
+            "memory": lambda: {"peak_rss_mib": round(measure_memory(folder, options, say=_say))},
+            "kills": kills,
+            "hangs": hangs,
+        }
+        waiting = None
+        for part in parts:
+            if notes.get(part) is not None:
+                continue
+            for left in _LEFT.get(part, ()):
+                shutil.rmtree(folder / left, ignore_errors=True)
+            if part == "memory":  # one core reads the long video, while builds are killed on what is left
+                waiting = beside.submit(measures[part])
+            else:
+                notes.note(part, measures[part]())
+        if waiting is not None:
+            notes.note("memory", waiting.result())
 
 
 def _missed(found: dict[str, object]) -> list[str]:
@@ -112,8 +149,9 @@ def _clips(videos: Path, folder: Path) -> dict[str, Path]:
     for video in sorted(path for path in videos.iterdir() if path.suffix in SUFFIXES):
         made[f"{video.stem}.mp4"] = folder / f"{video.stem}.mp4"
         command = [
-            ffmpeg_program(), "-nostdin", "-v", "error", "-i", str(video), "-t", "2", "-an", "-vf", "scale=-2:240",
-            "-c:v", "libx264", "-preset", "ultrafast", "-threads", "1", str(folder / f"{video.stem}.mp4"),
+            ffmpeg_program(), "-nostdin", "-v", "error", "-y", "-i", str(video), "-t", "2", "-an",
+            "-vf", "scale=-2:240", "-c:v", "libx264", "-preset", "ultrafast", "-threads", "1",
+            str(folder / f"{video.stem}.mp4"),
         ]  # fmt: skip
         subprocess.run(command, check=True)
     return made
