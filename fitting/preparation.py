@@ -61,14 +61,15 @@ class PreparedTrack:
         return points.astype(np.float32), weight.astype(np.float32)
 
     def at(self, frames: slice | Int64[np.ndarray, " chosen"]) -> "PreparedTrack":
-        """The same at some frames."""
+        """The same at some frames, in order of time."""
+        pts_s = self.pts_s[frames]
         return replace(
             self,
             raw_px=self.raw_px[frames],
             raw_weight=self.raw_weight[frames],
             centre_px=self.centre_px[frames],
-            spacing_s=self.spacing_s[frames],
-            pts_s=self.pts_s[frames],
+            spacing_s=np.diff(pts_s, prepend=pts_s[:1]),
+            pts_s=pts_s,
             usable=self.usable[frames],
         )
 

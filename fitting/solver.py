@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from fitting.baselines.fit import camera_of, fit_baseline
 from fitting.contour_slide import SlidingContour, sliding_contour
@@ -15,13 +15,14 @@ from fitting.face_model import FaceModel
 from fitting.find_frames import find_frames
 from fitting.find_identities import find_identities
 from fitting.fit_setup import FitSetup
+from fitting.holdout import holdout_frames
 from fitting.landmark_basis import landmark_basis
 from fitting.lens import no_lens
 from fitting.options import FitOptions
 from fitting.pixel_camera import pixel_camera
 from fitting.preparation import PreparedTrack, check_sequences, prepare
 from fitting.reprojection import fitted_half
-from fitting.track_result import TrackFit, diverged, fitted_track
+from fitting.track_result import HeldOut, TrackFit, diverged, fitted_track
 from fitting.tracks import FittedTrack, LandmarkSequence
 
 FRAMES_PER_GROUP = 1 << 15
@@ -60,9 +61,13 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
     half = whole.at(fitted_half(len(whole.points)))
     for group in _groups(prepared):
         tracks = [track for _, track in group]
-        fits, halves = _fit(tracks, whole), _fit(tracks, half)
-        for (number, track), fit, half_fit in zip(group, fits, halves, strict=True):
-            results[number] = fitted_track(sequences[number], track, fit, half_fit, basis)
+        fits = _fit(tracks, tracks, whole)
+        held_out = [_held_out(track, options) for track in tracks]
+        halves = _fit(tracks, [track.at(frames) for track, frames in zip(tracks, held_out, strict=True)], half)
+        for (number, track), fit, half_fit, frames in zip(group, fits, halves, held_out, strict=True):
+            results[number] = fitted_track(
+                sequences[number], track, fit, HeldOut(frames=frames, fit=half_fit), basis
+            )
     return [
         results[number] if number in results else diverged(sequence, basis) for number, sequence in enumerate(sequences)
     ]
@@ -83,12 +88,18 @@ def _groups(prepared: Sequence[PreparedTrack | None]) -> Iterator[list[tuple[int
         yield group
 
 
-def _fit(tracks: Sequence[PreparedTrack], setup: FitSetup) -> list[TrackFit]:
-    """Both stages."""
+def _held_out(track: PreparedTrack, options: FitOptions) -> Int64[np.ndarray, " chosen"]:
+    # The baselines find the identity from all frames, and so have no use for fewer.
+    two_stage = options.method == "two_stage"
+    return holdout_frames(track.usable) if two_stage else np.arange(len(track.usable), dtype=np.int64)
+
+
+def _fit(tracks: Sequence[PreparedTrack], shown: Sequence[PreparedTrack], setup: FitSetup) -> list[TrackFit]:
+    """Both stages: identities of the tracks, then the frames of them that are `shown`."""
     if setup.options.method != "two_stage":
-        return [_baseline(track, setup) for track in tracks]
+        return [_baseline(track, setup) for track in shown]
     first = find_identities(tracks, setup)
-    frames = find_frames(tracks, first, setup)
+    frames = find_frames(shown, first, setup)
     return [
         TrackFit(
             valid=found.valid,
@@ -99,7 +110,7 @@ def _fit(tracks: Sequence[PreparedTrack], setup: FitSetup) -> list[TrackFit]:
             expression_sigma=found.expression_sigma,
             camera=pixel_camera(found.camera, track, _lens(track, first.inverse_focal_px[number])),
         )
-        for number, (track, found) in enumerate(zip(tracks, frames, strict=True))
+        for number, (track, found) in enumerate(zip(shown, frames, strict=True))
     ]
 
 

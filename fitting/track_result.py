@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
 from fitting.angles import yaw_pitch_roll_deg
 from fitting.face_model import INNER_POINTS
@@ -38,8 +38,16 @@ class TrackFit:
     camera: PixelCamera
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """The fit that saw half the points, and of which frames it is."""
+
+    frames: Int64[np.ndarray, " chosen"]
+    fit: TrackFit
+
+
 def fitted_track(
-    sequence: LandmarkSequence, track: PreparedTrack, fit: TrackFit, half: TrackFit, full: LandmarkBasis
+    sequence: LandmarkSequence, track: PreparedTrack, fit: TrackFit, half: HeldOut, full: LandmarkBasis
 ) -> FittedTrack:
     """The fit of a track, `diverged` where it is no face.
 
@@ -57,7 +65,7 @@ def fitted_track(
     for part, drawn, outer_eye_px in _drawn(fit, full):
         fitted_px[part] = drawn
         errors[part] = reprojection_errors(drawn, sequence.at(part), outer_eye_px, INNER_POINTS)
-    held_out = _holdout_error(sequence, half, full) if half.valid else float("inf")
+    held_out = _holdout_error(sequence.at(half.frames), half.fit, full) if half.fit.valid else float("inf")
     result = FittedTrack(
         status="converged" if fit.converged else "iteration_limit",
         iterations=fit.iterations,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
 from fitting.lens import no_lens
 
@@ -31,7 +31,7 @@ class LandmarkSequence:
     pts_s: Float64[np.ndarray, " frames"]
     picture_px: tuple[int, int] | None = None
 
-    def at(self, frames: slice) -> "LandmarkSequence":
+    def at(self, frames: slice | Int64[np.ndarray, " chosen"]) -> "LandmarkSequence":
         """Some frames of it."""
         return replace(
             self,
@@ -63,7 +63,8 @@ class FittedTrack:
         fitted_px: The scheme's landmarks of the fitted face, projected.
         reprojection_error: Per frame, the median over the inner 51 points of the distance to the observed
             landmark, as a fraction of the fitted outer-eye distance (seen from the front).
-        holdout_error: The same, median over frames, on points that a second fit did not see (every other one).
+        holdout_error: The same on points that a second fit did not see (every other one): the median over the frames
+            of `fitting.holdout.holdout_frames`.
         lens: One over the focal length (1/px) and the principal point (px); zeros for scaled orthographic.
     """
 

@@ -121,10 +121,10 @@ def timed(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitO
     half_s = 0.0
     inner = solver._fit  # the only place where both fits can be told apart
 
-    def watched(tracks: Any, setup: FitSetup) -> Any:
+    def watched(tracks: Any, shown: Any, setup: FitSetup) -> Any:
         nonlocal half_s
         began_s = time.process_time()
-        result = inner(tracks, setup)
+        result = inner(tracks, shown, setup)
         if len(setup.points) < _POINTS:
             half_s += time.process_time() - began_s
         return result
