@@ -14,7 +14,7 @@ middle of the picture.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor
 
 NEAREST_DEPTH = 0.25
@@ -40,11 +40,6 @@ class Lens:
     def depth(self, scaled: Float[Tensor, "frames 3 points"]) -> Float[Tensor, "frames points"]:
         """Depth of points, 1 at the head's origin, from `camera.turned_points`."""
         return (1.0 + self.inverse_focal[:, None] * scaled[:, 2]).clamp_min(NEAREST_DEPTH)
-
-
-def no_lens() -> Float32[np.ndarray, " 3"]:
-    """`FittedTrack.lens` of a scaled-orthographic camera."""
-    return np.zeros(3, dtype=np.float32)
 
 
 def through_lens(

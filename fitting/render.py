@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Integer, UInt8
 
-from fitting.lens import no_lens, through_lens
+from fitting.lens import through_lens
+from fitting.tracks import no_lens
 
 SKIN = (224.0, 182.0, 160.0)
 """Default colour, red green blue, 0 to 255."""

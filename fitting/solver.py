@@ -17,13 +17,12 @@ from fitting.find_identities import find_identities
 from fitting.fit_setup import FitSetup
 from fitting.holdout import holdout_frames
 from fitting.landmark_basis import landmark_basis
-from fitting.lens import no_lens
 from fitting.options import FitOptions
 from fitting.pixel_camera import pixel_camera
 from fitting.preparation import PreparedTrack, check_sequences, prepare
 from fitting.reprojection import fitted_half
 from fitting.track_result import HeldOut, TrackFit, diverged, fitted_track
-from fitting.tracks import FittedTrack, LandmarkSequence
+from fitting.tracks import FittedTrack, LandmarkSequence, no_lens
 
 FRAMES_PER_GROUP = 1 << 15
 """Tracks are fitted together until they have this many frames."""

@@ -6,8 +6,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from fitting.lens import no_lens
-
 FitStatus = Literal["converged", "iteration_limit", "diverged"]
 
 
@@ -40,6 +38,11 @@ class LandmarkSequence:
             weight=self.weight[frames],
             pts_s=self.pts_s[frames],
         )
+
+
+def no_lens() -> Float32[np.ndarray, " 3"]:
+    """`FittedTrack.lens` of a scaled-orthographic camera."""
+    return np.zeros(3, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

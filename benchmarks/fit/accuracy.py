@@ -14,14 +14,13 @@ from fitting.baselines.fit import camera_of, fit_baseline
 from fitting.baselines.problem import Parameters
 from fitting.face_model import FaceModel
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
-from fitting.lens import no_lens
 from fitting.metrics import FitAccuracy, accuracy
 from fitting.options import FitMethod, FitOptions
 from fitting.pixel_camera import pixel_camera
 from fitting.preparation import PreparedTrack, prepare
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticTrack, synthetic_track
-from fitting.tracks import FittedTrack
+from fitting.tracks import FittedTrack, no_lens
 
 FRAME_COUNTS = (10, 30, 100, 300, 1000)
 

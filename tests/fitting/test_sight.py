@@ -11,14 +11,14 @@ from fitting.contour_slide import outline, sliding_contour
 from fitting.energy import Observations
 from fitting.face_model import FaceModel, load_face_model
 from fitting.landmark_basis import landmark_basis
-from fitting.lens import Lens, no_lens, through_lens
+from fitting.lens import Lens, through_lens
 from fitting.metrics import accuracy, mean_accuracy
 from fitting.options import FitOptions
 from fitting.rotation import canonical, compose, quaternion_from_rotation_vector
 from fitting.sight import PLAIN, Sight
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticOptions, SyntheticTrack, synthetic_track
-from fitting.tracks import FittedTrack
+from fitting.tracks import FittedTrack, no_lens
 
 FRAMES = 5
 OPTIONS = FitOptions(landmark_noise=1 / 89, landmark_bias=0.0, expression_smoothness=16.0)
