@@ -5,7 +5,7 @@ proof: it becomes the failure `worker_died` (or `out_of_memory`, where the watch
 and the others go on. A row that took too long needs no second trial.
 
 Rows of a host that is left alone, as it refused too many, are put off to a later wave; when nothing else is left to do,
-their hosts' rests are waited for, within `FetchOptions.patience_s`.
+their hosts' rests are waited for, within `FetchOptions.rests_s`.
 """
 
 import time
@@ -72,7 +72,7 @@ class Labeller:
         suspects: list[int] = []
         resting: dict[int, float] = {}
         fresh = deque(interleaved(pending, [host_of(self._rows.rows[index].url) for index in pending]))
-        patience_s = options.fetch.patience_s
+        patience_s = options.fetch.rests_s
         while fresh or resting:
             due = due_first(resting, self._clock())
             if not fresh and not due:

@@ -10,6 +10,8 @@ from pipeline.egress.politeness import PROFILES, Politeness, PolitenessName
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
 
+_RESTS = 6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchOptions:
@@ -29,9 +31,10 @@ class FetchOptions:
     """How hosts are treated; `fast` is for servers of your own. Always one video at a time per host."""
     pause_s: float | None = None
     """Exact pause between two videos from one host, instead of the 5 to 10 s of the polite profile."""
-    patience_s: float = 3600.0
+    patience_s: float | None = None
     """Videos of a host that is left alone, as it refused too many, are put off within the build. For so long in all it
-    waits for such hosts with nothing else to do; what is left then fails as rate_limited."""
+    waits for such hosts with nothing else to do; what is left then fails as rate_limited. The default is an hour in the
+    polite profile, half a minute in the fast one."""
     attempts: int | None = None
     """Tries per video, instead of the profile's; only what may pass is tried again."""
     max_fetch_s: float = 3600.0
@@ -63,6 +66,11 @@ class FetchOptions:
         )  # fmt: skip
         if self.politeness not in PROFILES:
             raise ValueError(f"politeness={self.politeness!r} is none of {', '.join(PROFILES)}")
+
+    @property
+    def rests_s(self) -> float:
+        """How long to wait in all for hosts that are left alone."""
+        return _RESTS * self.courtesy.breaker_rest_s if self.patience_s is None else self.patience_s
 
     @property
     def courtesy(self) -> Politeness:

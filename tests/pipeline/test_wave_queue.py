@@ -185,7 +185,7 @@ class Resting(Driver):
         return WaveEnd(died=False, resting=resting)
 
 
-def labelled(folder: Path, *, until_s: float, patience_s: float = 3600.0) -> tuple[Resting, Clock, list[str]]:
+def labelled(folder: Path, *, until_s: float, patience_s: float | None = None) -> tuple[Resting, Clock, list[str]]:
     line, clock, said = Line(folder), Clock(), list[str]()
     line.job = with_options(line.job, wave=2, fetch=FetchOptions(patience_s=patience_s))
     rows = [ManifestRow(video_id=f"v{n}", url=f"https://{host}.org/{n}") for n, host in enumerate(["busy", "x"] * 3)]
@@ -217,6 +217,12 @@ def test_a_build_does_not_wait_for_ever_for_a_host_that_rests(tmp_path: Path) ->
     assert clock.now_s == 1000.0 + 2 * 600.0
     assert len(said) == 2
     assert driver.waves[-2:] == [((0, 2), False), ((4,), False)]
+
+
+def test_hosts_of_ones_own_are_waited_for_less() -> None:
+    assert FetchOptions().rests_s == 3600.0
+    assert FetchOptions(politeness="fast").rests_s == 30.0
+    assert FetchOptions(politeness="fast", patience_s=7.0).rests_s == 7.0
 
 
 class Sources:
