@@ -4,7 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,6 +54,8 @@ class Status:
         in_hand: What the workers of a running build are doing, the longest at it first.
         funnel: What became of every item.
         failures: Failures per code, the most frequent first.
+        examples: Of each code the first failure in the tables, its video and what was said of it; known when the build
+            is finished.
     """
 
     out: Path
@@ -66,6 +68,7 @@ class Status:
     in_hand: tuple[InHand, ...] = ()
     funnel: tuple[FunnelStep, ...]
     failures: tuple[tuple[str, int], ...]
+    examples: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """As one JSON object, for programs."""
@@ -134,7 +137,10 @@ def render(status: Status) -> str:
             lines += ["", word, *(f"  {reason:<40}{count:>9}" for reason, count in ordered)]
         lines += [f"{step.unit}: {event} {count} times" for event, count in step.events.items()]
     if status.failures:
-        lines += ["", "failures", *(f"  {code:<20}{count:>7}" for code, count in status.failures)]
+        lines += ["", "failures"]
+        for code, count in status.failures:
+            example = status.examples.get(code)
+            lines.append(f"  {code:<20}{count:>7}" + (f"  {example}" if example else ""))
         if may_pass := [code for code, _ in status.failures if FailureCode(code).retryable]:
             lines.append(f"some may pass when tried again: facevid retry {status.out} --only {','.join(may_pass)}")
     return "\n".join(lines)
@@ -162,7 +168,10 @@ def _of_dataset(out: Path) -> Status:
     except DatasetError as error:
         raise DatasetError(f"no build was begun in {out}: {error}") from error
     steps = {step.step: step for step in dataset.description.funnel}
-    codes = dataset.table("failures", columns=["code"])["code"].to_pylist()
+    failures = dataset.table("failures", columns=["code", "video_id", "message"]).to_pylist()
+    examples: dict[str, str] = {}
+    for failure in failures:
+        examples.setdefault(failure["code"], f"{failure['video_id']}: {failure['message']}")
     return Status(
         out=out,
         running=False,
@@ -171,7 +180,8 @@ def _of_dataset(out: Path) -> Status:
         videos_done=steps["fetch"].entered,
         frames_per_s=_rate(total_counts(state_folder(out))),
         funnel=dataset.description.funnel,
-        failures=_ordered(Counter(codes)),
+        failures=_ordered(Counter(failure["code"] for failure in failures)),
+        examples=examples,
     )
 
 

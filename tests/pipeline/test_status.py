@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from pretend import Line
 from synthetic import manifest_of
 
-from facevid.description import DatasetError
+from facevid.description import DESCRIPTION_FILE, DatasetError
 from facevid.failures import Stage
 from pipeline import funnel
 from pipeline.manifest import ManifestRow
@@ -48,6 +49,27 @@ def test_a_running_build_tells_who_does_what_and_how_long_it_will_take(tmp_path:
     assert plain["failures"] == {"no_face": 1}
     assert plain["in_hand"][0]["video_ids"] == ["b"]
     assert plain["funnel"][0]["entered"] == 3
+
+
+def test_a_finished_dataset_says_of_each_code_what_was_said_first(
+    write_dataset: Callable[..., Path], toy_track: Callable[..., Any]
+) -> None:
+    said = "clips/a.mp4 is a local path; --allow-local permits them"
+    failures = [
+        {"video_id": name, "track": None, "url": "u", "stage": "fetch", "code": "denied", "retryable": False,
+         "attempt": 1, "message": said}
+        for name in ("a", "b")
+    ]  # fmt: skip
+    out = write_dataset(toy_track(video_id="v"), shards=1, failures=failures)
+    described = json.loads((out / DESCRIPTION_FILE).read_text())
+    described["funnel"][0] |= {"step": "fetch", "unit": "videos"}
+    (out / DESCRIPTION_FILE).write_text(json.dumps(described))
+
+    seen = status(out)
+
+    assert seen.failures == (("denied", 2),)
+    assert json.loads(seen.to_json())["examples"] == {"denied": f"a: {said}"}
+    assert f"  denied                    2  a: {said}" in render(seen)
 
 
 def test_looking_at_a_build_makes_nothing(tmp_path: Path) -> None:
