@@ -50,8 +50,8 @@ class StoreFullError(Exception):
 
     def __init__(self, root: Path, bytes: int, limit_bytes: int) -> None:  # noqa: A002  # as the records call it
         super().__init__(
-            f"the videos in {root} take up {bytes} bytes, max_store_bytes={limit_bytes}: raise it, or remove videos "
-            "whose rows are done from the folder `videos`, and run the build again"
+            f"the videos in {root} take up {bytes} bytes, max_store_bytes={limit_bytes}: raise it, or remove the "
+            "folder `index` and, from `videos`, those whose rows are done, and run the build again"
         )
 
 
