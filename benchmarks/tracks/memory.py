@@ -1,63 +1,99 @@
-"""Memory of one worker that reads a long 1080p video, over time."""
+"""Memory of one worker that searches a long 1080p video span by span and fits it, over time."""
 
 import multiprocessing
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.tracks.setting import Setting
+from benchmarks.tracks.setting import Setting, print_table
 from benchmarks.tracks.throughput import SOURCE, looped
 from facevid import assets
+from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
+from fitting.solver import fit_tracks
+from pipeline.config import BuildOptions, FetchOptions
 from pipeline.faces.landmarks import open_detector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import ffmpeg_program
 from pipeline.faces.tracks import track_faces
-from pipeline.items import CropWriter
+from pipeline.fetch import Fetcher
+from pipeline.fit_spans import fit_spans
+from pipeline.job import Job
+from pipeline.label import Desk, SpanOfRow, fetch_row, find_faces
+from pipeline.manifest import ManifestRow
+from pipeline.progress import Counters
+from pipeline.row_state import row_state
+from pipeline.store import Store
 
+MINUTES, QUICK_MINUTES = 10.0, 2.0
 FLAT_MIB = 50.0
-"""Largest growth from the second tenth of the video to the last."""
+"""Largest growth of a span's peak from the second span to the last."""
 _EVERY_S = 0.5
+_QUICK_SPAN_S = 30.0
+_FIT = -1
 
 
 def measure(setting: Setting) -> dict[str, float]:
-    video = looped(_large(setting), setting.work, minutes=0.5 if setting.quick else 10.0)
-    worker = multiprocessing.get_context("spawn").Process(target=_work, args=(video,))
+    minutes = QUICK_MINUTES if setting.quick else MINUTES
+    video = looped(_large(setting), setting.work, minutes=minutes)
+    context = multiprocessing.get_context("spawn")
+    doing = context.Value("i", 0)
+    span_s = _QUICK_SPAN_S if setting.quick else FacesOptions().span_s
+    worker = context.Process(target=_work, args=(video, span_s, doing))
     worker.start()
-    sizes_mib = []
+    peaks_mib: dict[int, float] = {}
+    sizes_mib, begun = [], time.monotonic()
     while worker.is_alive():
-        sizes_mib.append(_tree_mib(worker.pid or 0))
+        size_mib = _tree_mib(worker.pid or 0)
+        peaks_mib[doing.value] = max(peaks_mib.get(doing.value, 0.0), size_mib)
+        if doing.value != _FIT and size_mib:
+            sizes_mib.append((time.monotonic() - begun, size_mib))
         time.sleep(_EVERY_S)
     if worker.exitcode:
         raise RuntimeError(f"the worker ended with exitcode={worker.exitcode}")
-    tenths = [float(np.max(part)) for part in np.array_split(sizes_mib, 10)]
-    print("MiB of worker and decoder, tenth by tenth: " + " ".join(f"{size:.0f}" for size in tenths))
-    growth = tenths[-1] - tenths[1]
-    print(f"growth {growth:+.0f} MiB (must be at most {FLAT_MIB:.0f}): {'flat' if growth <= FLAT_MIB else 'NOT FLAT'}")
-    return {"peak_rss_mib": max(tenths)}
+    spans = [peak for doing, peak in sorted(peaks_mib.items()) if doing != _FIT]
+    rows = [(f"searching span {number}", f"{peak:.0f}") for number, peak in enumerate(spans)]
+    print_table(("worker and its decoder", "peak, MiB"), [*rows, ("fitting it all", f"{peaks_mib[_FIT]:.0f}")])
+    growth = spans[-1] - spans[1]
+    times_s, sizes = np.array(sizes_mib[len(sizes_mib) // 4 :]).T
+    # Minutes of video, not of this machine.
+    slope = np.polyfit(times_s / (sizes_mib[-1][0] / minutes), sizes, 1)[0]
+    print(f"from span 1 to the last {growth:+.0f} MiB; {slope:+.1f} MiB per minute of video after the first quarter")
+    return {"peak_rss_mib": max(peaks_mib.values()), "memory_growth_mib": growth}
 
 
-def _work(video: Path) -> None:
-    options = FacesOptions()
-    detector = open_detector(options, assets.fetch_landmark_networks())
+def _work(video: Path, span_s: float, doing: Any) -> None:
+    options = BuildOptions(fetch=FetchOptions(allow_local=True), faces=FacesOptions(span_s=span_s))
+    networks, model = assets.fetch_landmark_networks(), load_face_model()
     with tempfile.TemporaryDirectory() as folder:
-        crops = CropWriter(Path(folder))
-        track_faces(video, detector, options, crops)
-        crops.close()
+        job = Job(
+            out=Path(folder) / "out", manifest_folder=Path(folder), networks=networks, options=options,
+            detector_sha256="", model_path=DEFAULT_MODEL_PATH, model_sha256=model.sha256,
+        )  # fmt: skip
+        desk = Desk(job=job, store=Store(job.store_folder), counters=Counters(job.state))
+        row = ManifestRow(video_id="long", url=str(video.resolve()))
+        fetch_row(row, desk, Fetcher(options.fetch, desk.store, Path(folder)))
+        detector = open_detector(options.faces, networks)
+        pieces = [SpanOfRow(row=row, number=n) for n in range(len(row_state(row, job, desk.store).spans))]
+        for piece in pieces:
+            doing.value = piece.number
+            find_faces(piece, desk, detector, track_faces)
+        doing.value = _FIT
+        fit_spans(pieces, desk, model, fit_tracks)
 
 
 def _tree_mib(root: int) -> float:
-    """Resident memory of a process and its children; pages that they share count once for each."""
+    """Proportional memory of a process and its children: a page that several share is divided among them."""
     children = Path(f"/proc/{root}/task/{root}/children")
     try:
         pids = [root, *map(int, children.read_text().split())]
-        status = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+        texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
     except (FileNotFoundError, ProcessLookupError):  # ended just now
         return 0.0
-    kib = [line.split()[1] for text in status for line in text.splitlines() if line.startswith("VmRSS")]
-    return sum(map(int, kib)) / 1024
+    return sum(int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("Pss:")) / 1024
 
 
 def _large(setting: Setting) -> Path:

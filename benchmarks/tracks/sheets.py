@@ -12,6 +12,9 @@ from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.faces.video import open_video
 
 _PICTURES, _ACROSS, _WIDE_PX = 8, 4, 400
+_SMALL_PX, _INSET_PX, _AROUND = 70, 130, 1.4
+"""A face smaller than the first in the sheet is drawn on in a close-up of the second size, which shows it and what is
+around it: the third times as much."""
 _COLOURS = ((255, 80, 80), (90, 255, 90), (90, 160, 255), (255, 220, 60), (255, 90, 255), (60, 255, 255))
 _VIDEOS = {".mp4", ".mov", ".webm", ".mkv"}
 
@@ -43,19 +46,44 @@ def contact_sheet(path: Path, tracks: tuple[LandmarkTrack, ...]) -> np.ndarray:
 
 
 def _drawn(rgb: np.ndarray, index: int, tracks: tuple[LandmarkTrack, ...]) -> np.ndarray:
-    zoom = max(1, round(2 * _WIDE_PX / rgb.shape[1]))
-    rgb = cv2.resize(rgb, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    scale = _WIDE_PX / rgb.shape[1]
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = cv2.resize(rgb, (_WIDE_PX, round(rgb.shape[0] * scale)), interpolation=how)
+    insets = []
     for number, track in enumerate(tracks):
         if not track.frame[0] <= index <= track.frame[-1]:
             continue
         at = index - int(track.frame[0])
-        rgb = draw_landmarks(rgb, (track.smoothed_px[at, :68] + 0.5) * zoom - 0.5, dots=False)
-        x0, y0, x1, y1 = (round(zoom * float(value)) for value in track.box_px[at])
-        colour = _COLOURS[number % len(_COLOURS)]
-        seen = track.confidence[at] > 0
-        cv2.rectangle(rgb, (x0, y0), (x1, y1), colour, 3 if seen else 1)
-        cv2.putText(rgb, f"{number}" if seen else f"({number})", (x0, y0 - 8), cv2.FONT_HERSHEY_SIMPLEX, 1.0, colour, 2)
-    high = round(rgb.shape[0] * _WIDE_PX / rgb.shape[1])
-    small = cv2.resize(rgb, (_WIDE_PX, high), interpolation=cv2.INTER_AREA)
-    cv2.putText(small, str(index), (6, high - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 2)
+        colour, seen = _COLOURS[number % len(_COLOURS)], bool(track.confidence[at] > 0)
+        box = (track.box_px[at].astype(np.float64) + 0.5) * scale - 0.5
+        points = (track.smoothed_px[at, :68] + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)
+        if box[2] - box[0] < _SMALL_PX:
+            insets.append((_close_up(rgb, track, at), colour))
+        else:
+            small = draw_landmarks(small, points, dots=False)
+        x0, y0, x1, y1 = box.round().astype(int).tolist()
+        cv2.rectangle(small, (x0, y0), (x1, y1), colour, 2 if seen else 1)
+        _write(small, f"{number}" if seen else f"({number})", (x0, max(y0 - 5, 12)), colour)
+    for place, (inset, colour) in enumerate(insets):
+        # Side by side along the top, as the number of the frame is below.
+        x = place * (_INSET_PX + 4)
+        if x + _INSET_PX <= _WIDE_PX and small.shape[0] >= _INSET_PX:
+            small[:_INSET_PX, x : x + _INSET_PX] = inset
+            cv2.rectangle(small, (x, 0), (x + _INSET_PX - 1, _INSET_PX - 1), colour, 2)
+    _write(small, str(index), (6, small.shape[0] - 8), (255, 255, 255))
     return np.asarray(small)
+
+
+def _close_up(rgb: np.ndarray, track: LandmarkTrack, at: int) -> np.ndarray:
+    """A face that is too small to be drawn on, enlarged, with its landmarks."""
+    x0, y0, x1, y1 = track.box_px[at].tolist()
+    scale = _INSET_PX / (_AROUND * max(x1 - x0, y1 - y0))
+    shift = _INSET_PX / 2 - scale * np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    inset = cv2.warpAffine(rgb, matrix, (_INSET_PX, _INSET_PX), flags=cv2.INTER_CUBIC)
+    return draw_landmarks(inset, (track.smoothed_px[at, :68] * scale + shift).astype(np.float32), dots=False)
+
+
+def _write(rgb: np.ndarray, text: str, place: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    for own, thick in (((0, 0, 0), 3), (colour, 1)):
+        cv2.putText(rgb, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, own, thick, cv2.LINE_AA)

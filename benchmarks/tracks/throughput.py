@@ -16,7 +16,8 @@ from pipeline.faces.probe import ffmpeg_program
 from pipeline.faces.tracks import FacesResult, track_faces
 
 SOURCE = "talk_512_30fps.mp4"
-MINUTES, QUICK_MINUTES = 10.0, 0.5
+MINUTES: dict[Scheme, float] = {"mediapipe68": 10.0, "mediapipe_dense": 2.0}
+QUICK_MINUTES = 0.5
 
 
 class NoCrops:
@@ -27,9 +28,10 @@ class NoCrops:
 
 
 def measure(setting: Setting) -> dict[str, float]:
-    video = looped(setting.videos / SOURCE, setting.work, minutes=QUICK_MINUTES if setting.quick else MINUTES)
     rows, values = [], {}
-    for scheme in ("mediapipe68", "mediapipe_dense"):
+    for scheme, minutes in MINUTES.items():
+        length = QUICK_MINUTES if setting.quick else minutes
+        video = looped(setting.videos / SOURCE, setting.work, minutes=length)
         result, wall_s, cpu_s = _timed(video, scheme)
         stages = {name: getattr(result.seconds, name) for name in result.seconds.__dataclass_fields__}
         frames = result.frames_read
@@ -57,9 +59,9 @@ def _timed(video: Path, scheme: Scheme) -> tuple[FacesResult, float, float]:
     options = FacesOptions(scheme=scheme)
     detector = open_detector(options, assets.fetch_landmark_networks())
     with on_one_core():
-        wall_s, cpu_s = time.perf_counter(), _cpu_s()
+        wall_s, cpu_s = time.perf_counter(), cpu_time_s()
         result = track_faces(video, detector, options, NoCrops())
-        return result, time.perf_counter() - wall_s, _cpu_s() - cpu_s
+        return result, time.perf_counter() - wall_s, cpu_time_s() - cpu_s
 
 
 @contextlib.contextmanager
@@ -73,7 +75,7 @@ def on_one_core() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def _cpu_s() -> float:
+def cpu_time_s() -> float:
     """CPU time of this process and of those that it has waited for, as ffmpeg."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
