@@ -6,6 +6,9 @@ grid. It tells two people in one place apart because they differ in all of that,
 It recognises nobody: the same person in other light, or with the head turned, looks as different as another person.
 What it can show is a leap: if every frame before a moment is far from every frame after it, though no frame within
 either stretch is, the picture shows somebody else. A head that turns passes through all that lies between.
+How far a track goes from its own mean look tells less: in seven videos of one person each its lowest similarity is 0.39
+to 0.81, in six made of two people and not parted 0.40 to 0.66, while their leaps are 0.03 to 0.57 and 0.65 to 1.17. So
+tracks are parted at leaps, and none is pruned for its similarity.
 """
 
 from collections import deque

@@ -27,6 +27,8 @@ from pipeline.faces.search import SearchWindow, around, search_windows
 
 _WELL_CENTRED = 0.85
 """Overlap with the last box above which the last region is as good as the next one."""
+_SETTLED, _MOST_LOOKS = 0.93, 6
+"""A new face is looked at again until its box overlaps the last one by so much."""
 _ONE_FACE = 0.4
 """Two boxes that overlap more than this are of one face; of faces cheek to cheek they overlap by a tenth."""
 _ONE_BOX = 0.3
@@ -184,8 +186,6 @@ class FaceFollower:
         # The next search of the whole picture and that of a part fall half-way between one another.
         self._since_search, self._since_part = _SEARCH_EVERY_FRAMES // 2, 0
         boxes = self._find(picture)
-        if self._options.faces == "first" and boxes:
-            return boxes
         for window in self._windows_of(picture):
             boxes = _with(boxes, self._find(picture, window))
         return boxes
@@ -214,14 +214,21 @@ class FaceFollower:
                 return
             if box.side_px < self._options.min_face_px or _in_any(box, found.values()):
                 continue
-            # Two looks: a region from landmarks is better centred than one from a detector's box.
-            first = self._landmarks(picture, self._detector.region_of(box))
-            face = self._landmarks(picture, first.region) if first else None
+            face = self._settled(picture, self._landmarks(picture, self._detector.region_of(box)))
             if face is None or any(_one_face(face, other) for other in found.values()):
                 continue
             self._followed.append(_Followed(self._begun, face))
             found[self._begun] = face
             self._begun += 1
+
+    def _settled(self, picture: Picture, face: FaceLandmarks | None) -> FaceLandmarks | None:
+        # A region from landmarks is better centred than one from a detector's box, and that of a small face in a large
+        # picture may be off by half the face: then each look brings it nearer.
+        for _ in range(_MOST_LOOKS):
+            last, face = face, self._landmarks(picture, face.region) if face else None
+            if face is None or last is None or overlap(face.box_px, last.box_px) >= _SETTLED:
+                break
+        return face
 
     def _is_same(self, face: FaceLandmarks, last: FaceLandmarks) -> bool:
         return overlap(face.box_px, last.box_px) >= self._options.margin
@@ -252,9 +259,19 @@ class FaceFollower:
 
 
 def _with(boxes: list[FaceBox], others: list[FaceBox]) -> list[FaceBox]:
-    """Boxes and those of the others that are of other faces."""
-    new = [other for other in others if all(overlap(other.as_array(), box.as_array()) < _ONE_BOX for box in boxes)]
-    return boxes + new
+    """All boxes, of those of one face the surest: in a whole large picture a small face's box is a guess."""
+    kept: list[FaceBox] = []
+    for box in sorted([*boxes, *others], key=lambda box: -box.score):
+        if not any(_one_box(box, other) for other in kept):
+            kept.append(box)
+    return kept
+
+
+def _one_box(first: FaceBox, second: FaceBox) -> bool:
+    if overlap(first.as_array(), second.as_array()) >= _ONE_BOX:
+        return True
+    twice_apart_px = (first.x0 + first.x1 - second.x0 - second.x1, first.y0 + first.y1 - second.y0 - second.y1)
+    return max(map(abs, twice_apart_px)) < max(first.side_px, second.side_px) / 2
 
 
 def _one_face(first: FaceLandmarks, second: FaceLandmarks) -> bool:

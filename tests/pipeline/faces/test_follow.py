@@ -87,6 +87,45 @@ FAR = (110.0, 70.0, 50.0, 0.9)
 NONE: list[tuple[float, float, float, float]] = []
 
 
+class NearSightedDetector(ScriptedDetector):
+    """Sees a face only near the middle of its region, and then half-way between the two."""
+
+    def landmarks(self, picture, region, last=None):
+        x, y, s, _ = self._faces()[0]
+        if np.hypot(x + s / 2 - region.x, y + s / 2 - region.y) > 0.8 * s:
+            return None
+        seen = ((x + region.x - s / 2) / 2, (y + region.y - s / 2) / 2, s, 0.9)
+        return ScriptedDetector([[seen]], looked=0).landmarks(picture, region)
+
+
+def test_a_face_whose_box_was_off_is_looked_at_until_it_stays_where_it_is():
+    class Askew(NearSightedDetector):
+        def region_of(self, box):
+            return replace(super().region_of(box), x=box.x0 + box.side_px)
+
+    seen = followed([[FACE]], detector=Askew([[FACE]]))
+
+    assert seen[0].found[0].box_px[0] == pytest.approx(FACE[0], abs=1.5)
+
+
+@pytest.mark.parametrize("options", [OPTIONS, FIRST])
+def test_a_guess_from_a_whole_large_picture_gives_way_to_what_a_part_of_it_shows(options):
+    class Guessing(NearSightedDetector):
+        def find_faces(self, picture, window=None):
+            boxes = super().find_faces(picture, window)
+            if window is None:
+                return [replace(box, x0=box.x0 - 45, x1=box.x1 + 5, score=0.5) for box in boxes]
+            return boxes
+
+    detector = Guessing([[(600.0, 300.0, 60.0, 0.9)]])
+    detector.next()
+    picture = Picture(np.zeros((720, 1280, 3), dtype=np.uint8))
+
+    seen = FaceFollower(detector, options)(picture, looks_new=True)
+
+    assert [face.box_px[0] for face in seen.found.values()] == [pytest.approx(600, abs=1)]
+
+
 def test_all_faces_are_followed_each_under_its_own_number():
     seen = followed([[FACE, FAR]] * 3)
     assert names(seen) == "ab ab ab"
