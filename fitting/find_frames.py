@@ -38,6 +38,7 @@ class TrackFrames:
         valid: Whether there was a camera in any frame, all steps could be taken, and all numbers are finite.
         converged: Whether the steps became small before the iterations ran out, in all windows.
         iterations: Gauss-Newton iterations taken, of the window that took most.
+        energy: Landmark term and prior, summed over frames.
         expression: Coefficients, standard deviations.
         expression_sigma: Posterior standard deviation of each.
         camera: In units of one landmark standard deviation, as `PreparedTrack.landmarks` are.
@@ -46,6 +47,7 @@ class TrackFrames:
     valid: bool
     converged: bool
     iterations: int
+    energy: float
     expression: Float32[np.ndarray, "frames n_expression"]
     expression_sigma: Float32[np.ndarray, "frames n_expression"]
     camera: ScaledOrthographic
@@ -141,6 +143,7 @@ def _fit(
                 valid=bool(fit.valid[number]),
                 converged=bool(fit.converged[number]),
                 iterations=int(fit.iterations[number]),
+                energy=float(fit.energy[rows].sum()),
                 expression=fit.expression[rows].cpu().numpy(),
                 expression_sigma=fit.expression_sigma[rows].cpu().numpy(),
                 camera=ScaledOrthographic(
@@ -157,6 +160,7 @@ def _joined(parts: Sequence[_Fitted]) -> TrackFrames:
         valid=any(part.found for part in parts) and all(part.valid for part in frames),
         converged=all(part.converged for part in frames),
         iterations=max(part.iterations for part in frames),
+        energy=sum(part.energy for part in frames),
         expression=np.concatenate([part.expression for part in frames]),
         expression_sigma=np.concatenate([part.expression_sigma for part in frames]),
         camera=ScaledOrthographic(

@@ -1,7 +1,8 @@
 """From a landmarks file to a saved fit: what `facevid fit` does."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from fitting.landmark_file import LandmarkFile, read_landmarks
 from fitting.options import FitOptions
 from fitting.saved_fit import SavedFit, write_fit
 from fitting.solver import fit_tracks
+
+_ALWAYS_TOLD = ("method", "camera", "contour")
+"""Choices that are told even where they are the usual ones."""
 
 
 def fit_file(
@@ -59,7 +63,8 @@ def fit_file(
         if min(picture_px) < 1:
             raise ValueError(f"picture_px={picture_px} is no width and height")
         sequence = replace(sequence, picture_px=picture_px)
-    track = fit_tracks([sequence], model, options or FitOptions())[0]
+    options = options or FitOptions()
+    track = fit_tracks([sequence], model, options)[0]
     if track.status == "diverged":
         raise ValueError(
             f"{landmarks}: no face fits these landmarks. Are they {read.sequence.scheme}, in its order, in pixels with "
@@ -73,12 +78,20 @@ def fit_file(
         face_model=model.name,
         face_model_sha256=model.sha256,
         face_model_licence=model.licence,
+        options=asdict(options),
+        versions={name: version(name) for name in ("facevid", "numpy", "torch")},
     )
     write_fit(out, fit)
     error = float(np.median(track.reprojection_error[np.isfinite(track.reprojection_error)]))
     tell(
         f"{out}: {track.status} after {track.iterations} iterations; median re-projection error {error:.2%} of the "
         f"outer-eye distance, {track.holdout_error:.2%} on points held out; face model {model.name}, {model.licence}"
+    )
+    changed = [name for name, value in asdict(options).items() if value != getattr(FitOptions(), name)]
+    choices = ", ".join(f"{name} {getattr(options, name)}" for name in dict.fromkeys([*_ALWAYS_TOLD, *changed]))
+    tell(
+        f"energy {track.energy:.6g}; {choices}; face model sha256 {model.sha256}; "
+        + ", ".join(f"{name} {number}" for name, number in fit.versions.items())
     )
     return fit
 

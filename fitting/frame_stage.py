@@ -38,6 +38,7 @@ class FramesFit:
         converged: Whether the steps became small before the iterations ran out.
         valid: Whether any step could be taken, and all is finite.
         iterations: Gauss-Newton iterations that each track took part in.
+        energy: Landmark term and prior of each frame.
     """
 
     expression: Float[Tensor, "frames n_expression"]
@@ -46,6 +47,7 @@ class FramesFit:
     converged: Bool[Tensor, " tracks"]
     valid: Bool[Tensor, " tracks"]
     iterations: Int64[Tensor, " tracks"]
+    energy: Float64[Tensor, " frames"]
 
 
 def fit_frames(
@@ -113,7 +115,8 @@ def fit_frames(
         running &= ~converged
         if last:
             break
-    variances = problem.variances(system, state, uncertainty, keyframe_gap)
+    left = problem.left_over(state, robust_scale(len(ROBUST_SCALES), robust=robust))
+    variances = problem.variances(system, left, uncertainty, keyframe_gap)
     finite = torch.isfinite(variances).all(dim=-1) & torch.isfinite(state.expression).all(dim=-1)
     broken = layout.max_over_time((~finite).float()) > 0
     return FramesFit(
@@ -123,4 +126,5 @@ def fit_frames(
         converged=converged,
         valid=stepped & ~broken,
         iterations=taken,
+        energy=left.energy,
     )

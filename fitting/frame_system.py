@@ -13,7 +13,6 @@ from torch import Tensor
 from fitting.box_constraint import StepSystem, boxed_step, outside
 from fitting.camera import PARAMETERS, ScaledOrthographic, turned_points
 from fitting.energy import (
-    ROBUST_SCALES,
     FrameBlocks,
     Observations,
     frame_blocks,
@@ -93,6 +92,21 @@ class FrameSystem:
     camera_root: Float[Tensor, "frames 6 6"]
     camera_half: Float[Tensor, "frames 6 n_plus_1"]
     energy: Float[Tensor, " frames"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOver:
+    """What a state leaves over.
+
+    Attributes:
+        residual: Observed minus fitted landmarks.
+        weight: Confidence times robust weight times precision of each landmark.
+        energy: Landmark term and prior of each frame.
+    """
+
+    residual: Float[Tensor, "frames 2 points"]
+    weight: Float[Tensor, "frames points"]
+    energy: Float64[Tensor, " frames"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,34 +236,39 @@ class FrameProblem:
         return FrameState(expression=state.expression + step, camera=state.camera.updated(camera_step))
 
     def variances(
-        self, system: FrameSystem, state: FrameState, uncertainty: IdentityUncertainty, gap: Float64[Tensor, " tracks"]
+        self, system: FrameSystem, left: LeftOver, uncertainty: IdentityUncertainty, gap: Float64[Tensor, " tracks"]
     ) -> Float[Tensor, "frames n"]:
         """Posterior variance of each expression coefficient.
 
         Args:
             system: Linearised with directions; `stepped` has solved it.
-            state: Where it all ended: what is left over there says how the noise remembers.
+            left: What is left over where it all ended; it says how the noise remembers.
             uncertainty: What is left open about the identities.
             gap: Frames from one of the identity's key frames to the next.
         """
         given_identity = variances_over_time(system.blocks, self._coupling, self.layout)
-        memory = noise_memory(*self._left_over(state), self.layout)
+        memory = noise_memory(left.residual, left.weight, self.layout)
         lasting = 1.0 + uncertainty.noise_share * (averaged_ratio(memory, gap) - 1.0).to(given_identity.dtype)
         of_identity = (system.right[..., 1:] ** 2).sum(-1) + uncertainty.remainder[self.layout.track]
         given_identity = smoothed_variances(given_identity, memory, self.prior)
         return given_identity + of_identity * lasting[self.layout.track][:, None]
 
-    def _left_over(self, state: FrameState) -> tuple[Float[Tensor, "frames 2 points"], Float[Tensor, "frames points"]]:
-        """Residuals and weights, robust ones of the last width."""
-        left, weights = [], []
+    def left_over(self, state: FrameState, scale: float) -> LeftOver:
+        """What a state leaves over, with robust weights of a width."""
+        left, weights, energies = [], [], []
         for part in self._chunks():
             observed, head = self._sighted(state, part)
             camera = state.camera.at(part)
             residual = residuals(observed, turned_points(camera, head), camera)
-            robust = robust_weight(whitened_squares(observed, residual), ROBUST_SCALES[-1])
+            robust = robust_weight(whitened_squares(observed, residual), scale)
             left.append(residual)
             weights.append(observed.weight * observed.precision * robust)
-        return torch.cat(left), torch.cat(weights)
+            energies.append(landmark_energy(observed, camera, head, scale))
+        return LeftOver(
+            residual=torch.cat(left),
+            weight=torch.cat(weights),
+            energy=torch.cat(energies).double() + self.prior.energy(state.expression),
+        )
 
     @property
     def _coupling(self) -> Float[Tensor, "frames 1"]:

@@ -1,8 +1,10 @@
 """A fitted track in a file of its own: `.npz`, the same fit gives the same bytes, read back without unpickling."""
 
+import math
 import os
 import tempfile
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -44,6 +46,9 @@ class SavedFit:
         face_model: Name of the face model.
         face_model_sha256: Hash of the face model's file: the coefficients mean nothing on another one.
         face_model_licence: Licence of the face model, under which meshes made from the fit stand.
+        options: The choices of the fit by name, as in `fitting.options.FitOptions`; None where the file does not say,
+            as those that were written before 1.0 did not.
+        versions: Of the programs that made the fit, by name; empty where the file does not say.
     """
 
     track: FittedTrack
@@ -53,6 +58,8 @@ class SavedFit:
     face_model: str
     face_model_sha256: str
     face_model_licence: str
+    options: Mapping[str, str | float | None] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     def check_model(self, model: FaceModel) -> None:
         """Check that `model` is the one that was fitted, and that the fit is to be used.
@@ -81,6 +88,9 @@ def write_fit(path: Path, fit: SavedFit) -> None:
         "face_model": fit.face_model,
         "face_model_sha256": fit.face_model_sha256,
         "face_model_licence": fit.face_model_licence,
+        "energy": fit.track.energy if math.isfinite(fit.track.energy) else None,
+        "options": None if fit.options is None else dict(fit.options),
+        "versions": dict(fit.versions),
         "units": _UNITS,
     }
     holdout = np.array(fit.track.holdout_error, dtype=np.float64)
@@ -110,13 +120,20 @@ def read_fit(path: Path) -> SavedFit:
         texts = {
             name: str(header[name]) for name in ("scheme", "face_model", "face_model_sha256", "face_model_licence")
         }
+        options, versions, energy = _records(path, header)
         track: dict[str, Any] = {name: arrays[name] for name in _track_arrays()}
         return SavedFit(
             track=FittedTrack(
-                status=status, iterations=iterations, holdout_error=float(arrays["holdout_error"]), **track
+                status=status,
+                iterations=iterations,
+                holdout_error=float(arrays["holdout_error"]),
+                energy=energy,
+                **track,
             ),
             frame=arrays["frame"],
             pts_s=arrays["pts_s"],
+            options=options,
+            versions=versions,
             **texts,
         )
     except KeyError as error:
@@ -144,7 +161,23 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _track_arrays() -> list[str]:
-    return [item.name for item in fields(FittedTrack) if item.name not in {"status", "iterations", "holdout_error"}]
+    numbers = {"status", "iterations", "holdout_error", "energy"}
+    return [item.name for item in fields(FittedTrack) if item.name not in numbers]
+
+
+def _records(
+    path: Path, header: dict[str, Any]
+) -> tuple[dict[str, str | float | None] | None, dict[str, str], float]:
+    """Options, versions and energy; files from before they were recorded have none."""
+    options, versions, energy = header.get("options"), header.get("versions", {}), header.get("energy")
+    plain = isinstance(options, dict) and all(v is None or isinstance(v, str | int | float) for v in options.values())
+    if not (options is None or plain):
+        raise ValueError(f"{path}: the header's options are {options!r}, expected names with a word or number each")
+    if not isinstance(versions, dict) or not all(isinstance(version, str) for version in versions.values()):
+        raise ValueError(f"{path}: the header's versions are {versions!r}, expected names with a word each")
+    if not (energy is None or (isinstance(energy, int | float) and math.isfinite(energy))):
+        raise ValueError(f"{path}: the header's energy is {energy!r}, expected a number")
+    return options, versions, math.inf if energy is None else float(energy)
 
 
 def _check_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -3,6 +3,7 @@
 Two stages (see `identity_stage` and `frame_stage`), run a second time on half the points for the hold-out error.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -104,6 +105,7 @@ def _fit(tracks: Sequence[PreparedTrack], shown: Sequence[PreparedTrack], setup:
             valid=found.valid,
             converged=found.converged and first.converged[number],
             iterations=found.iterations + first.iterations[number],
+            energy=found.energy + 0.5 * float((first.identity[number].double() ** 2).sum()),
             identity=first.identity[number].cpu().numpy(),
             expression=found.expression,
             expression_sigma=found.expression_sigma,
@@ -119,6 +121,7 @@ def _baseline(track: PreparedTrack, setup: FitSetup) -> TrackFit:
         valid=True,
         converged=fit.converged,
         iterations=fit.iterations,
+        energy=math.inf,
         identity=fit.parameters.identity[0].astype(np.float32),
         expression=fit.parameters.expression.astype(np.float32),
         expression_sigma=fit.expression_sigma.astype(np.float32),

@@ -32,6 +32,7 @@ class TrackFit:
     valid: bool
     converged: bool
     iterations: int
+    energy: float
     identity: Float32[np.ndarray, " n_identity"]
     expression: Float32[np.ndarray, "frames n_expression"]
     expression_sigma: Float32[np.ndarray, "frames n_expression"]
@@ -79,12 +80,13 @@ def fitted_track(
         reprojection_error=errors.astype(np.float32),
         holdout_error=held_out,
         lens=fit.camera.lens,
+        energy=fit.energy,
     )
     plain = (
         result.identity, result.expression, result.expression_sigma, result.scale_px_per_mm, result.rotation_wxyz,
         result.translation_px, result.fitted_px,
     )  # fmt: skip
-    if not all(np.isfinite(array).all() for array in plain) or np.isnan(errors).any() or np.isnan(held_out):
+    if not all(np.isfinite(array).all() for array in plain) or np.isnan([*errors, held_out, fit.energy]).any():
         return diverged(sequence, full)
     yaw = yaw_pitch_roll_deg(fit.camera.rotation_wxyz)[track.usable, 0]
     if np.median(errors[track.usable]) > NO_FACE_ERROR or np.median(np.abs(yaw)) > SEEN_FROM_BEHIND_DEG:

@@ -1,5 +1,6 @@
 """What goes into the fit and what comes out: one landmark sequence per face track, one fitted track."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -68,6 +69,8 @@ class FittedTrack:
             landmark, as a fraction of the fitted outer-eye distance (seen from the front).
         holdout_error: The same on points that a second fit did not see (every other one): the median over the frames
             of `fitting.holdout.holdout_frames`.
+        energy: What the second stage minimised, where it ended, with the identity's prior: minus the log probability of
+            landmarks and coefficients, up to a constant. Infinite where it is not known (`diverged`, baselines).
         lens: One over the focal length (1/px) and the principal point (px); zeros for scaled orthographic.
     """
 
@@ -83,3 +86,4 @@ class FittedTrack:
     reprojection_error: Float32[np.ndarray, " frames"]
     holdout_error: float
     lens: Float32[np.ndarray, " 3"] = field(default_factory=no_lens)
+    energy: float = math.inf

@@ -177,6 +177,7 @@ def write_fitted(folder: Path, item: FittedItem, summaries: Sequence[TrackSummar
     """Write a span's fitted tracks."""
     facts = [
         {"status": track.status, "iterations": track.iterations, "holdout_error": track.holdout_error,
+         "energy": track.energy,
          "summary": asdict(summary), "parts": [astuple(part) for part in parts]}
         for track, summary, parts in zip(item.tracks, summaries, item.parts, strict=True)
     ]  # fmt: skip
@@ -189,17 +190,18 @@ def read_fitted(folder: Path) -> FittedItem:
     """Read what `write_fitted` wrote."""
     with intact(folder / "fit.json", MAKE_AGAIN):
         facts = json.loads((folder / "fit.json").read_bytes())
-        words = [(own["status"], int(own["iterations"]), float(own["holdout_error"])) for own in facts]
+        words = [
+            {"status": own["status"], "iterations": int(own["iterations"]),
+             "holdout_error": float(own["holdout_error"]), "energy": float(own.get("energy", "inf"))}
+            for own in facts
+        ]  # fmt: skip
         parts = tuple(
             tuple(TrackPart(span=span, track=track, begin=begin, end=end) for span, track, begin, end in own["parts"])
             for own in facts
         )
     with intact(folder / "fitted.npz", MAKE_AGAIN):
         arrays = _read_arrays(folder / "fitted.npz", len(words))
-        tracks = tuple(
-            FittedTrack(status=status, iterations=iterations, holdout_error=holdout_error, **data)
-            for (status, iterations, holdout_error), data in zip(words, arrays, strict=True)
-        )
+        tracks = tuple(FittedTrack(**own, **data) for own, data in zip(words, arrays, strict=True))
     with intact(folder / "sizes.npz", MAKE_AGAIN):
         sizes = _read_arrays(folder / "sizes.npz", len(words))
         return FittedItem(parts=parts, tracks=tracks, face_size_px=tuple(size["face_size_px"] for size in sizes))

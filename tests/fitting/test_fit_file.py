@@ -18,6 +18,7 @@ from fitting.fit_file import fit_file
 from fitting.gltf import write_gltf
 from fitting.mesh_export import write_arkit_csv, write_obj
 from fitting.metrics import accuracy
+from fitting.options import FitOptions
 from fitting.saved_fit import SavedFit, read_fit
 from fitting.synthetic import SyntheticOptions, SyntheticTrack, synthetic_track
 
@@ -79,6 +80,12 @@ def test_the_report_tells_what_was_read_and_how_it_went(landmarks: Path, tmp_pat
     assert lines[0].endswith("% missing; no times in the file, taken as 30 frames per second")
     assert "re-projection error" in lines[1]
     assert lines[1].endswith("face model facevid-cc0, CC0-1.0")
+    saved = read_fit(tmp_path / "fit.npz")
+    assert saved.options == dataclasses.asdict(FitOptions())
+    assert "; method two_stage, camera scaled_orthographic, contour fixed; face model sha256 " in lines[2]
+    assert f"energy {saved.track.energy:.6g};" in lines[2]
+    assert saved.face_model_sha256 in lines[2]
+    assert f"torch {saved.versions['torch']}" in lines[2]
 
 
 def test_mistakes_write_nothing(landmarks: Path, tmp_path: Path, truth: SyntheticTrack) -> None:

@@ -22,10 +22,12 @@ def some_fit(**changed: object) -> SavedFit:
         status="converged", iterations=7, identity=draw(12), expression=draw(5, 8), expression_sigma=draw(5, 8),
         scale_px_per_mm=draw(5), rotation_wxyz=draw(5, 4), translation_px=draw(5, 2), fitted_px=draw(5, 68, 2),
         reprojection_error=np.array([0.01, np.inf, 0.02, 0.03, 0.04], np.float32), holdout_error=float("inf"),
+        energy=12.5,
     )  # fmt: skip
     fit = SavedFit(
         track=track, scheme="toy68", frame=np.array([3, 4, 5, 8, 9]), pts_s=np.linspace(0, 1, 5), face_model="toy",
         face_model_sha256="ab" * 32, face_model_licence="Apache-2.0",
+        options={"method": "two_stage", "box_sd": None, "keyframes": 64}, versions={"facevid": "1.2"},
     )  # fmt: skip
     return dataclasses.replace(fit, **changed)  # type: ignore[arg-type]
 
@@ -40,6 +42,35 @@ def test_a_fit_survives_its_file(tmp_path: Path) -> None:
         assert np.asarray(seen).dtype == np.asarray(wanted).dtype
     for item in dataclasses.fields(SavedFit)[1:]:
         np.testing.assert_array_equal(getattr(read, item.name), getattr(fit, item.name), err_msg=item.name)
+
+
+def test_a_file_from_before_options_and_energy_were_recorded_says_that_it_does_not_know(tmp_path: Path) -> None:
+    write_fit(tmp_path / "new.npz", some_fit())
+    arrays = read_npz(tmp_path / "new.npz")
+    header = header_of(arrays, where=tmp_path)
+    for name in ("options", "versions", "energy"):
+        del header[name]
+    del arrays["header"]
+    (tmp_path / "old.npz").write_bytes(npz_bytes(header, arrays))
+    old = read_fit(tmp_path / "old.npz")
+    assert (old.options, old.versions, old.track.energy) == (None, {}, float("inf"))
+    np.testing.assert_array_equal(old.track.identity, some_fit().track.identity)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"options": [1]}, "options are"), ({"options": {"a": {}}}, "options are"),
+     ({"versions": {"a": 1}}, "versions are"), ({"energy": "low"}, "energy is"),
+     ({"energy": float("nan")}, "energy is")],
+)  # fmt: skip
+def test_records_that_are_none_are_refused(tmp_path: Path, changed: dict[str, object], message: str) -> None:
+    write_fit(tmp_path / "fit.npz", some_fit())
+    arrays = read_npz(tmp_path / "fit.npz")
+    header = header_of(arrays, where=tmp_path)
+    del arrays["header"]
+    (tmp_path / "fit.npz").write_bytes(npz_bytes(header | changed, arrays))
+    with pytest.raises(ValueError, match=message):
+        read_fit(tmp_path / "fit.npz")
 
 
 def test_the_same_fit_gives_the_same_bytes_and_leaves_nothing_else(tmp_path: Path) -> None:

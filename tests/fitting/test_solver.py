@@ -38,7 +38,7 @@ def means(model: FaceModel, truths: list[SyntheticTrack], options: FitOptions) -
 
 
 def same(first: FittedTrack, second: FittedTrack) -> bool:
-    numbers = first.status == second.status and first.iterations == second.iterations
+    numbers = (first.status, first.iterations, first.energy) == (second.status, second.iterations, second.energy)
     held_out = first.holdout_error == second.holdout_error
     return numbers and held_out and all(
         np.array_equal(getattr(first, name), getattr(second, name)) for name in ARRAYS
@@ -146,6 +146,7 @@ def test_a_track_in_windows_is_the_track_in_one_piece(
     assert cut.status == whole.status == "converged"
     np.testing.assert_array_equal(cut.identity, whole.identity)
     np.testing.assert_allclose(cut.expression, whole.expression, atol=0.02)
+    np.testing.assert_allclose(cut.energy, whole.energy, rtol=1e-3)
     np.testing.assert_allclose(cut.expression_sigma, whole.expression_sigma, rtol=0.02)
     assert np.abs(cut.fitted_px - whole.fitted_px).max() < 0.1
     # Windows of one track are company too.
@@ -270,7 +271,9 @@ def check_whole(fit: FittedTrack) -> None:
         assert not fit.identity.any()
         assert np.isinf(fit.reprojection_error).all()
         assert np.isinf(fit.holdout_error)
+        assert np.isinf(fit.energy)
     else:
+        assert np.isfinite(fit.energy)
         for name in ARRAYS[:-1]:
             assert np.isfinite(getattr(fit, name)).all(), name
         assert (fit.scale_px_per_mm > 0).all()
