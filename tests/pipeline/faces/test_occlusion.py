@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from facevid import assets
+from pipeline.faces.appearance import LOOK_VALUES
 from pipeline.faces.landmarks import FaceLandmarks, MediapipeDetector
 from pipeline.faces.occlusion import OcclusionDetector, OcclusionSampler
 from pipeline.faces.picture import Picture
@@ -101,7 +102,7 @@ def test_what_lies_between_is_interpolated_in_time() -> None:
                 sightings.miss(frame, frame / 25)
                 continue
             quality = CropQuality(sharpness=1.0, brightness=0.5)
-            sightings.add(frame, frame / 25, Sighting(FACE, quality, np.zeros(4, np.float32), value))
+            sightings.add(frame, frame / 25, Sighting(FACE, quality, np.zeros(LOOK_VALUES, np.float32), value))
         return sightings.occlusion.tolist()
 
     nan = math.nan
