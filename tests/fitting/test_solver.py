@@ -292,6 +292,26 @@ def test_bad_landmarks_give_a_status_and_leave_the_neighbour_alone(toy_model: Fa
     assert np.median(neighbour.reprojection_error) < 0.02
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(FitOptions(method=method) for method in ("koujan2020", "joint_map", "single_frame")),
+        FitOptions(camera="perspective", identity_iterations=3, frame_iterations=2),
+    ],
+    ids=["koujan2020", "joint_map", "single_frame", "perspective"],
+)
+def test_bad_landmarks_give_a_status_with_every_method_and_camera(toy_model: FaceModel, options: FitOptions) -> None:
+    sequence = good(toy_model, frames=4)
+    for name in ("all not a number", "all missing", "constant points", "infinite points", "times going back"):
+        (fit,) = fit_tracks([BAD[name][0](sequence)], toy_model, options)
+        assert fit.status == "diverged", name
+        check_whole(fit)
+    short = dataclasses.replace(FINE["one frame"](sequence), picture_px=sequence.picture_px)
+    (one,) = fit_tracks([short], toy_model, options)
+    assert one.status != "diverged"
+    assert np.median(one.reprojection_error) < 0.05
+
+
 @pytest.mark.parametrize("name", FINE)
 def test_odd_but_honest_landmarks_are_fitted(toy_model: FaceModel, name: str) -> None:
     sequence = FINE[name](good(toy_model))
