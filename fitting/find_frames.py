@@ -13,14 +13,12 @@ import torch
 from jaxtyping import Float32
 
 from fitting.camera import ScaledOrthographic
-from fitting.find_identities import Identities, observations, principal_points
+from fitting.find_identities import Identities, lenses, observations
 from fitting.fit_setup import FitSetup
 from fitting.frame_stage import fit_frames
-from fitting.lens import Lens
 from fitting.preparation import PreparedTrack, first_cameras
 from fitting.ragged import TimeMajor
 from fitting.sight import Sight
-from fitting.smooth_prior import smooth_prior
 
 WINDOW_FRAMES = 4096
 """A window's own frames."""
@@ -123,13 +121,13 @@ def _fit(
     identity_points = seen.identities(first.identity)
     camera, found = first_cameras(observed, identity_points[layout.track], seen)
     observed = replace(observed, weight=observed.weight * found[:, None])
-    sight = Sight(lens=_lenses(cut, first, layout) if options.camera == "perspective" else None, contour=setup.contour)
+    sight = Sight(lens=lenses(cut, first, layout) if options.camera == "perspective" else None, contour=setup.contour)
     spacing = torch.tensor(layout.pack([track.spacing_s for track in cut]), device=options.device)
-    prior = smooth_prior(spacing, layout, expression_smoothness=options.expression_smoothness)
     gap = torch.tensor([track.keyframe_gap for track in cut], dtype=torch.float64, device=options.device)
     fit = fit_frames(
         observed, camera, identity_points, seen,
-        uncertainty=first.uncertainty, lasting=setup.lasting, keyframe_gap=gap, prior=prior, layout=layout,
+        uncertainty=first.uncertainty, lasting=setup.lasting, keyframe_gap=gap, spacing_s=spacing, layout=layout,
+        smoothness=options.expression_smoothness, learn_smoothness=options.learn_smoothness,
         iterations=options.frame_iterations, robust=options.robust, box=options.box_sd, sight=sight,
         identity_spots=sight.spots(first.identity),
     )  # fmt: skip
@@ -170,11 +168,3 @@ def _joined(parts: Sequence[_Fitted]) -> TrackFrames:
         ),
     )
 
-
-def _lenses(tracks: Sequence[PreparedTrack], first: Identities, layout: TimeMajor) -> Lens:
-    inverse = [f * track.sigma_px for f, track in zip(first.inverse_focal_px, tracks, strict=True)]
-    device = first.identity.device
-    return Lens(
-        inverse_focal=torch.tensor(inverse, dtype=torch.float32, device=device)[layout.track],
-        principal=torch.tensor(layout.pack([principal_points(track) for track in tracks]), device=device),
-    )

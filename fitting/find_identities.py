@@ -17,6 +17,7 @@ from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import LandmarkBasis
 from fitting.lens import Lens
 from fitting.preparation import PreparedTrack, first_cameras
+from fitting.ragged import TimeMajor
 from fitting.sight import Sight
 
 IDENTITY_CHUNK_ENTRIES = 1 << 24
@@ -94,6 +95,32 @@ def observations(
     return Observations(points=picture, weight=confidence, precision=noise_ratio**-2)
 
 
+def identity_observations(
+    points: Float32[np.ndarray, "frames points 2"], weight: Float32[np.ndarray, "frames points"], setup: FitSetup
+) -> tuple[Observations, float]:
+    """All landmarks of frames as the identity is found from them, and their unit beside that of `PreparedTrack`.
+
+    One standard deviation is larger here, by the errors that do not average out over frames.
+    """
+    options, seen = setup.options, setup.seen
+    lasting = options.landmark_bias / options.landmark_noise
+    unit = (1.0 + lasting**2) ** -0.5
+    noise_ratio = unit * (seen.noise_ratio**2 + setup.lasting**2).sqrt()
+    at = setup.points
+    return observations(points[:, at] * np.float32(unit), weight[:, at], noise_ratio), unit
+
+
+def lenses(tracks: Sequence[PreparedTrack], first: Identities, layout: TimeMajor, unit: float = 1.0) -> Lens:
+    """The lens of each frame, in a unit beside that of `PreparedTrack`."""
+    inverse = [f * track.sigma_px / unit for f, track in zip(first.inverse_focal_px, tracks, strict=True)]
+    principal = layout.pack([principal_points(track) for track in tracks]) * np.float32(unit)
+    device = first.identity.device
+    return Lens(
+        inverse_focal=torch.tensor(inverse, dtype=torch.float32, device=device)[layout.track],
+        principal=torch.tensor(principal, device=device),
+    )
+
+
 def principal_points(track: PreparedTrack) -> Float32[np.ndarray, "frames 2"]:
     """The principal point in each frame's own coordinates, as `PreparedTrack.landmarks` has them."""
     return np.asarray((track.principal_px - track.centre_px) / track.sigma_px, dtype=np.float32)
@@ -141,32 +168,25 @@ class _Piece:
 
 
 def _piece(tracks: Sequence[PreparedTrack], size: int, setup: FitSetup) -> _Piece:
-    seen, options, points = setup.seen, setup.options, setup.points
-    # One standard deviation is larger here, by the errors that do not average out over key frames.
-    lasting = options.landmark_bias / options.landmark_noise
-    unit = (1.0 + lasting**2) ** -0.5
-    noise_ratio = unit * (seen.noise_ratio**2 + setup.lasting**2).sqrt()
+    seen = setup.seen
     shape = (len(tracks), size, tracks[0].raw_px.shape[1])
     picture, weight = np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32)
     principal = np.zeros((len(tracks), size, 2), np.float32)
     for row, track in enumerate(tracks):
         filled = slice(len(track.keyframes))
         chosen = track.at(track.keyframes)
-        landmarks, weight[row, filled] = chosen.landmarks()
-        picture[row, filled] = landmarks * np.float32(unit)
-        principal[row, filled] = principal_points(chosen) * np.float32(unit)
-    observed = observations(
-        picture.reshape(-1, *shape[2:], 2)[:, points], weight.reshape(-1, shape[2])[:, points], noise_ratio
-    )
+        picture[row, filled], weight[row, filled] = chosen.landmarks()
+        principal[row, filled] = principal_points(chosen)
+    observed, unit = identity_observations(picture.reshape(-1, *shape[2:], 2), weight.reshape(-1, shape[2]), setup)
     camera, found = first_cameras(observed, seen.mean.expand(len(observed.points), -1, -1), seen)
 
     def tensor(values: object) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=options.device)
+        return torch.tensor(values, dtype=torch.float32, device=setup.options.device)
 
     return _Piece(
         observed=replace(observed, weight=observed.weight * found[:, None]),
         camera=camera,
-        principal=tensor(principal.reshape(-1, 2)),
+        principal=tensor(principal.reshape(-1, 2) * np.float32(unit)),
         sigma_px=tensor([track.sigma_px / unit for track in tracks]),
         longer_side_px=tensor([float(max(track.picture_px or (1, 1))) for track in tracks]),
         lasting=unit * setup.lasting,

@@ -20,7 +20,7 @@ from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import LandmarkBasis
 from fitting.ragged import TimeMajor
 from fitting.sight import PLAIN, Sight
-from fitting.smooth_prior import SmoothPrior
+from fitting.smooth_prior import smooth_prior
 
 CONVERGED_STEP = 0.03
 """A track has converged when no expression coefficient moves by more than this, in standard deviations."""
@@ -39,6 +39,7 @@ class FramesFit:
         valid: Whether any step could be taken, and all is finite.
         iterations: Gauss-Newton iterations that each track took part in.
         energy: Landmark term and prior of each frame.
+        smoothness: How slowly each track's expressions move, as in `FitOptions`.
     """
 
     expression: Float[Tensor, "frames n_expression"]
@@ -48,6 +49,7 @@ class FramesFit:
     valid: Bool[Tensor, " tracks"]
     iterations: Int64[Tensor, " tracks"]
     energy: Float64[Tensor, " frames"]
+    smoothness: Float64[Tensor, " tracks"]
 
 
 def fit_frames(
@@ -59,8 +61,10 @@ def fit_frames(
     uncertainty: IdentityUncertainty,
     lasting: Float[Tensor, " points"],
     keyframe_gap: Float64[Tensor, " tracks"],
-    prior: SmoothPrior,
+    spacing_s: Float64[Tensor, " frames"],
     layout: TimeMajor,
+    smoothness: float,
+    learn_smoothness: bool,
     iterations: int,
     robust: bool,
     box: float | None,
@@ -77,8 +81,10 @@ def fit_frames(
         uncertainty: What is left open about the identities.
         lasting: Standard deviation of the error that each landmark keeps through a track, in the unit of `observed`.
         keyframe_gap: Frames from one of the identity's key frames to the next.
-        prior: Smoothness over time.
+        spacing_s: Time since the frame before.
         layout: Order of the frame axis.
+        smoothness: How slowly expressions move, as in `FitOptions`; at most, where it is learnt.
+        learn_smoothness: Whether it is learnt, track by track.
         iterations: Largest number of Gauss-Newton iterations.
         robust: Whether to use robust weights.
         box: Largest absolute value of an expression coefficient.
@@ -86,8 +92,10 @@ def fit_frames(
         identity_spots: What `Sight.spots` says of each track's identity.
     """
     tracks, like = len(identity_points), observed.points
+    chosen = torch.full((tracks,), 0.0 if learn_smoothness else smoothness, dtype=torch.float64, device=like.device)
     problem = FrameProblem(
-        observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout, sight=sight,
+        observed=observed, identity_points=identity_points, basis=basis, layout=layout, sight=sight,
+        prior=smooth_prior(spacing_s, layout, chosen),
         identity_spots=identity_spots,
     )  # fmt: skip
     directions = Directions.of(uncertainty, basis, lasting)
@@ -102,6 +110,9 @@ def fit_frames(
         scale = robust_scale(iteration, robust=robust)
         mu = torch.zeros_like(damping) if last else damping
         system = problem.linearised(state, mu, scale, directions if last else None)
+        if iteration == 0 and learn_smoothness:
+            # Until then frames stand alone.
+            problem, chosen = problem.learnt(system, state, spacing_s, smoothness)
         trial = problem.stepped(state, system, mu, scale, box)
         before, after = problem.total(system.energy, state), problem.energy(trial, scale)
         # The comparison is false for NaN, so a step that failed is never taken.
@@ -127,4 +138,5 @@ def fit_frames(
         valid=stepped & ~broken,
         iterations=taken,
         energy=left.energy,
+        smoothness=chosen,
     )

@@ -4,7 +4,7 @@ Frames are worked through in chunks, small enough for what is made on the way to
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -28,7 +28,8 @@ from fitting.noise_memory import averaged_ratio, noise_memory, smoothed_variance
 from fitting.ragged import TimeMajor
 from fitting.shared_product import BLOCK_ROWS, times_shared
 from fitting.sight import PLAIN, Sight
-from fitting.smooth_prior import SmoothPrior
+from fitting.smooth_prior import SmoothPrior, smooth_prior
+from fitting.temporal_prior import learnt_smoothness
 from fitting.time_recursion import solve_over_time, variances_over_time
 
 FRAME_CHUNK_ENTRIES = 1 << 18
@@ -143,6 +144,12 @@ class FrameProblem:
         """Energy of each track, from its frames' landmark terms."""
         return self.layout.sum_over_time(landmarks.double() + self.prior.energy(state.expression))
 
+    def local_blocks(self, state: FrameState, scale: float) -> Iterator[tuple[slice, FrameBlocks]]:
+        """The landmark term linearised at a state, chunk by chunk."""
+        for part in self._chunks():
+            observed, head = self._sighted(state, part)
+            yield part, frame_blocks(observed, state.camera.at(part), head, self.basis, scale)
+
     def linearised(
         self,
         state: FrameState,
@@ -169,9 +176,7 @@ class FrameProblem:
             camera_half=like.new_empty(frames, PARAMETERS, size + 1),
             energy=like.new_empty(frames),
         )
-        for part in self._chunks():
-            observed, head = self._sighted(state, part)
-            local = frame_blocks(observed, state.camera.at(part), head, self.basis, scale)
+        for part, local in self.local_blocks(state, scale):
             track = self.layout.track[part]
             camera_block = local.camera_camera.clone()
             diagonal = camera_block.diagonal(dim1=-2, dim2=-1)
@@ -198,6 +203,25 @@ class FrameProblem:
         right[..., 0] += self.prior.pull(state.expression).to(like.dtype)
         return system
 
+    def learnt(
+        self, system: FrameSystem, state: FrameState, spacing_s: Float64[Tensor, " frames"], most: float
+    ) -> tuple["FrameProblem", Float64[Tensor, " tracks"]]:
+        """The problem with the smoothness that a system speaks for, `most` at most, and that smoothness.
+
+        The system is changed to that problem's in place.
+        """
+        dtype = system.blocks.dtype
+        diagonal = system.blocks.diagonal(dim1=-2, dim2=-1)
+        diagonal -= self.prior.precision[:, None].to(dtype)
+        pull = self.prior.pull(state.expression).to(dtype)
+        wide = torch.stack([state.expression, torch.zeros_like(state.expression)], dim=-1)
+        said = system.right[..., 0] - pull + torch.bmm(system.blocks, wide)[..., 0]
+        smoothness = learnt_smoothness(system.blocks, said, spacing_s, self.layout).clamp_max(most)
+        prior = smooth_prior(spacing_s, self.layout, smoothness)
+        diagonal += prior.precision[:, None].to(dtype)
+        system.right[..., 0] += prior.pull(state.expression).to(dtype) - pull
+        return replace(self, prior=prior), smoothness
+
     def stepped(
         self,
         state: FrameState,
@@ -216,7 +240,7 @@ class FrameProblem:
             scale: As the system was linearised with.
             box: Largest absolute value of an expression coefficient.
         """
-        solution = solve_over_time(system.blocks, system.right, self._coupling, self.layout)
+        solution = solve_over_time(system.blocks, system.right, self.coupling, self.layout)
         step = solution[..., 0].contiguous()
         if box is not None:
             out = outside(state.expression + step, box).any(dim=-1)
@@ -224,7 +248,7 @@ class FrameProblem:
                 # Rare, so the blocks that are gone now are made again instead of kept each time.
                 again = self.linearised(state, damping, scale)
                 whole = StepSystem(
-                    blocks=again.blocks, right=again.right[..., 0], coupling=self._coupling, layout=self.layout
+                    blocks=again.blocks, right=again.right[..., 0], coupling=self.coupling, layout=self.layout
                 )
                 boxed = boxed_step(whole, state.expression, step, box)
                 concerned = self.layout.max_over_time(out.to(step.dtype)) > 0
@@ -246,7 +270,7 @@ class FrameProblem:
             uncertainty: What is left open about the identities.
             gap: Frames from one of the identity's key frames to the next.
         """
-        given_identity = variances_over_time(system.blocks, self._coupling, self.layout)
+        given_identity = variances_over_time(system.blocks, self.coupling, self.layout)
         memory = noise_memory(left.residual, left.weight, self.layout)
         lasting = 1.0 + uncertainty.noise_share * (averaged_ratio(memory, gap) - 1.0).to(given_identity.dtype)
         of_identity = (system.right[..., 1:] ** 2).sum(-1) + uncertainty.remainder[self.layout.track]
@@ -271,7 +295,8 @@ class FrameProblem:
         )
 
     @property
-    def _coupling(self) -> Float[Tensor, "frames 1"]:
+    def coupling(self) -> Float[Tensor, "frames 1"]:
+        """The prior's, as the recursion over time wants it."""
         return self.prior.coupling[:, None].to(self.observed.points.dtype)
 
     def _sighted(self, state: FrameState, part: slice) -> tuple[Observations, Float[Tensor, "chunk 3 points"]]:

@@ -194,7 +194,7 @@ def gauss_newton(
     size = len(state.expression) // tracks
     hessian, gradient = camera_system(state.camera, seen)
     narrow_identity = blocks.camera_against(basis.identity_by_point)
-    wide_identity = _expression_against(blocks, basis)
+    wide_identity = expression_against(blocks, basis)
     # Eliminate the expression, then the camera. The gradient is one more column, beside the camera's.
     root = seen.expression_root
     downhill = (blocks.expression_gradient - state.expression)[..., None]
@@ -256,7 +256,7 @@ def camera_system(
     return hessian, gradient
 
 
-def _expression_against(blocks: FrameBlocks, basis: LandmarkBasis) -> Float[Tensor, "frames n_expression n"]:
+def expression_against(blocks: FrameBlocks, basis: LandmarkBasis) -> Float[Tensor, "frames n_expression n"]:
     """Blocks between expression and identity."""
     # The landmark's square, weighted, meets the expression first: that side is narrow, the wide one stays constant.
     frames, points = blocks.weight.shape
@@ -293,11 +293,15 @@ def _identity_pull(
 def _identity_hessian(blocks: FrameBlocks, basis: LandmarkBasis, tracks: int) -> Float[Tensor, "tracks n n"]:
     # Frames enter only through one 3x3 matrix per landmark, so the cost does not grow with frames times identities.
     square = torch.bmm(blocks.scaled_rotation.mT, blocks.scaled_rotation).reshape(tracks, -1, 9)
-    points = blocks.weight.shape[-1]
-    weight = blocks.weight.reshape(tracks, -1, points)
-    per_landmark = torch.bmm(weight.mT, square).reshape(-1, 3, 3)
+    weight = blocks.weight.reshape(tracks, -1, blocks.weight.shape[-1])
+    return identity_hessian(torch.bmm(weight.mT, square), basis)
+
+
+def identity_hessian(squares: Float[Tensor, "tracks points 9"], basis: LandmarkBasis) -> Float[Tensor, "tracks n n"]:
+    """The identity's own block from each landmark's `sum_f w_f s_f^2 R_2^T R_2`, row by row."""
+    tracks, points, _ = squares.shape
     by_landmark = basis.identity.permute(1, 0, 2)
-    moved = torch.bmm(per_landmark, by_landmark.repeat(tracks, 1, 1)).reshape(tracks, 3 * points, -1)
+    moved = torch.bmm(squares.reshape(-1, 3, 3), by_landmark.repeat(tracks, 1, 1)).reshape(tracks, 3 * points, -1)
     flat = by_landmark.flatten(0, 1)
     return torch.bmm(flat.mT.expand(tracks, -1, -1), moved)
 

@@ -34,6 +34,12 @@ class FitOptions:
     """How slowly faces move: one over the mean squared change of an expression coefficient from one frame to the
     next at 30 frames per second. 0 fits every frame by itself. At 16 every one of seven real videos had a larger
     hold-out error, and blinks closed less."""
+    learn_smoothness: bool = True
+    """Learn from its landmarks how slowly the expressions of each track move; `expression_smoothness` is then the most
+    it may be. Off, it is that everywhere."""
+    second_pass: bool = True
+    """Find each identity a second time, from many frames in their order in time, once key frames have told about where
+    it is. The size of the head stays that of the key frames."""
     keyframes: int = 64
     """Frames from which the identity is found; the more spread in pose, the better."""
     keyframe_spacing_s: float = 0.3

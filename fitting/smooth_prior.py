@@ -5,7 +5,6 @@ Its marginal in every frame is the model's own unit Gaussian: `e_t = rho_t e_(t-
 the amplitude with the strength of the smoothing. Irregular times come for free.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -56,19 +55,14 @@ class SmoothPrior:
 
 
 def smooth_prior(
-    spacing_s: Float64[Tensor, " frames"], layout: TimeMajor, *, expression_smoothness: float
+    spacing_s: Float64[Tensor, " frames"], layout: TimeMajor, expression_smoothness: Float64[Tensor, " tracks"]
 ) -> SmoothPrior:
     """The prior for frames that come `spacing_s` after the one before them (first frames: any number).
 
     `1 / expression_smoothness` is the mean squared change over 1/30 s, which for unit variance is `2 (1 - rho)`.
     """
     first = layout.previous < 0
-    keep_30 = max(0.0, 1.0 - 0.5 / expression_smoothness) if expression_smoothness > 0 else 0.0
-    if keep_30 > 0:
-        rate = -math.log(keep_30) / _REFERENCE_STEP_S
-        keep = torch.exp(-rate * spacing_s.clamp_min(_SHORTEST_STEP_S))
-    else:
-        keep = torch.zeros_like(spacing_s)
+    keep = keep_over(spacing_s, expression_smoothness[layout.track])
     keep = torch.where(first, torch.zeros_like(keep), keep)
     stiffness = 1.0 / (1.0 - keep * keep)
     precision = stiffness.clone()
@@ -76,3 +70,11 @@ def smooth_prior(
     # Each frame has at most one successor, so no two of these additions meet.
     precision[layout.previous[later]] += (stiffness * keep * keep)[later]
     return SmoothPrior(keep=keep, stiffness=stiffness, precision=precision, coupling=stiffness * keep, layout=layout)
+
+
+def keep_over(
+    spacing_s: Float64[Tensor, "*#batch"], expression_smoothness: Float64[Tensor, "*#batch"]
+) -> Float64[Tensor, "*batch"]:
+    """What is kept of an expression over a spacing in time: rho, and 0 where the smoothness is 1/2 at most."""
+    keep_30 = (1.0 - 0.5 / expression_smoothness).clamp_min(0.0)
+    return torch.exp(keep_30.log() / _REFERENCE_STEP_S * spacing_s.clamp_min(_SHORTEST_STEP_S))

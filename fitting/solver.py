@@ -21,6 +21,7 @@ from fitting.landmark_basis import landmark_basis
 from fitting.options import FitOptions
 from fitting.pixel_camera import pixel_camera
 from fitting.preparation import PreparedTrack, check_sequences, prepare
+from fitting.refine_identities import refine_identities
 from fitting.reprojection import fitted_half
 from fitting.track_result import HeldOut, TrackFit, diverged, fitted_track
 from fitting.tracks import FittedTrack, LandmarkSequence, no_lens
@@ -99,6 +100,8 @@ def _fit(tracks: Sequence[PreparedTrack], shown: Sequence[PreparedTrack], setup:
     if setup.options.method != "two_stage":
         return [_baseline(track, setup) for track in shown]
     first = find_identities(tracks, setup)
+    if setup.options.second_pass:
+        first = refine_identities(tracks, first, setup)
     frames = find_frames(shown, first, setup)
     return [
         TrackFit(

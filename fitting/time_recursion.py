@@ -10,6 +10,8 @@ and going back `x_t = y_t + A_t^(-1) K_(t+1) x_(t+1)`; the block diagonal of the
 smoother, Rauch, Tung and Striebel 1965).
 """
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -69,6 +71,24 @@ def variances_over_time(
 ) -> Float[Tensor, "frames n"]:
     """The diagonal of the inverse of the whole system, from what `solve_over_time` left in `blocks`."""
     variances = torch.empty_like(inverse_pivots[..., 0])
+    for step, covariance in _covariances(inverse_pivots, coupling, layout):
+        variances[step] = covariance.diagonal(dim1=-2, dim2=-1)
+    return variances
+
+
+def covariances_over_time(
+    inverse_pivots: Float[Tensor, "frames n n"], coupling: Float[Tensor, "frames n_or_1"], layout: TimeMajor
+) -> Float[Tensor, "frames n n"]:
+    """The diagonal blocks of the inverse of the whole system, from what `solve_over_time` left in `blocks`."""
+    covariances = torch.empty_like(inverse_pivots)
+    for step, covariance in _covariances(inverse_pivots, coupling, layout):
+        covariances[step] = covariance
+    return covariances
+
+
+def _covariances(
+    inverse_pivots: Float[Tensor, "frames n n"], coupling: Float[Tensor, "frames n_or_1"], layout: TimeMajor
+) -> Iterator[tuple[slice, Float[Tensor, "tracks n n"]]]:
     k = coupling[..., None]
     full: Tensor | None = None
     after: slice | None = None
@@ -78,6 +98,5 @@ def variances_over_time(
             pivots = inverse_pivots[step.start : step.start + len(full)]
             reached = torch.bmm(pivots, (k[after] * k[after].mT) * full)
             covariance[: len(full)] += torch.bmm(reached, pivots)
-        variances[step] = covariance.diagonal(dim1=-2, dim2=-1)
+        yield step, covariance
         full, after = covariance, step
-    return variances

@@ -46,6 +46,7 @@ class Setting:
             landmark_noise=max(self.video.noise_px, LEAST_NOISE_PX) / unit,
             landmark_bias=self.video.bias_px / unit,
             expression_smoothness=16.0,
+            learn_smoothness=False,
             camera=self.camera,
             keyframe_spacing_s=0.12,
         )

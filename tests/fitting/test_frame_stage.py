@@ -30,7 +30,8 @@ def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel, box: floa
         weight=torch.ones(frames, 68),
         precision=torch.ones(68),
     )
-    prior = smooth_prior(torch.full((frames,), 1 / 30, dtype=torch.float64), layout, expression_smoothness=16.0)
+    spacing = torch.full((frames,), 1 / 30, dtype=torch.float64)
+    prior = smooth_prior(spacing, layout, torch.tensor([16.0], dtype=torch.float64))
     identity_points = basis.identities(torch.tensor(truth.identity[None], dtype=torch.float32))
     start, _ = first_cameras(observed, identity_points[layout.track], basis)
     generator = torch.Generator().manual_seed(0)
@@ -43,8 +44,8 @@ def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel, box: floa
     lasting = 1.0 + torch.rand(68, generator=generator)
     fit = fit_frames(
         observed, start, identity_points, basis, uncertainty=uncertainty, lasting=lasting,
-        keyframe_gap=torch.full((1,), torch.inf, dtype=torch.float64), prior=prior, layout=layout, iterations=30,
-        robust=False, box=box,
+        keyframe_gap=torch.full((1,), torch.inf, dtype=torch.float64), spacing_s=spacing, layout=layout,
+        smoothness=16.0, learn_smoothness=False, iterations=30, robust=False, box=box,
     )  # fmt: skip
     problem = FrameProblem(
         observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout

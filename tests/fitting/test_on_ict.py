@@ -13,7 +13,8 @@ def test_identity_and_expression_come_out_within_a_millimetre(ict_model: FaceMod
     truths = [synthetic_track(ict_model, "ibug68", SyntheticOptions(), seed=seed) for seed in range(4)]
     # The synthetic truth has no bias, and moves more slowly than real faces do: the priors are told what it is.
     options = FitOptions(
-        landmark_noise=1 / 89, landmark_bias=0.0, expression_smoothness=16.0, keyframe_spacing_s=0.12
+        landmark_noise=1 / 89, landmark_bias=0.0, expression_smoothness=16.0, learn_smoothness=False,
+        keyframe_spacing_s=0.12,
     )  # fmt: skip
     fits = fit_tracks([truth.sequence for truth in truths], ict_model, options)
     pairs = list(zip(truths, fits, strict=True))

@@ -52,7 +52,7 @@ def test_the_smoothness_prior_has_unit_variance_in_every_frame_and_the_promised_
     frames, smoothness = 40, 16.0
     layout = TimeMajor([frames], device="cpu")
     spacing = torch.full((frames,), 1 / 30, dtype=torch.float64)
-    prior = smooth_prior(spacing, layout, expression_smoothness=smoothness)
+    prior = smooth_prior(spacing, layout, torch.tensor([smoothness], dtype=torch.float64))
     dense = torch.diag(prior.precision) - torch.diag(prior.coupling[1:], 1) - torch.diag(prior.coupling[1:], -1)
     covariance = torch.linalg.inv(dense)
     torch.testing.assert_close(covariance.diagonal(), torch.ones(frames, dtype=torch.float64))
@@ -64,7 +64,7 @@ def test_twice_the_frames_per_second_is_the_same_prior_in_between() -> None:
     def correlation(spacing_s: float, steps: int) -> float:
         layout = TimeMajor([steps + 1], device="cpu")
         spacing = torch.full((steps + 1,), spacing_s, dtype=torch.float64)
-        prior = smooth_prior(spacing, layout, expression_smoothness=16.0)
+        prior = smooth_prior(spacing, layout, torch.tensor([16.0], dtype=torch.float64))
         dense = torch.diag(prior.precision) - torch.diag(prior.coupling[1:], 1) - torch.diag(prior.coupling[1:], -1)
         return float(torch.linalg.inv(dense)[0, -1])
 
@@ -73,7 +73,7 @@ def test_twice_the_frames_per_second_is_the_same_prior_in_between() -> None:
 
 def test_no_smoothness_leaves_frames_alone() -> None:
     layout = TimeMajor([3], device="cpu")
-    prior = smooth_prior(torch.zeros(3, dtype=torch.float64), layout, expression_smoothness=0.0)
+    prior = smooth_prior(torch.zeros(3, dtype=torch.float64), layout, torch.tensor([0.0], dtype=torch.float64))
     assert prior.coupling.tolist() == [0, 0, 0]
     assert prior.precision.tolist() == [1, 1, 1]
 
