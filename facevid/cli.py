@@ -13,6 +13,7 @@ from facevid.commands.calibration import ModelCalibrate
 from facevid.commands.dataset import Demo, ManifestSchema, Report, Schema
 from facevid.commands.egress import Egress
 from facevid.commands.fit import Fit
+from facevid.commands.help_text import whole_sentences
 from facevid.commands.model import ModelBuild, ModelImport, ModelInfo, ModelRender
 from facevid.commands.train import Predict, TrainDeepExp3D, TrainExpression
 
@@ -83,12 +84,13 @@ def _run(words: list[str]) -> int:
         cut = rest.index("--")
         rest, beam_options = rest[:cut], rest[cut + 1 :]
     try:
-        command = tyro.cli(
-            COMMANDS[name],
-            prog=f"facevid {name}",
-            args=rest,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        with whole_sentences():
+            command = tyro.cli(
+                COMMANDS[name],
+                prog=f"facevid {name}",
+                args=rest,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
     except ValueError as error:  # an option out of its range
         print(f"facevid: error: {error}", file=sys.stderr)
         return 2

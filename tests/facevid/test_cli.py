@@ -1,6 +1,7 @@
 """The command line: help is complete and light, mistakes are one line, unknown options are refused."""
 
 import errno
+import itertools
 import os
 import re
 import subprocess
@@ -40,6 +41,20 @@ def test_every_command_has_a_help_page_with_an_example(name: str, capsys: pytest
         cli.main([*name.split(), "--help"])
     assert ended.value.code == 0
     assert f"Example: facevid {name}" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_no_help_text_breaks_a_line_before_it_is_full(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([*name.split(), "--help"])
+    lines = [line.replace("│", " ").rstrip() for line in capsys.readouterr().out.splitlines()]
+    texts = [line for line in lines if line.startswith(8 * " ")]
+    early = [
+        (line, following)
+        for line, following in itertools.pairwise(texts)
+        if not line.endswith(")") and len(line) + 1 + len(following.split()[0]) <= 78
+    ]
+    assert not early
 
 
 def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
