@@ -45,9 +45,9 @@ def test_the_memory_of_each_track_is_found_and_what_lasts_for_good_is_none() -> 
 def test_variances_are_those_of_the_same_filter_on_noise_with_memory(memory: float, smoothness: float) -> None:
     frames = 301
     layout = TimeMajor([frames], device="cpu")
-    prior = smooth_prior(
-        torch.full((frames,), 1 / 30, dtype=torch.float64), layout, expression_smoothness=smoothness
-    )
+    spacing_s = torch.full((frames,), 1 / 30, dtype=torch.float64)
+    of_track = torch.tensor([smoothness], dtype=torch.float64)
+    prior = smooth_prior(spacing_s, layout, expression_smoothness=of_track)
     apart = np.abs(np.arange(frames)[:, None] - np.arange(frames))
     keep = float(prior.keep[1])
     # Zero to the power of zero is one: with no smoothness, frames are independent.
