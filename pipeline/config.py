@@ -106,6 +106,9 @@ class LimitOptions(DecodeLimits):
     fetch_s: float = 2 * 3600.0
     """Longest time for a row's download with all pauses between tries; then it fails as timeout, seconds. Waiting for
     its host's turn does not count."""
+    fetch_cpu_s: float = 300.0
+    """Longest time that a row's download may compute; then it fails as timeout, seconds. Downloads need little, but a
+    page may be made so that looking for its video takes for ever."""
     faces_s: float = 2 * 3600.0
     """Longest time for finding the faces of one span of a video; then the video fails as timeout, seconds."""
     fit_s: float = 3600.0
@@ -119,7 +122,7 @@ class LimitOptions(DecodeLimits):
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         DecodeLimits.__post_init__(self)
-        _at_least(self, fetch_s=1.0, faces_s=1.0, fit_s=1.0, stall_s=1.0)
+        _at_least(self, fetch_s=1.0, fetch_cpu_s=1.0, faces_s=1.0, fit_s=1.0, stall_s=1.0)
         if self.worker_memory_bytes is not None:
             _at_least(self, worker_memory_bytes=1 << 28)
 

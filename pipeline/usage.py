@@ -31,7 +31,16 @@ def memory_bytes(pid: int, enough: int = 0) -> int:
 
 def work_s(pid: int) -> float:
     """What a process and those now below it have done: CPU time, seconds, and reads and writes at 20 MB a second."""
-    return sum(_cpu_s(each) + _moved_bytes(each) / _BYTES_PER_S for each in (pid, *descendants(pid)))
+    return sum(cpu_s(each) + _moved_bytes(each) / _BYTES_PER_S for each in (pid, *descendants(pid)))
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of one process so far, without those below it, seconds; 0 where it is gone."""
+    try:
+        words = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_per_worker_bytes(workers: int) -> int:
@@ -60,14 +69,6 @@ def _proportional_bytes(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
-
-
-def _cpu_s(pid: int) -> float:
-    try:
-        words = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _moved_bytes(pid: int) -> int:

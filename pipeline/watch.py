@@ -15,7 +15,7 @@ from facevid.failures import FailureCode, Stage
 from pipeline.config import LimitOptions
 from pipeline.marks import Mark, read_marks, set_apart_the_dead
 from pipeline.processes import is_alive, kill
-from pipeline.usage import memory_bytes, memory_per_worker_bytes, work_s
+from pipeline.usage import cpu_s, memory_bytes, memory_per_worker_bytes, work_s
 
 QUIET_S = 300.0
 """A driver with no row in hand that does next to nothing for this long hangs."""
@@ -47,6 +47,7 @@ class Watch:
         limits: What one row may cost.
         clock: The machine's monotonic clock, seconds; tests replace it and the two below.
         memory: Memory that a process and those below it hold, bytes.
+        cpu: CPU time of a process so far, seconds.
         work: What a process and those below it have done, see `usage.work_s`; None where nobody can tell.
         share: The even share of the machine's memory among so many workers, bytes.
     """
@@ -58,17 +59,19 @@ class Watch:
         *,
         clock: Callable[[], float] = time.monotonic,
         memory: Callable[[int, int], int] = memory_bytes,
+        cpu: Callable[[int], float] = cpu_s,
         work: Callable[[int], float] | None = work_s,
         share: Callable[[int], int] = memory_per_worker_bytes,
     ) -> None:
         self._state, self._limits, self._share = state, limits, share
-        self._clock, self._memory, self._work = clock, memory, work
+        self._clock, self._memory, self._cpu, self._work = clock, memory, cpu, work
         self.expect(workers=1)
         self._driver_pid = 0
         self._looked_s = float("-inf")
         self._verdicts: dict[int, Verdict] = {}
         self._died_s: dict[int, float] = {}
         self._signs: dict[int, tuple[int, float]] = {}
+        self._fetching: dict[int, tuple[float, float]] = {}
         self._quiet: tuple[float, float] | None = None
 
     def expect(self, *, workers: int) -> None:
@@ -111,6 +114,7 @@ class Watch:
         self._verdicts.clear()
         self._died_s.clear()
         self._signs.clear()
+        self._fetching.clear()
         self._quiet = None
 
     def _judge(self, mark: Mark, now_s: float) -> Verdict | None:
@@ -120,6 +124,9 @@ class Watch:
         if now_s - mark.since_s > limit_s * len(mark.video_ids):
             message = f"{mark.stage.value} took longer than the limit {name}={limit_s:g}"
             return Verdict(code=FailureCode.TIMEOUT, message=message)
+        if mark.stage is Stage.FETCH and self._computed_s(mark) > self._limits.fetch_cpu_s:
+            message = f"fetch computed for longer than the limit fetch_cpu_s={self._limits.fetch_cpu_s:g}"
+            return Verdict(code=FailureCode.TIMEOUT, message=message)
         if mark.stage is Stage.FACES and self._silence_s(mark, now_s) > self._limits.stall_s + mark.quiet_s:
             message = f"no frame came for longer than the limit stall_s={self._limits.stall_s:g}"
             return Verdict(code=FailureCode.TIMEOUT, message=message)
@@ -127,6 +134,15 @@ class Watch:
             message = f"{mark.stage.value} took more memory than a worker may have; see the limit worker_memory_bytes"
             return Verdict(code=FailureCode.OUT_OF_MEMORY, message=message)
         return None
+
+    def _computed_s(self, mark: Mark) -> float:
+        """CPU time of the worker since this row was first seen in its hands."""
+        now_s = self._cpu(mark.pid)
+        since_s, began_s = self._fetching.get(mark.pid, (mark.since_s, now_s))
+        if since_s != mark.since_s:
+            began_s = now_s
+        self._fetching[mark.pid] = (mark.since_s, began_s)
+        return now_s - began_s
 
     def _silence_s(self, mark: Mark, now_s: float) -> float:
         # Workers write their counters as frames come; see `progress.Counters`.

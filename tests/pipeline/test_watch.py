@@ -17,7 +17,7 @@ from pipeline.marks import in_hand, take_marks
 from pipeline.progress import Counters
 from pipeline.watch import QUIET_S, Watch
 
-LIMITS = LimitOptions(fetch_s=100.0, faces_s=1000.0, fit_s=50.0, stall_s=30.0)
+LIMITS = LimitOptions(fetch_s=100.0, fetch_cpu_s=20.0, faces_s=1000.0, fit_s=50.0, stall_s=30.0)
 DRIVER, WORKER = 1000, 2000
 
 
@@ -29,13 +29,14 @@ class Bench:
     now_s: float = 0.0
     held_bytes: int = 0
     used_s: float = 0.0
+    computed_s: float = 0.0
     dead: set[int] = field(default_factory=set)
     killed: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.watch = Watch(
             self.state, LIMITS, clock=lambda: self.now_s, memory=lambda pid, enough: self.held_bytes,
-            work=lambda pid: self.used_s, share=lambda workers: 1000 // workers,
+            cpu=lambda pid: self.computed_s, work=lambda pid: self.used_s, share=lambda workers: 1000 // workers,
         )  # fmt: skip
 
     def look(self, *times_s: float) -> list[int]:
@@ -67,6 +68,23 @@ def test_a_stage_that_takes_too_long_is_ended(bench: Bench, stage: Stage, rows: 
     assert verdict is not None
     assert (verdict.code, verdict.message) == (
         FailureCode.TIMEOUT, f"{stage} took longer than the limit {stage}_s={getattr(LIMITS, f'{stage}_s'):g}",
+    )  # fmt: skip
+
+
+def test_a_download_that_computes_without_end_is_ended(bench: Bench) -> None:
+    bench.computed_s = 1000.0  # of the rows before
+    with in_hand(bench.state, ["a"], Stage.FETCH):
+        assert bench.look(1.0) == []
+        bench.computed_s += 20.0
+        assert bench.look(30.0) == []
+    with in_hand(bench.state, ["b"], Stage.FETCH):
+        assert bench.look(31.0) == []
+        bench.computed_s += 20.5
+        assert bench.look(60.0) == [WORKER]
+    verdict = bench.watch.verdict(WORKER)
+    assert verdict is not None
+    assert (verdict.code, verdict.message) == (
+        FailureCode.TIMEOUT, "fetch computed for longer than the limit fetch_cpu_s=20",
     )  # fmt: skip
 
 
