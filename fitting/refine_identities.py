@@ -36,6 +36,9 @@ _FEWEST_FRAMES = 16
 MOST_SMOOTH = 8.0
 """The largest smoothness that is learnt here. On seven real videos identities of halves of a video were nearest to each
 other, beside those of other videos, at 6 to 8: errors of detectors are smooth too."""
+_ITERATIONS = (0, len(ROBUST_SCALES) - 1)
+"""The widest robust weights, then those that stay. With those in between identities were nearer to the truth by 0.2%
+at 1 px, and no nearer with outliers; without the widest they were 3% farther."""
 FRAMES_PER_BATCH = 1 << 11
 """Tracks are worked through together until they have this many frames: each has the identity's columns twice."""
 
@@ -118,10 +121,10 @@ def _frames_fitted(
     tracks, options = len(problem.identity_points), setup.options
     undamped = state.expression.new_zeros(tracks)
     sound = torch.ones(tracks, dtype=torch.bool, device=undamped.device)
-    for iteration in range(len(ROBUST_SCALES)):
+    for iteration in _ITERATIONS:
         scale = robust_scale(iteration, robust=options.robust)
         system = problem.linearised(state, undamped, scale)
-        if iteration == 0:
+        if iteration == _ITERATIONS[0]:
             problem, _ = problem.learnt(system, state, spacing_s, MOST_SMOOTH)
         trial = problem.stepped(state, system, undamped, scale, options.box_sd)
         # The comparison is false for NaN.
