@@ -105,9 +105,20 @@ def running_egress(
         lines.close()
 
 
+_LAST_TURNS = 3
+"""A connection is accepted in one turn of the loop, ended in the next, and its socket closed in the one after."""
+
+
 async def _stop(server: asyncio.Server, proxy: EgressProxy) -> None:
     server.close()
     await proxy.stop()
+    # As `asyncio.run` does: a connection that is just being accepted is still a task of the loop's own.
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    for _ in range(_LAST_TURNS):
+        await asyncio.sleep(0)
 
 
 @contextmanager
