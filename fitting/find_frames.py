@@ -17,7 +17,7 @@ from fitting.find_identities import Identities, lenses, observations
 from fitting.fit_setup import FitSetup
 from fitting.frame_stage import fit_frames
 from fitting.preparation import PreparedTrack, first_cameras
-from fitting.ragged import TimeMajor
+from fitting.ragged import TimeMajor, batches
 from fitting.sight import Sight
 
 WINDOW_FRAMES = 4096
@@ -85,27 +85,14 @@ def windows(lengths: Sequence[int]) -> list[Window]:
 def find_frames(tracks: Sequence[PreparedTrack], first: Identities, setup: FitSetup) -> list[TrackFrames]:
     """Run the second stage on tracks whose identities were found in the first."""
     fitted: list[list[_Fitted]] = [[] for _ in tracks]
-    for batch in _batches(windows([len(track.pts_s) for track in tracks])):
+    cuts = windows([len(track.pts_s) for track in tracks])
+    for batch in batches(cuts, lambda window: window.sees.stop - window.sees.start, frames=FRAMES_PER_BATCH):
         cut = [tracks[window.track].at(window.sees) for window in batch]
         identities = first.at([window.track for window in batch])
         layout = TimeMajor([len(track.pts_s) for track in cut], device=setup.options.device)
         for window, one in zip(batch, _fit(cut, batch, identities, layout, setup), strict=True):
             fitted[window.track].append(one)
     return [_joined(parts) for parts in fitted]
-
-
-def _batches(cut: Sequence[Window]) -> Iterator[list[Window]]:
-    batch: list[Window] = []
-    frames = 0
-    for window in cut:
-        size = window.sees.stop - window.sees.start
-        if batch and frames + size > FRAMES_PER_BATCH:
-            yield batch
-            batch, frames = [], 0
-        batch.append(window)
-        frames += size
-    if batch:
-        yield batch
 
 
 def _fit(

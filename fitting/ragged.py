@@ -5,12 +5,30 @@ A step in time over all tracks is then a slice, and so is every sum over time: t
 no track's numbers touch another's, and the order of summation within a track never changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+_Track = TypeVar("_Track")
+
+
+def batches(tracks: Iterable[_Track], length: Callable[[_Track], int], *, frames: int) -> Iterator[list[_Track]]:
+    """Tracks in their order, together until one more would make it more than so many frames; one track at least."""
+    batch: list[_Track] = []
+    held = 0
+    for track in tracks:
+        size = length(track)
+        if batch and held + size > frames:
+            yield batch
+            batch, held = [], 0
+        batch.append(track)
+        held += size
+    if batch:
+        yield batch
 
 
 class TimeMajor:

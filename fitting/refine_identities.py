@@ -10,7 +10,7 @@ And errors that last through a track look like an expression that does, so the s
 errors' variance that changes from frame to frame.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from fitting.fit_setup import FitSetup
 from fitting.frame_system import FrameProblem, FrameState
 from fitting.landmark_basis import LandmarkBasis
 from fitting.preparation import PreparedTrack, first_cameras
-from fitting.ragged import TimeMajor
+from fitting.ragged import TimeMajor, batches
 from fitting.second_pass import IdentitySystem, identity_system
 from fitting.sight import Sight
 from fitting.smooth_prior import smooth_prior
@@ -50,8 +50,8 @@ def refine_identities(tracks: Sequence[PreparedTrack], first: Identities, setup:
     """
     identity = first.identity.clone()
     chosen = [_frames(track) for track in tracks]
-    for batch in _batches([len(frames) for frames in chosen]):
-        cut = [_cut(tracks[number], chosen[number]) for number in batch]
+    for batch in batches(range(len(tracks)), lambda number: len(chosen[number]), frames=FRAMES_PER_BATCH):
+        cut = [tracks[number].at(chosen[number]) for number in batch]
         share = [min(1.0, len(tracks[number].keyframes) / len(chosen[number])) for number in batch]
         found, sound = _refined(cut, share, first.at(batch), setup)
         for row, number in enumerate(batch):
@@ -64,24 +64,6 @@ def _frames(track: PreparedTrack) -> np.ndarray:
     usable = np.flatnonzero(track.usable)
     wanted = max(_FEWEST_FRAMES, FRAMES_PER_KEYFRAME * len(track.keyframes))
     return usable[:: max(1, round(len(usable) / wanted))]
-
-
-def _cut(track: PreparedTrack, frames: np.ndarray) -> PreparedTrack:
-    some = track.at(frames)
-    return replace(some, spacing_s=np.diff(some.pts_s, prepend=some.pts_s[:1]))
-
-
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    batch: list[int] = []
-    frames = 0
-    for number, length in enumerate(lengths):
-        if batch and frames + length > FRAMES_PER_BATCH:
-            yield batch
-            batch, frames = [], 0
-        batch.append(number)
-        frames += length
-    if batch:
-        yield batch
 
 
 def _refined(

@@ -4,7 +4,7 @@ Two stages (see `identity_stage` and `frame_stage`), run a second time on half t
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from fitting.landmark_basis import landmark_basis
 from fitting.options import FitOptions
 from fitting.pixel_camera import pixel_camera
 from fitting.preparation import PreparedTrack, check_sequences, prepare
+from fitting.ragged import batches
 from fitting.refine_identities import refine_identities
 from fitting.reprojection import fitted_half
 from fitting.track_result import HeldOut, TrackFit, diverged, fitted_track
@@ -60,7 +61,8 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
     results: dict[int, FittedTrack] = {}
     whole = FitSetup.whole(basis, options, contour)
     half = whole.at(fitted_half(len(whole.points)))
-    for group in _groups(prepared):
+    found = [(number, track) for number, track in enumerate(prepared) if track is not None]
+    for group in batches(found, lambda one: len(one[1].pts_s), frames=FRAMES_PER_GROUP):
         tracks = [track for _, track in group]
         fits = _fit(tracks, tracks, whole)
         held_out = [_held_out(track, options) for track in tracks]
@@ -72,21 +74,6 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
     return [
         results[number] if number in results else diverged(sequence, basis) for number, sequence in enumerate(sequences)
     ]
-
-
-def _groups(prepared: Sequence[PreparedTrack | None]) -> Iterator[list[tuple[int, PreparedTrack]]]:
-    group: list[tuple[int, PreparedTrack]] = []
-    frames = 0
-    for number, track in enumerate(prepared):
-        if track is None:
-            continue
-        if group and frames + len(track.pts_s) > FRAMES_PER_GROUP:
-            yield group
-            group, frames = [], 0
-        group.append((number, track))
-        frames += len(track.pts_s)
-    if group:
-        yield group
 
 
 def _held_out(track: PreparedTrack, options: FitOptions) -> Int64[np.ndarray, " chosen"]:
