@@ -22,6 +22,7 @@ from pipeline.store import Store
 from pipeline.tell import duration_text
 from pipeline.watch import Verdict, Watch
 from pipeline.wave_queue import due_first, host_of, interleaved
+from pipeline.worker_count import workers_for
 
 _BARREN_DEATHS = 3
 _CRASHED = Verdict(
@@ -113,7 +114,8 @@ class Labeller:
         resting: dict[int, float] = {}
         barren = 0
         while left:
-            at_work = min(workers, len(left))
+            rows = (self._rows.rows[index] for index in left)
+            at_work = workers_for(rows, self._job, self._store, most=workers)
             self._watch.expect(workers=at_work)
             hosts = [self._host(index) for index in left]
             end = self._driver.run(

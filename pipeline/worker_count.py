@@ -1,11 +1,18 @@
-"""How many workers the machine's memory is enough for.
+"""How many workers to start: as many as the machine's memory is enough for, and as there are parts of work.
 
-With too many, each row would go beyond its worker's share, be ended, and run again alone at the end: right, and slow.
+With too many for the memory, each row would go beyond its worker's share, be ended, and run again alone at the end:
+right, and slow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from facevid.failures import Stage
 from pipeline.config import BuildOptions
+from pipeline.job import Job
+from pipeline.manifest import ManifestRow
+from pipeline.row_state import row_state
+from pipeline.spans import spans_of
+from pipeline.store import Store
 from pipeline.usage import memory_per_worker_bytes
 
 WORKER_BYTES = 700_000_000
@@ -31,3 +38,30 @@ def workers_at_once(
     enough = max(1, memory_bytes // WORKER_BYTES)
     sizes = f"{asked} x {WORKER_BYTES / 1e9:.1f} GB > {memory_bytes / 1e9:.1f} GB of memory"
     return enough, f"workers: {sizes}, using {enough}; --worker-memory-bytes says otherwise"
+
+
+def workers_for(rows: Iterable[ManifestRow], job: Job, store: Store, *, most: int) -> int:
+    """How many workers have something to do in a wave: the spans of one video are worked on by several.
+
+    How long a video is shows when it is fetched; until then it may be long enough for all, unless the manifest asks for
+    a clip of it.
+
+    Args:
+        rows: The wave's.
+        job: The build.
+        store: Where results are.
+        most: No more than this many.
+    """
+    parts = 0
+    for row in rows:
+        if parts >= most:
+            break
+        state = row_state(row, job, store)
+        if state.next_stage is not Stage.FETCH:
+            parts += sum(span.next_stage is not None for span in state.spans)
+        elif row.end_s is None:
+            parts = most
+        else:
+            parts += len(spans_of(start_s=row.start_s, end_s=row.end_s, duration_s=row.end_s,
+                                  span_s=job.options.faces.span_s))  # fmt: skip
+    return max(1, min(parts, most))

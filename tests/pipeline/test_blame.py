@@ -114,6 +114,19 @@ def test_one_long_video_may_lose_many_workers_without_ending_the_build(tmp_path:
     assert talk.line.code(talk.row) == (Stage.FACES, FailureCode.TIMEOUT)
 
 
+@pytest.mark.parametrize(("verdict", "waves"), [(LATE, [8, 2]), (None, [8, 1])])
+def test_all_workers_share_the_spans_of_one_long_video_until_it_is_a_suspect(
+    tmp_path: Path, verdict: Verdict | None, waves: list[int]
+) -> None:
+    talk = Talk(tmp_path, (Stage.FACES, 1))
+    talk.line.job = with_options(talk.line.job, workers=8)
+
+    talk.label(verdict)
+
+    # Any number of spans before it is fetched; then those that are left, or alone.
+    assert [workers for workers, _ in talk.waves] == waves
+
+
 def test_a_worker_that_dies_before_it_has_begun_costs_the_row_its_next_step(tmp_path: Path) -> None:
     talk = Talk(tmp_path)
     talk.deaths = [(Stage.FACES, 0)] * 2

@@ -1,16 +1,21 @@
 from pathlib import Path
 
 import pytest
-from pretend import Line
+from pretend import Detector, Line, faces, facts_of, fits, pieces
 from synthetic import MODEL, with_options
 
 from pipeline import worker_count
 from pipeline.config import BuildOptions, LimitOptions
+from pipeline.faces.options import FacesOptions
+from pipeline.fetch import Fetcher
+from pipeline.fit_spans import fit_spans
 from pipeline.forecast import forecast_text
+from pipeline.label import Desk, fetch_row, find_faces
 from pipeline.manifest import Manifest, ManifestRow
 from pipeline.plan import read_plan
+from pipeline.progress import Counters
 from pipeline.waves import Waves
-from pipeline.worker_count import WORKER_BYTES, workers_at_once
+from pipeline.worker_count import WORKER_BYTES, workers_at_once, workers_for
 
 
 @pytest.mark.parametrize(("asked", "memory", "used"), [
@@ -44,3 +49,32 @@ def test_too_many_workers_are_told_of_before_work_starts(tmp_path: Path, monkeyp
     assert said[0].startswith(words)
     assert made._job.options.workers == 3
     assert read_plan(job.out).job.options.workers == 8  # another machine may take it up
+
+
+def test_a_long_video_alone_has_as_many_workers_as_spans_with_something_to_do(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    line.job = with_options(line.job, faces=FacesOptions(span_s=20.0))
+    row = line.row("talk", b"long")  # 61 s
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+
+    def workers(*rows: ManifestRow, most: int = 8) -> int:
+        return workers_for(rows, line.job, line.store, most=most)
+
+    assert workers(row) == 8  # nobody knows how long it is
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
+    assert (workers(row), workers(row, most=2)) == (3, 2)
+    for piece in pieces(row, line.job):
+        find_faces(piece, desk, Detector(), faces)
+    assert workers(row) == 3
+    spans = pieces(row, line.job)
+    fit_spans(spans[:2], desk, MODEL, fits)
+    assert workers(row) == 1
+
+
+def test_clips_that_the_manifest_asks_for_have_no_more_workers_than_spans(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    short, long = (ManifestRow(video_id=str(s), url=f"{s}", start_s=60.0, end_s=60.0 + s) for s in (5.0, 350.0))
+
+    counts = [workers_for(rows, line.job, line.store, most=8) for rows in ((short,), (short, short), (long, short))]
+
+    assert counts == [1, 2, 4]
