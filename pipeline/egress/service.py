@@ -110,15 +110,14 @@ _LAST_TURNS = 3
 
 
 async def _stop(server: asyncio.Server, proxy: EgressProxy) -> None:
-    server.close()
+    loop = asyncio.get_running_loop()
+    # A server that closes loses what it is just accepting, and leaves the socket open: accept no more, then close.
+    for listening in server.sockets:
+        loop.remove_reader(listening)
     await proxy.stop()
-    # As `asyncio.run` does: a connection that is just being accepted is still a task of the loop's own.
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
     for _ in range(_LAST_TURNS):
         await asyncio.sleep(0)
+    server.close()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from pipeline.egress.connect import Connector, UpstreamProxy
 from pipeline.egress.meter import Bandwidth, Log
 from pipeline.egress.politeness import PROFILES
 from pipeline.egress.proxy import EgressProxy, EgressRules
-from pipeline.egress.service import EgressAddress, running_egress
+from pipeline.egress.service import EgressAddress, _stop, running_egress
 from pipeline.egress.wire import RefusedError, credentials
 
 DATA = bytes(range(256)) * 40
@@ -414,6 +414,28 @@ def test_a_connection_that_comes_as_the_proxy_stops_is_closed(monkeypatch: pytes
         return gone
 
     assert asyncio.run(accepted_and_stopped())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_proxy_that_stops_closes_the_connection_that_is_just_being_accepted(turns: int) -> None:
+    loop = asyncio.new_event_loop()
+    proxy = EgressProxy(rules(), token="t", log=Log(None))  # noqa: S106
+    server = loop.run_until_complete(proxy.start("127.0.0.1", 0))
+
+    async def stopped_after_some_turns() -> None:
+        # From still in the kernel's queue to served: each turn of the loop brings the connection one step further.
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await _stop(server, proxy)
+
+    with socket.create_connection(server.sockets[0].getsockname(), timeout=5) as made:
+        loop.run_until_complete(stopped_after_some_turns())
+        loop.close()
+        try:
+            assert made.recv(1) == b""
+        except ConnectionResetError:
+            assert turns == 0  # never accepted
+    gc.collect()  # a socket that was only let go of warns, and warnings are errors
 
 
 def test_the_log_is_its_users_own_and_holds_no_secrets(tmp_path: Path) -> None:
