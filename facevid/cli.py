@@ -13,7 +13,7 @@ from facevid.commands.calibration import ModelCalibrate
 from facevid.commands.dataset import Demo, ManifestSchema, Report, Schema
 from facevid.commands.egress import Egress
 from facevid.commands.fit import Fit
-from facevid.commands.help_text import whole_sentences
+from facevid.commands.help_text import description, listed, whole_sentences
 from facevid.commands.model import ModelBuild, ModelImport, ModelInfo, ModelRender
 from facevid.commands.train import Predict, TrainDeepExp3D, TrainExpression
 
@@ -89,6 +89,7 @@ def _run(words: list[str]) -> int:
                 COMMANDS[name],
                 prog=f"facevid {name}",
                 args=rest,
+                description=description(COMMANDS[name]),
                 config=(tyro.conf.OmitArgPrefixes,),
             )
     except ValueError as error:  # an option out of its range
@@ -103,8 +104,8 @@ def _run(words: list[str]) -> int:
 def _overview(words: list[str]) -> int:
     asked = not words or words[0] in {"-h", "--help", "help"}
     group = [n for n in COMMANDS if words and n.split()[0] == words[0]]
-    listed = group or list(COMMANDS)
-    lines = [f"  facevid {n:<17} {(COMMANDS[n].__doc__ or '').splitlines()[0]}" for n in listed]
+    width = max(map(len, COMMANDS))
+    lines = [listed(n, COMMANDS[n], name_width=width) for n in group or COMMANDS]
     text = "\n".join(["usage: facevid COMMAND [--help]", "", *lines, ""])
     known = asked or (bool(group) and words[1:] in ([], ["-h"], ["--help"]))
     if not known:

@@ -4,9 +4,11 @@ import errno
 import itertools
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,31 @@ def test_no_help_text_breaks_a_line_before_it_is_full(name: str, capsys: pytest.
         if not line.endswith(")") and len(line) + 1 + len(following.split()[0]) <= 78
     ]
     assert not early
+
+
+@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
+def test_every_help_page_fits_into_its_terminal(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "72")
+    with suppress(SystemExit):
+        cli.main([*name.split(), "--help"])
+    usage, *lines = capsys.readouterr().out.splitlines()
+    assert usage.startswith("usage: ")
+    assert [line for line in lines if len(line) > 72] == []
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_example_can_be_typed_as_it_is_shown(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    with pytest.raises(SystemExit):
+        cli.main([*name.split(), "--help"])
+    example = capsys.readouterr().out.partition("Example: ")[2].partition("\n\n")[0]
+    program, *words = shlex.split(example.replace("\\\n", " ").partition(" > ")[0])
+    monkeypatch.setattr(cli.COMMANDS[name], "run", lambda *_: 0)
+    assert (program, cli.main(words)) == ("facevid", 0)
 
 
 def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
