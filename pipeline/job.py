@@ -21,7 +21,7 @@ from pipeline.store import FetchedVideo
 
 FETCH_VERSION = 3
 INDEX_VERSION = 1
-FACES_VERSION = 6
+FACES_VERSION = 7
 FIT_VERSION = 4
 ASSEMBLE_VERSION = 3
 

@@ -5,6 +5,7 @@ single-shot detector with one square anchor size per cell; each anchor regresses
 overlapping answers are averaged, weighted by their scores, instead of keeping only the best.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ FULL_RANGE_FILE = "face_detection_full_range_sparse.tflite"
 
 _MIN_SCORE = 0.5
 _SAME_FACE_IOU = 0.3
+"""Boxes of one picture that overlap more than this are of one face; two networks differ in what they take for it."""
 # (cells per side, anchors per cell), from MediaPipe's graphs: strides 8, 16, 16, 16 of 128 pixels with two anchors
 # each (equal strides are merged), and stride 4 of 192 pixels with one.
 _SHORT_RANGE_GRIDS = ((16, 2), (8, 6))
@@ -113,6 +115,23 @@ def overlap(first: Float32[np.ndarray, " 4"], second: Float32[np.ndarray, " 4"])
     common = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
     areas = (ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0)
     return float(common / max(areas - common, 1e-9))
+
+
+def is_one_face(first: FaceBox, second: FaceBox) -> bool:
+    """Whether two boxes of one picture are of one face: they overlap, or their middles are near for their size."""
+    if overlap(first.as_array(), second.as_array()) >= _SAME_FACE_IOU:
+        return True
+    twice_apart_px = (first.x0 + first.x1 - second.x0 - second.x1, first.y0 + first.y1 - second.y0 - second.y1)
+    return max(map(abs, twice_apart_px)) < max(first.side_px, second.side_px) / 2
+
+
+def surest(boxes: Iterable[FaceBox]) -> list[FaceBox]:
+    """Of the boxes of each face the surest, best first: in a whole large picture a small face's box is a guess."""
+    kept: list[FaceBox] = []
+    for box in sorted(boxes, key=lambda box: -box.score):
+        if not any(is_one_face(box, other) for other in kept):
+            kept.append(box)
+    return kept
 
 
 def _overlaps(box: Float32[np.ndarray, " 4"], others: Float32[np.ndarray, "boxes 4"]) -> Float32[np.ndarray, " boxes"]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.faces.detect import overlap
+from pipeline.faces.detect import overlap, surest
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
@@ -31,8 +31,6 @@ _SETTLED, _MOST_LOOKS = 0.93, 6
 """A new face is looked at again until its box overlaps the last one by so much."""
 _ONE_FACE = 0.4
 """Two boxes that overlap more than this are of one face; of faces cheek to cheek they overlap by a tenth."""
-_ONE_BOX = 0.3
-"""The same for two networks' boxes, which differ in what they take for the face."""
 _NEAR = 4.0
 """A lost face is looked for in a square that is so much larger than its box."""
 _SEARCH_EVERY_FRAMES, _PART_EVERY_FRAMES = 25, 8
@@ -172,12 +170,12 @@ class FaceFollower:
             windows = self._windows_of(picture)
             part_every = max(_PART_EVERY_FRAMES, _SEARCH_EVERY_FRAMES // len(windows))
             if room and self._since_part >= (part_every if self._followed else idle_every):
-                boxes = _with(boxes, self._find(picture, windows[self._next_window % len(windows)]))
+                boxes = surest([*boxes, *self._find(picture, windows[self._next_window % len(windows)])])
                 self._next_window += 1
                 self._since_part = 0
             for followed in lost:
                 x0, y0, x1, y1 = followed.last.box_px.tolist()
-                boxes = _with(boxes, self._find(picture, around((x0, y0, x1, y1), growth=_NEAR)))
+                boxes = surest([*boxes, *self._find(picture, around((x0, y0, x1, y1), growth=_NEAR))])
         boxes = self._find_lost(picture, found, lost, boxes)
         if len(self._followed) < self._most:
             self._begin(picture, found, boxes)
@@ -187,7 +185,7 @@ class FaceFollower:
         self._since_search, self._since_part = _SEARCH_EVERY_FRAMES // 2, 0
         boxes = self._find(picture)
         for window in self._windows_of(picture):
-            boxes = _with(boxes, self._find(picture, window))
+            boxes = surest([*boxes, *self._find(picture, window)])
         return boxes
 
     def _find_lost(
@@ -256,22 +254,6 @@ class FaceFollower:
                 picture.width_px, picture.height_px, min_face_px=self._options.min_face_px
             )
         return self._windows
-
-
-def _with(boxes: list[FaceBox], others: list[FaceBox]) -> list[FaceBox]:
-    """All boxes, of those of one face the surest: in a whole large picture a small face's box is a guess."""
-    kept: list[FaceBox] = []
-    for box in sorted([*boxes, *others], key=lambda box: -box.score):
-        if not any(_one_box(box, other) for other in kept):
-            kept.append(box)
-    return kept
-
-
-def _one_box(first: FaceBox, second: FaceBox) -> bool:
-    if overlap(first.as_array(), second.as_array()) >= _ONE_BOX:
-        return True
-    twice_apart_px = (first.x0 + first.x1 - second.x0 - second.x1, first.y0 + first.y1 - second.y0 - second.y1)
-    return max(map(abs, twice_apart_px)) < max(first.side_px, second.side_px) / 2
 
 
 def _one_face(first: FaceLandmarks, second: FaceLandmarks) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.faces.detect import overlap
+from pipeline.faces.detect import is_one_face, overlap, surest
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox
@@ -19,8 +19,6 @@ from pipeline.faces.search import SearchWindow, around, search_windows
 
 KEY_EVERY_FRAMES = 5
 """Within that many frames a face hardly leaves the line between its two boxes."""
-_ONE_BOX = 0.3
-"""Boxes of one picture that overlap more than this are of one face."""
 _NEAR = 4.0
 """A face that is not found in the whole picture is looked for in a square so much larger than its box."""
 _UNSEEN_KEYS = 2
@@ -94,16 +92,12 @@ class KeyFrames:
             look_into += [
                 around((known.box.x0, known.box.y0, known.box.x1, known.box.y1), growth=_NEAR)
                 for known in before
-                if all(overlap(known.box.as_array(), box.as_array()) == 0 for box in found)
+                if not any(is_one_face(known.box, box) for box in found)
             ]
         for window in look_into:
-            found += [box for box in self._find(picture, window) if _is_new(box, found)]
+            found = surest([*found, *self._find(picture, window)])
         large = [box for box in found if box.side_px >= self._options.min_face_px]
         return sorted(large, key=lambda box: box.side_px, reverse=True)[: self._options.max_faces]
-
-
-def _is_new(box: FaceBox, others: Sequence[FaceBox]) -> bool:
-    return all(overlap(box.as_array(), other.as_array()) < _ONE_BOX for other in others)
 
 
 def _paired(before: Sequence[FaceBox], after: Sequence[FaceBox]) -> dict[int, int]:

@@ -26,7 +26,7 @@ FIT_OPTIONS = FitOptions(
     frame_iterations=6, robust=True,
 )  # fmt: skip
 # The stage's version, and what it made then; CPUs differ in the last digits, far below the tolerances.
-FACES = (6, [
+FACES = (7, [
     292.77, 202.28, 266.0, 244.33, 294.25, 235.34, 295.09, 255.29, 292.91, 202.17, 265.87, 244.21, 294.35, 235.28,
     295.15, 255.12, 211.61, 98.63, 365.76, 289.22,
 ])  # fmt: skip
