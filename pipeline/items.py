@@ -27,7 +27,7 @@ _CROPS = pa.schema([
 ])
 _FACTS: dict[str, type | tuple[type, ...]] = {
     "width_px": int, "height_px": int, "fps": (int, float), "codec": str, "frames": int, "lead_frames": int,
-    "short_tracks": int, "cut_off_tracks": int, "person_changes": int, "schemes": list,
+    "short_tracks": int, "cut_off_tracks": int, "person_changes": int, "lead_shot_ends": list, "schemes": list,
 }  # fmt: skip
 """Of a span's record, as JSON has them."""
 _NUMBERED = re.compile(r"(\d+)/(\w+)")
@@ -47,6 +47,7 @@ class SpanFacts:
         short_tracks: Tracks that were left out because they are shorter than `FacesOptions.min_track_s`.
         cut_off_tracks: Tracks that were so short when the span ended; if another follows, they are found there.
         person_changes: Times that a track ended because another face had taken its place.
+        lead_shot_ends: Of each shot that ends in the lead, the first frame that is not of it alone.
         schemes: Of each track, the landmark scheme.
     """
 
@@ -59,6 +60,7 @@ class SpanFacts:
     short_tracks: int
     cut_off_tracks: int
     person_changes: int
+    lead_shot_ends: tuple[int, ...]
     schemes: tuple[str, ...]
 
 
@@ -155,7 +157,7 @@ def read_facts(folder: Path) -> SpanFacts:
     with intact(folder / "faces.json", MAKE_AGAIN):
         facts = json.loads((folder / "faces.json").read_bytes())
         require_kinds(facts, **_FACTS)
-        return SpanFacts(**facts | {"schemes": tuple(facts["schemes"])})
+        return SpanFacts(**facts | {name: tuple(facts[name]) for name in ("lead_shot_ends", "schemes")})
 
 
 def read_track(folder: Path, track: int) -> LandmarkTrack:

@@ -248,17 +248,19 @@ def _facts(result: FacesResult, span: Span, frames: int) -> SpanFacts:
     length_s = span.length_s(video.duration_s)
     fps = video.fps or (frames / length_s if length_s > 0 else 0.0)
     start_s = span.start_s or 0.0
+    lead_frames = result.frames_read - frames
     return SpanFacts(
         width_px=video.width_px,
         height_px=video.height_px,
         fps=float(fps),
         codec=video.codec,
         frames=frames,
-        lead_frames=result.frames_read - frames,
+        lead_frames=lead_frames,
         # What ends in the lead is the span's before.
         short_tracks=sum(short.end_s >= start_s and not short.cut_off for short in result.short_tracks),
         cut_off_tracks=sum(short.end_s >= start_s and short.cut_off for short in result.short_tracks),
         person_changes=sum(at_s >= start_s for at_s in result.person_changes_s),
+        lead_shot_ends=tuple(shot.begin for shot in result.transitions if shot.begin < lead_frames),
         schemes=tuple(track.scheme for track in result.tracks),
     )
 

@@ -30,16 +30,20 @@ def tracks_from(number: int, row: Sequence[SpanPlace], store: Store) -> Tracks:
 def joined(row: Sequence[SpanPlace], store: Store) -> dict[int, Tracks]:
     """All tracks of a row, by the span in which they begin; results are never changed, so the last rows' are held."""
     folders = tuple(
-        (place.number, place.first_frame, place.facts.lead_frames, _folder(place, store)) for place in row
+        (place.number, place.first_frame, place.facts.lead_frames, place.facts.lead_shot_ends, _folder(place, store))
+        for place in row
     )
     return _joined(folders)
 
 
 @functools.lru_cache(maxsize=_ROWS_HELD)
-def _joined(spans: tuple[tuple[int, int, int, Path], ...]) -> dict[int, Tracks]:
+def _joined(spans: tuple[tuple[int, int, int, tuple[int, ...], Path], ...]) -> dict[int, Tracks]:
     return join_tracks(
-        SpanBoxes(number=number, first_frame=first_frame, lead_frames=lead_frames, tracks=read_boxes(folder))
-        for number, first_frame, lead_frames, folder in spans
+        SpanBoxes(
+            number=number, first_frame=first_frame, lead_frames=lead_frames, lead_shot_ends=shot_ends,
+            tracks=read_boxes(folder),
+        )
+        for number, first_frame, lead_frames, shot_ends, folder in spans
     )
 
 

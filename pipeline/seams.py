@@ -5,8 +5,10 @@ the same frames. Two tracks are one where they share frames and their boxes ther
 two has parted what the other has not, it stays parted: the earlier of two parts in the later span goes with the last of
 two parts in the earlier one. Nothing but the stored tracks decides, so the result does not depend on who worked when.
 
-The observed landmarks change from one span's to the other's with the last frame that both have. Both have smoothed them
-without knowing what comes on the other side; between the two, the smoothed landmarks pass over linearly.
+The observed landmarks change from one span's to the other's with the last frame that both have. Where the later span
+has lost a face by then, the earlier one, which has followed it for longer, goes on to the border, unless the later one
+saw the shot end or began another track in the face's place. Both have smoothed the landmarks without knowing what comes
+on the other side; between the two, the smoothed landmarks pass over linearly.
 """
 
 from collections import Counter
@@ -39,12 +41,14 @@ class SpanBoxes:
         number: Place of the span among the row's.
         first_frame: Where its frame 0, the first of its lead, stands among the row's.
         lead_frames: Frames of its lead.
+        lead_shot_ends: Of each shot that ends in the lead, the first frame that is not of it alone.
         tracks: Where they are, in the span's own frames.
     """
 
     number: int
     first_frame: int
     lead_frames: int
+    lead_shot_ends: tuple[int, ...] = ()
     tracks: tuple[TrackBoxes, ...]
 
 
@@ -81,11 +85,13 @@ def join_tracks(spans: Iterable[SpanBoxes]) -> dict[int, tuple[tuple[TrackPart, 
                 continue
             earlier, seam = seams[track]
             grown = last[earlier]
-            # The frames behind the seam are the later span's, whatever becomes of the track.
-            grown.parts[-1] = replace(grown.parts[-1], end=seam + span.first_frame - before.first_frame)
             part = replace(part, begin=seam)
-            if part.begin == part.end:
-                now.append(_Growing(grown.home, [part]))  # it ended in the lead
+            lost = part.begin == part.end  # in the lead
+            shift = before.first_frame - span.first_frame
+            end = _known_until(before.tracks[earlier], span, seam=seam, shift=shift) if lost else seam
+            grown.parts[-1] = replace(grown.parts[-1], end=end - shift)
+            if lost:
+                now.append(_Growing(grown.home, [part]))
                 continue
             held = sum(each.end - each.begin for one in homes[grown.home] for each in one.parts)
             if held + new_frames[grown.home] <= MOST_FRAMES:
@@ -144,6 +150,17 @@ def _seam(old: TrackBoxes, new: TrackBoxes, *, shift: int, border: int) -> int |
         return None
     overlaps = [overlap(a, b) for a, b in zip(old.box_px[olds], new.box_px[news], strict=True)]
     return end if np.median(overlaps) > _ONE_FACE else None
+
+
+def _known_until(old: TrackBoxes, after: SpanBoxes, *, seam: int, shift: int) -> int:
+    """Up to which frame of the later span, which lost the face, the earlier one's track stands."""
+    ends = [int(old.frame[-1]) + shift + 1]
+    ends += [end for end in after.lead_shot_ends if end >= seam]
+    ends += [
+        begin for new in after.tracks
+        if (begin := int(new.frame[0])) >= seam and _seam(old, new, shift=shift, border=after.lead_frames) is not None
+    ]  # fmt: skip
+    return min(ends)
 
 
 def whole_track(

@@ -13,6 +13,7 @@ from fitting.face_model import FaceModel
 from fitting.options import FitOptions
 from fitting.tracks import FittedTrack, LandmarkSequence
 from pipeline.faces.crops import CropSink
+from pipeline.faces.dissolves import Transition
 from pipeline.faces.errors import CorruptVideoError, NoFaceError, OutsideVideoError
 from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.faces.landmarks import LandmarkDetector
@@ -93,6 +94,7 @@ def part_of(
         shown = [shown[0], shown[2]]
     elif content == b"long talk":
         shown = [(50, 250)]
+    cuts = [frame - frames.start for frame in ((95, 120) if content == b"long cut" else ()) if frame in frames]
     if content == b"long broken" and start_s > 0:
         raise CorruptVideoError(f"broken at {start_s:g} s")
     if content == b"long promise" and start_s > 0:
@@ -106,7 +108,8 @@ def part_of(
             crops.add(number, int(frame), b"%d" % (frames.start + frame), np.full((2, 3), frame, np.float32))
     return FacesResult(
         video=VideoInfo(width_px=64, height_px=48, fps=5.0, duration_s=LONG_S, codec="h264", rotation_deg=0.0),
-        frames_read=len(frames), damaged_frames=0, tracks=tuple(tracks), person_changes_s=(), transitions=(),
+        frames_read=len(frames), damaged_frames=0, tracks=tuple(tracks), person_changes_s=(),
+        transitions=tuple(Transition(begin=cut, end=cut) for cut in cuts),
         short_tracks=(ShortTrack(start_s=start_s + 5, end_s=start_s + 5.2, frames=2, cut_off=False),),
         seconds=StageSeconds(**dict.fromkeys(STAGES, 0.0)),
     )  # fmt: skip

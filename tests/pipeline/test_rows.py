@@ -45,7 +45,7 @@ def result(*, norm: float = 1.0) -> TrackResult:
         source=source,
         video=SpanFacts(
             width_px=64, height_px=48, fps=25.0, codec="vp9", frames=20, lead_frames=0, short_tracks=0,
-            cut_off_tracks=0, person_changes=0, schemes=("mediapipe68",),
+            cut_off_tracks=0, person_changes=0, lead_shot_ends=(), schemes=("mediapipe68",),
         ),
         track=3,
         first_frame=0,

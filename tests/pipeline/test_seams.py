@@ -15,7 +15,7 @@ SPAN, LEAD = 100, 20
 Shown = tuple[int, int, tuple[float, float, float, float]]
 
 
-def span(number: int, *shown: Shown, late_s: float = 0.0) -> SpanBoxes:
+def span(number: int, *shown: Shown, late_s: float = 0.0, shot_ends: tuple[int, ...] = ()) -> SpanBoxes:
     """Spans of 100 frames with a lead of 20; faces by their frames in the video."""
     lead = LEAD if number else 0
     first = SPAN * number - lead
@@ -27,7 +27,8 @@ def span(number: int, *shown: Shown, late_s: float = 0.0) -> SpanBoxes:
         )
         for begin, end, box in shown
     )
-    return SpanBoxes(number=number, first_frame=first, lead_frames=lead, tracks=tracks)
+    ends = tuple(end - first for end in shot_ends)
+    return SpanBoxes(number=number, first_frame=first, lead_frames=lead, lead_shot_ends=ends, tracks=tracks)
 
 
 def whole(*spans: SpanBoxes) -> list[list[tuple[int, int, int]]]:
@@ -68,6 +69,27 @@ def test_a_face_that_the_later_span_finds_late_goes_on() -> None:
 
 
 @pytest.mark.parametrize(
+    ("after", "shot_ends", "end"),
+    [
+        ([(80, 90, HERE), (120, 150, HERE)], (), 100),
+        ([(80, 90, HERE), (92, 150, THERE)], (), 100),
+        ([(80, 90, HERE), (94, 98, HERE)], (), 94),
+        ([(80, 90, HERE), (97, 150, HERE)], (), 97),
+        ([(80, 90, HERE)], (84, 92, 96), 92),
+        ([(80, 90, HERE)], (90,), 90),
+        ([(80, 150, HERE)], (92,), 100),
+    ],
+    ids=["nobody else", "a face elsewhere", "a face in its place", "found again", "a dissolve", "a cut", "not lost"],
+)
+def test_a_face_that_the_later_span_loses_goes_on_in_the_earlier_until_a_shot_ends_or_another_has_its_place(
+    after: list[Shown], shot_ends: tuple[int, ...], end: int
+) -> None:
+    first, *_ = whole(span(0, (0, 100, HERE)), span(1, *after, shot_ends=shot_ends))
+
+    assert first[0] == (0, 0, end)
+
+
+@pytest.mark.parametrize(
     ("before", "after", "joined"),
     [
         # A dissolve that is over in the next span only: the first shot's track ends where it begins.
@@ -85,7 +107,8 @@ def test_a_face_that_the_later_span_finds_late_goes_on() -> None:
 def test_what_either_span_has_parted_stays_parted(
     before: list[Shown], after: list[Shown], joined: list[list[tuple[int, int, int]]]
 ) -> None:
-    assert whole(span(0, *before), span(1, *after)) == joined
+    dissolve = (90,) if len(before) == 1 < len(after) else ()
+    assert whole(span(0, *before), span(1, *after, shot_ends=dissolve)) == joined
 
 
 def test_another_face_or_other_frames_in_the_lead_begin_a_new_track() -> None:

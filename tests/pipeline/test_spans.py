@@ -23,7 +23,7 @@ from pipeline.label import Desk, fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
 from pipeline.reading import FileFacts
-from pipeline.row_state import row_state
+from pipeline.row_state import places, row_state
 from pipeline.spans import Span, outside, spans_of
 
 SECONDS = st.floats(0, 1e5)
@@ -243,6 +243,16 @@ def test_a_lowered_limit_holds_for_what_was_read_before(tmp_path: Path) -> None:
     line.job = with_options(line.job, limits=LimitOptions(max_duration_s=60.0))
 
     assert line.code(row) == (Stage.FACES, FailureCode.TOO_LARGE)
+
+
+def test_a_span_knows_which_shots_end_in_its_lead(tmp_path: Path) -> None:
+    line = long_line(tmp_path)
+    row = line.row("talk", b"long cut")  # before frames 95 and 120; the lead of the second span is 83 to 99
+    line.run(row)
+
+    facts = [place.facts for place in places(row_state(row, line.job, line.store), line.store)]
+
+    assert [(each.lead_frames, each.lead_shot_ends) for each in facts] == [(0, ()), (17, (12,)), (17, ())]
 
 
 def test_somebody_who_shows_across_borders_is_one_track_with_one_identity(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def write_made_up_faces(folder: Path) -> None:
     tracks = tuple(landmark_track(first=5 * track) for track in range(3))
     facts = SpanFacts(
         width_px=9, height_px=9, fps=25.0, codec="c", frames=15, lead_frames=0, short_tracks=1, cut_off_tracks=1,
-        person_changes=3, schemes=("mediapipe68",) * 3,
+        person_changes=3, lead_shot_ends=(), schemes=("mediapipe68",) * 3,
     )  # fmt: skip
     write_faces(folder, facts, tracks)
 
