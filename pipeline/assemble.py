@@ -8,7 +8,7 @@ columns can always be read.
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -95,8 +95,17 @@ def failure_shard(failure: Failure, shards: int) -> int:
     return shard_of(failure.video_id, failure.track, shards)
 
 
+_PASSES = 3  # over the tracks of a shard: for the frames, tracks and crops tables
+
+
 def write_shards(
-    order: ShardOrder, rows: Sequence[ManifestRow], job: Job, store: Store, model: FaceModel
+    order: ShardOrder,
+    rows: Sequence[ManifestRow],
+    job: Job,
+    store: Store,
+    model: FaceModel,
+    *,
+    on_frames: Callable[[float], None] = lambda _: None,
 ) -> list[ShardInfo]:
     """Write one shard of every table that has rows in it.
 
@@ -106,6 +115,8 @@ def write_shards(
         job: The build.
         store: Where the results are.
         model: The face model, for its name.
+        on_frames: Called after each piece of work with the frames that it stands for; a frame is done when all tables
+            have it.
 
     Returns:
         What was written.
@@ -113,7 +124,7 @@ def write_shards(
     prune = job.options.prune
     labels = _labels(job, model)
     tracks = sorted(order.tracks, key=lambda pair: (rows[pair[0]].video_id, pair[1]))
-    stored = StoredTracks(tracks, rows, job, store)
+    stored = StoredTracks(tracks, rows, job, store, on_read=lambda frames: on_frames(frames / _PASSES))
     written = []
     if tracks:
         written += [
@@ -171,8 +182,17 @@ def write_description(
     return description
 
 
-def content_key(manifest: Manifest, job: Job, store: Store) -> str:
-    """Hash of all that the tables are made from: while it stays, they need not be made again."""
+def content_key(
+    manifest: Manifest, job: Job, store: Store, *, on_row: Callable[[], None] = lambda: None
+) -> str:
+    """Hash of all that the tables are made from: while it stays, they need not be made again.
+
+    Args:
+        manifest: All rows, bad ones too.
+        job: The build.
+        store: Where the results are.
+        on_row: Called after each good row.
+    """
     parts = hashlib.sha256()
 
     def add(part: Any) -> None:
@@ -186,6 +206,7 @@ def content_key(manifest: Manifest, job: Job, store: Store) -> str:
         fetched = asdict(state.fetched) if state.fetched else None
         fits = [each.fit_key for each in state.found]
         add([asdict(row), fits, fetched, asdict(state.failure) if state.failure else None])
+        on_row()
     return parts.hexdigest()
 
 

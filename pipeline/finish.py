@@ -15,6 +15,7 @@ from pipeline.funnel import take_census, with_reasons
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.store import Store
+from pipeline.tell import LookTeller, Teller
 
 FINISHED_FILE = "finished.json"
 
@@ -24,9 +25,25 @@ _VIDEOS_WORTH_A_WORKER = 64
 
 
 def assemble(
-    job: Job, rows: Manifest, model: FaceModel, store: Store, driver: Driver, *, report: Callable[[str], None]
+    job: Job,
+    rows: Manifest,
+    model: FaceModel,
+    store: Store,
+    driver: Driver,
+    *,
+    teller: Teller,
+    report: Callable[[str], None],
 ) -> int | None:
     """Write tables and description of a build whose rows all have their results.
+
+    Args:
+        job: The build.
+        rows: The manifest.
+        model: The face model of the job.
+        store: Where the results are.
+        driver: Runs the Beam job.
+        teller: Is told what there is to do; says how far it is while the driver waits.
+        report: Receives progress lines.
 
     Returns:
         How often a worker process died, or None where the tables were up to date and nothing was done.
@@ -34,8 +51,8 @@ def assemble(
     Raises:
         BuildError: It died again and again, or the tables do not hold what the funnel counts.
     """
-    key = content_key(rows, job, store)
-    census = take_census(rows, job, store)
+    key = content_key(rows, job, store, on_row=LookTeller(len(rows.rows), report).seen)
+    census = take_census(rows, job, store, on_row=LookTeller(len(rows.rows), report).seen)
     steps = census.steps
     done = job.state / "assembled.json"
     if _up_to_date(job.out, done, key):
@@ -50,11 +67,14 @@ def assemble(
         storage.remove(from_shards / name)
     everything = range(len(rows.rows) + len(rows.bad_rows))
     workers = min(job.options.workers, 1 + len(everything) // _VIDEOS_WORTH_A_WORKER)
+    frames = next(step.entered for step in steps if step.step == "frames")
+    teller.assemble(rows=len(everything), frames=frames)
     deaths = 0
     while driver.run("assemble", everything, workers=workers).died:
         deaths += 1
         if deaths == _ATTEMPTS:
             raise BuildError(f"assembling died {deaths} times; see the logs in {job.state / 'waves'}")
+        teller.assemble(rows=len(everything), frames=frames)
     shards = [
         ShardInfo(**info)
         for name in storage.list_files(from_shards)

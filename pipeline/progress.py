@@ -23,10 +23,10 @@ class Counters:
     """Counts of one process, written to a file of its own every half second.
 
     Names in use: `videos` (rows done with), `fetched`, `read` (searched for faces, or not to be had; of rows with
-    several spans each span counts as its share), `decoded_frames`,
-    `fitted_tracks`, `fitted_frames`; `begun` rows with `video_s` seconds of video to search, of which `searched_s` are;
-    `fetch_s`, `faces_s`, `fit_s` for the time spent; and `tracked_frames` and `tracked_STEP_s` for the steps of the
-    faces stage (`pipeline.faces.tracks.StageSeconds`) in videos that had faces.
+    several spans each span counts as its share), `decoded_frames`, `fitted_tracks`, `fitted_frames`; `begun` rows
+    with `video_s` seconds of video to search, of which `searched_s` are; `fetch_s`, `faces_s`, `fit_s` for the time
+    spent; `listed` rows and `assembled_frames` when tables are written; and `tracked_frames` and `tracked_STEP_s`
+    for the steps of the faces stage (`pipeline.faces.tracks.StageSeconds`) in videos that had faces.
 
     Args:
         state: The build's state folder.

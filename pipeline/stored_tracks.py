@@ -6,7 +6,7 @@ begin in a span.
 
 import functools
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -49,12 +49,20 @@ class StoredTracks:
         rows: The manifest's good rows.
         job: The build.
         store: Where the results are.
+        on_read: Called whenever a track has been read and used, with the number of its frames.
     """
 
     def __init__(
-        self, tracks: Sequence[tuple[int, int]], rows: Sequence[ManifestRow], job: Job, store: Store
+        self,
+        tracks: Sequence[tuple[int, int]],
+        rows: Sequence[ManifestRow],
+        job: Job,
+        store: Store,
+        *,
+        on_read: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._tracks, self._rows, self._job, self._store = tracks, rows, job, store
+        self._on_read = on_read
         # Tracks come sorted: those of one row, and of one span of it, follow each other.
         self._row = functools.lru_cache(maxsize=1)(self._row_of)
         self._fitted = functools.lru_cache(maxsize=1)(self._read_fitted)
@@ -80,6 +88,7 @@ class StoredTracks:
                 face_size_px=fitted.face_size_px[number],
                 summary=summaries[number],
             )
+            self._on_read(len(fitted.tracks[number].expression))
 
     def crops(self) -> Iterator[pa.RecordBatch]:
         """The rows of the crops table.
@@ -91,10 +100,12 @@ class StoredTracks:
             row = self._row(index)
             place, number = row.find(track)
             spans = {each.number: each for each in row.spans}
-            for part in self._fitted(place.state.fit_key)[0].parts[number]:
+            fitted, _ = self._fitted(place.state.fit_key)
+            for part in fitted.parts[number]:
                 span = spans[part.span]
                 crops = read_crops(self._store.result_path(Stage.FACES, span.state.faces_key), part)
                 yield from crops_batches(self._rows[index].video_id, track, crops, first_frame=span.first_frame)
+            self._on_read(len(fitted.tracks[number].expression))
 
     def _row_of(self, index: int) -> _RowOfTracks:
         state = row_state(self._rows[index], self._job, self._store)

@@ -3,12 +3,41 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.progress import total_counts
 
 REPORT_EVERY_S = 5.0
 _LOOKS_PER_CLOCK = 256
+
+
+@dataclass(slots=True)
+class _Step:
+    """One step of writing the tables.
+
+    Attributes:
+        what: What it counts, in words.
+        counter: The name of the count, see `progress.Counters`.
+        total: How many there are.
+        before: What stood in the count when the step began: work of an attempt that died.
+        began_s: When it began, as far as is known.
+    """
+
+    what: str
+    counter: str
+    total: int
+    before: float
+    began_s: float
+
+    def line(self, counts: Mapping[str, float], now_s: float) -> str:
+        done = min(counts.get(self.counter, 0) - self.before, self.total)
+        line = f"assemble: {done:.0f} of {self.total} {self.what}"
+        if done <= 0:
+            self.began_s = now_s  # processes start
+            return line
+        rate = done / max(now_s - self.began_s, 1e-9)
+        return f"{line}, {rate:.0f}/s, about {duration_text((self.total - done) / rate)} left"
 
 
 class Teller:
@@ -26,13 +55,27 @@ class Teller:
         self._state, self._report, self._clock = state, report, clock
         self._started_s = self._told_s = clock()
         self._told_frames = 0
+        self._assembling: tuple[_Step, ...] = ()
         self.todo = 0
-        self.assembling = False
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since the build began."""
         return self._clock() - self._started_s
+
+    def assemble(self, *, rows: int, frames: int) -> None:
+        """From now on the tables are written, from their beginning.
+
+        Args:
+            rows: Rows of the manifest, bad ones too.
+            frames: Rows of the frames table.
+        """
+        counts, now_s = total_counts(self._state), self._clock()
+        steps = (("rows listed", "listed", rows), ("frames written", "assembled_frames", frames))
+        self._assembling = tuple(
+            _Step(what=what, counter=counter, total=total, before=counts[counter], began_s=now_s)
+            for what, counter, total in steps
+        )
 
     def tell(self) -> None:
         """Say it, if the last line was long enough ago."""
@@ -41,10 +84,12 @@ class Teller:
         if now_s - told_s < REPORT_EVERY_S:
             return
         self._told_s = now_s
-        if self.assembling:
-            self._report(f"assemble: {self.elapsed_s:.0f} s since the start")
-            return
         counts = total_counts(self._state)
+        if self._assembling:
+            # All rows are listed before the first frame is written.
+            listing, writing = (step.line(counts, now_s) for step in self._assembling)
+            self._report(writing if counts["assembled_frames"] > self._assembling[1].before else listing)
+            return
         frames = int(counts["decoded_frames"])
         rate = (frames - self._told_frames) / max(now_s - told_s, 1e-9)
         self._told_frames = frames

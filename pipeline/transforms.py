@@ -283,6 +283,13 @@ class _FitSpans(_Work):
 
 
 class _ListReferences(_Work):
+    def setup(self) -> None:
+        super().setup()
+        self._bench = self._desk()
+
+    def finish_bundle(self) -> None:
+        self._bench.counters.flush()
+
     def _outputs(self, index: int) -> Iterator[tuple[int, str]]:
         """(shard, reference as JSON): a track by its row's place and its number, or a failure."""
         from facevid.shards import shard_of
@@ -298,6 +305,7 @@ class _ListReferences(_Work):
                 yield shard_of(row.video_id, track, job.options.shards), json.dumps([index, track])
         for failure in failures:
             yield failure_shard(failure, job.options.shards), json.dumps(asdict(failure))
+        self._bench.counters.add("listed")
 
 
 class _WriteShards(_Work):
@@ -305,6 +313,7 @@ class _WriteShards(_Work):
         super().setup()
         from fitting.face_model import load_face_model
 
+        self._bench = self._desk()
         self._model = self._once_per_process(lambda: load_face_model(self._plan.job.model_path))
 
     def _outputs(self, group: tuple[int, Iterable[str]]) -> Iterator[int]:
@@ -315,7 +324,11 @@ class _WriteShards(_Work):
             tracks=tuple((pair[0], pair[1]) for pair in found if isinstance(pair, list)),
             failures=tuple(_failure(plain) for plain in found if isinstance(plain, dict)),
         )
-        written = write_shards(order, self._plan.manifest.rows, self._plan.job, self._store, self._model)
+        written = write_shards(
+            order, self._plan.manifest.rows, self._plan.job, self._store, self._model,
+            on_frames=lambda frames: self._bench.counters.add("assembled_frames", frames),
+        )  # fmt: skip
+        self._bench.counters.flush()
         record = json.dumps([asdict(info) for info in written]).encode()
         storage.write_bytes(state_folder(self._out) / ASSEMBLED_FOLDER / f"{shard:05d}.json", record)
         yield shard

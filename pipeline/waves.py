@@ -20,7 +20,7 @@ from pipeline.progress import clear_progress, total_counts
 from pipeline.row_state import RowState, failures_to_forget, row_state
 from pipeline.run_record import utc_now, write_begin, write_run_record
 from pipeline.store import Store
-from pipeline.tell import Teller
+from pipeline.tell import LookTeller, Teller
 from pipeline.usage import can_watch, work_s
 from pipeline.watch import Watch
 from pipeline.worker_count import workers_at_once
@@ -93,15 +93,16 @@ class Waves:
         """Label, assemble, write `run.json`."""
         started_s = time.monotonic()
         self._prepare()
-        pending = [index for index in range(len(self._rows.rows)) if self._state(index).next_stage is not None]
+        pending = self._pending()
         self._teller.todo = len(pending)
         write_begin(self._job.state, self._begun_at, todo=len(pending))
         self._report(f"label: {len(self._rows.rows)} videos, {len(self._rows.rows) - len(pending)} of them done before")
         labeller = Labeller(self._job, self._rows, self._store, self._driver, self._watch, report=self._report)
         labeller.label(pending)
         labelled_s = time.monotonic() - started_s
-        self._teller.assembling = True
-        deaths = assemble(self._job, self._rows, self._model, self._store, self._driver, report=self._report)
+        deaths = assemble(
+            self._job, self._rows, self._model, self._store, self._driver, teller=self._teller, report=self._report
+        )
         summary = BuildSummary(
             funnel=open_dataset(self._job.out).description.funnel,
             failures=take_census(self._rows, self._job, self._store).failures,
@@ -120,7 +121,17 @@ class Waves:
     def _state(self, index: int) -> RowState:
         return row_state(self._rows.rows[index], self._job, self._store)
 
+    def _pending(self) -> list[int]:
+        looked = LookTeller(len(self._rows.rows), self._report)
+        found = []
+        for index in range(len(self._rows.rows)):
+            if self._state(index).next_stage is not None:
+                found.append(index)
+            looked.seen()
+        return found
+
     def _prepare(self) -> None:
+        looked = LookTeller(len(self._rows.rows), self._report)
         for index, row in enumerate(self._rows.rows):
             state = self._state(index)
             if forgotten := failures_to_forget(state, self._retry):
@@ -132,6 +143,7 @@ class Waves:
             ):
                 # Someone made room in the store: the video must be had again before it can be read.
                 self._store.forget("fetch", state.fetch_key)
+            looked.seen()
 
     def _on_wait(self, driver_pid: int) -> None:
         self._watch.look(driver_pid)

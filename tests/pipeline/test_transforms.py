@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from pretend import LONG_S, Detector, Line, faces, facts_of, fits
 from synthetic import MODEL, manifest_of, with_options
@@ -31,7 +32,9 @@ class Steps:
         made._bench = made._desk()
         made._fetcher = Fetcher(self.line.job.options.fetch, self.line.store, self.line.folder)
         made._detector, made._track_faces, made._model = Detector(), faces, MODEL
-        return [output for element in elements for output in made.process(element)]
+        outputs = [output for element in elements for output in made.process(element)]
+        made.finish_bundle()
+        return outputs
 
     def counts(self) -> dict[str, float]:
         return total_counts(self.line.job.state)
@@ -118,3 +121,20 @@ def test_who_searches_a_later_span_is_given_time_to_decode_what_comes_before(
     steps.run("_FindFaces", spans)
 
     assert given == [0.0, 20.0, 40.0]
+
+
+def test_all_rows_and_frames_are_counted_when_the_tables_are_written(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, b"video", b"long", b"black")
+    for number in range(3):
+        spans = steps.run("_FindFaces", steps.run("_FetchRows", [number]))
+        if spans:
+            steps.run("_FitSpans", [spans])
+
+    listed = steps.run("_ListReferences", [0, 1, 2])
+    by_shard = {shard: [text for where, text in listed if where == shard] for shard, _ in listed}
+    steps.run("_WriteShards", list(by_shard.items()))
+
+    counts = steps.counts()
+    frames = sum(pq.read_metadata(path).num_rows for path in (steps.line.job.out / "frames").iterdir())
+    assert frames > 0
+    assert (counts["listed"], counts["assembled_frames"]) == (3, pytest.approx(frames))

@@ -31,7 +31,7 @@ from pipeline.reading import FileFacts
 from pipeline.row_state import row_state
 from pipeline.status import render, status
 from pipeline.store import Store
-from pipeline.tell import progress_line
+from pipeline.tell import Teller, progress_line
 from pipeline.watch import Verdict, Watch
 from pipeline.waves import BuildSummary, Waves
 
@@ -448,3 +448,26 @@ def test_status_tells_of_a_build_that_was_stopped_and_of_one_that_is_finished(
 def test_a_progress_line_says_how_far_and_how_long(counts: dict[str, float], line: str) -> None:
     rate = 30.0 if counts else 0.0
     assert progress_line(counts, todo=8, elapsed_s=10.0, frames_per_s=rate) == line
+
+
+def test_writing_the_tables_tells_rate_and_time_left(tmp_path: Path) -> None:
+    now_s, lines = 0.0, []
+    teller, counters = Teller(tmp_path, lines.append, clock=lambda: now_s), Counters(tmp_path)
+    counters.add("assembled_frames", 700)  # by an attempt that died
+    counters.flush()
+    teller.assemble(rows=100, frames=6000)
+
+    for count, amount in (("listed", 0), ("listed", 40), ("listed", 60), *(("assembled_frames", 250.0),) * 3):
+        now_s += 5
+        counters.add(count, amount)
+        counters.flush()
+        teller.tell()
+
+    assert lines == [
+        "assemble: 0 of 100 rows listed",
+        "assemble: 40 of 100 rows listed, 8/s, about 8 s left",
+        "assemble: 100 of 100 rows listed, 10/s, about 0 s left",
+        "assemble: 250 of 6000 frames written, 50/s, about 115 s left",
+        "assemble: 500 of 6000 frames written, 50/s, about 110 s left",
+        "assemble: 750 of 6000 frames written, 50/s, about 105 s left",
+    ]

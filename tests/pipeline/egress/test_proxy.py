@@ -416,25 +416,24 @@ def test_a_connection_that_comes_as_the_proxy_stops_is_closed(monkeypatch: pytes
     assert asyncio.run(accepted_and_stopped())
 
 
-@pytest.mark.parametrize("turns", range(6))
-def test_a_proxy_that_stops_closes_the_connection_that_is_just_being_accepted(turns: int) -> None:
-    loop = asyncio.new_event_loop()
-    proxy = EgressProxy(rules(), token="t", log=Log(None))  # noqa: S106
-    server = loop.run_until_complete(proxy.start("127.0.0.1", 0))
-
-    async def stopped_after_some_turns() -> None:
-        # From still in the kernel's queue to served: each turn of the loop brings the connection one step further.
+def test_a_proxy_that_stops_closes_the_connection_that_is_just_being_accepted() -> None:
+    async def stopped_after_some_turns(server: asyncio.Server, proxy: EgressProxy, turns: int) -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
         await _stop(server, proxy)
 
-    with socket.create_connection(server.sockets[0].getsockname(), timeout=5) as made:
-        loop.run_until_complete(stopped_after_some_turns())
-        loop.close()
-        try:
-            assert made.recv(1) == b""
-        except ConnectionResetError:
-            assert turns == 0  # never accepted
+    # From still in the kernel's queue to served: each turn of the loop brings the connection one step further.
+    for turns in range(6):
+        loop = asyncio.new_event_loop()
+        proxy = EgressProxy(rules(), token="t", log=Log(None))  # noqa: S106
+        server = loop.run_until_complete(proxy.start("127.0.0.1", 0))
+        with socket.create_connection(server.sockets[0].getsockname(), timeout=5) as made:
+            loop.run_until_complete(stopped_after_some_turns(server, proxy, turns))
+            loop.close()
+            try:
+                assert made.recv(1) == b"", f"{turns=}"
+            except ConnectionResetError:
+                assert turns == 0  # never accepted
     gc.collect()  # a socket that was only let go of warns, and warnings are errors
 
 
