@@ -464,6 +464,7 @@ def test_names_that_do_not_resolve_hold_nobody_else_up(server: Loopback, monkeyp
     def resolve_late(host: str, *args: Any, **kwargs: Any) -> Any:
         if host.startswith("late"):
             released.wait(30)
+            raise socket.gaierror(socket.EAI_NONAME, "nobody knows it")
         return resolve(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve_late)
