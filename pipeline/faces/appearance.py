@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from pipeline.faces.planes import Colours, Planes
 from pipeline.faces.register import Crop
 
 STRETCH_FRAMES = 5
@@ -28,7 +29,7 @@ _INNER = np.s_[8:176, 24:200]
 _LUMA_CELLS, _EDGE_CELLS, _EDGE_PIXELS, _DIRECTIONS, _COLOUR_CELLS = 12, 8, 64, 8, 4
 _LEAST_CONTRAST_LEVELS = 4.0
 # So that each part tells about as much; chosen on crops of six people.
-_LUMA_WEIGHT, _EDGES_WEIGHT, _COLOUR_WEIGHT_PER_LEVEL = 0.7, 1.6, 0.02
+_LUMA_WEIGHT, _EDGES_WEIGHT, _COLOUR_WEIGHT_PER_LEVEL = 0.7, 1.6, 0.023
 _AROUND, _FAR_AROUND = (13, 13), (21, 21)
 _LOOKED_BACK = 2 * STRETCH_FRAMES - 1
 _ANGLES = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
@@ -43,10 +44,9 @@ Look = Float[np.ndarray, " values"]
 def look_of(crop: Crop) -> Look:
     """The look of a registered crop."""
     # Half the size first, which takes next to no time: what is asked for is coarser still.
-    inner = cv2.resize(crop.rgb[_INNER], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY)
-    parts = (_LUMA_WEIGHT * _luma(grey), _EDGES_WEIGHT * _edges(grey), _COLOUR_WEIGHT_PER_LEVEL * _colours(inner))
-    return np.concatenate(parts).astype(np.float32)
+    grey = cv2.resize(crop.light[_INNER], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    colours = _colours(crop.samples)
+    return np.concatenate((_LUMA_WEIGHT * _luma(grey), _EDGES_WEIGHT * _edges(grey), colours), dtype=np.float32)
 
 
 def difference(first: Look, second: Look) -> float:
@@ -111,9 +111,14 @@ def _edges(grey: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, " val
     return _unit(np.sqrt(sums).reshape(-1))
 
 
-def _colours(inner: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, " values"]:
-    small = cv2.resize(inner, (_COLOUR_CELLS, _COLOUR_CELLS), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb)[..., 1:].reshape(-1).astype(np.float32) - np.float32(128)
+def _colours(samples: Planes | Colours) -> Float32[np.ndarray, " values"]:
+    rows, columns = (slice(whole.start // 2, whole.stop // 2) for whole in _INNER)
+    cells = (_COLOUR_CELLS, _COLOUR_CELLS)
+    blue, red = (
+        cv2.resize(plane[rows, columns], cells, interpolation=cv2.INTER_AREA) for plane in samples.differences()
+    )
+    levels = np.stack([red, blue], axis=2).reshape(-1).astype(np.float32) - np.float32(128)
+    return levels * np.float32(_COLOUR_WEIGHT_PER_LEVEL)
 
 
 def _unit(values: Float32[np.ndarray, " values"]) -> Float32[np.ndarray, " values"]:

@@ -1,17 +1,20 @@
 """Samples as a decoder gives them, luma and chroma planes or RGB, and how both are looked at.
 
 Decoders give luma and chroma planes. To turn all of them into RGB can cost more than to decode them, and the networks
-look at small squares. So what is moved, turned and scaled are the samples as they are, four channels of which the last
-says what is picture; only the squares that come out of it become RGB.
+look at small squares. So what is moved, turned and scaled are the planes as they are, chroma in half the size; only the
+squares that come out of it become RGB.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
+
+from pipeline.faces.sampling import Layer, Samples
 
 ColourMatrix = Literal["bt601", "bt709", "bt2020"]
 
@@ -22,7 +25,10 @@ _RED_AND_BLUE_IN_LUMA: dict[ColourMatrix, tuple[float, float]] = {
     "bt2020": (0.2627, 0.0593),
 }
 
-Taps = Float32[np.ndarray, "3"]
+
+Chroma = tuple[UInt8[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"]]
+
+_BLACK_LUMA, _NO_COLOUR = 16, 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +40,12 @@ class Planes:
         blue: Blue difference, a sample per 2x2 pixels; the last ones of odd sizes stand for less.
         red: Red difference.
         matrix: With which matrix they were made.
-        outside: What stands in all four channels for places outside the picture: black, and no picture.
-        light_channel: Which channel says best what is light and what is dark.
     """
 
     luma: UInt8[np.ndarray, "rows columns"]
     blue: UInt8[np.ndarray, "half_rows half_columns"]
     red: UInt8[np.ndarray, "half_rows half_columns"]
     matrix: ColourMatrix
-
-    outside: ClassVar[tuple[int, int, int, int]] = (16, 128, 128, 0)
-    light_channel: ClassVar[int] = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -61,57 +62,43 @@ class Planes:
         """The same with samples of its own."""
         return replace(self, luma=self.luma.copy(), blue=self.blue.copy(), red=self.red.copy())
 
-    def part(
-        self, x0: int, y0: int, x1: int, y1: int, *, halved: bool, taps: Taps | None = None
-    ) -> UInt8[np.ndarray, "rows columns 4"]:
-        """A part of the picture: luma, blue and red difference, and 255.
+    def layers(self) -> tuple[Layer, ...]:
+        """What squares are sampled from: luma, and both differences in half the size, which have no detail to lose."""
+        return Layer(self.luma, outside=_BLACK_LUMA), Layer(self.blue, self.red, outside=_NO_COLOUR)
 
-        Args:
-            x0: First column, even.
-            y0: First row, even.
-            x1: Column after the last, even or the picture's width.
-            y1: Row after the last, even or the picture's height.
-            halved: In half the size, averaged, without the last column or row of odd sizes. Otherwise chroma is the
-                same for its four pixels.
-            taps: A filter for what has detail to lose, along rows and columns.
-        """
-        luma = self.luma[y0:y1, x0:x1]
-        rows, columns = luma.shape
-        if halved:
-            high, wide = rows // 2, columns // 2
-            luma = cv2.resize(luma[: 2 * high, : 2 * wide], (wide, high), interpolation=cv2.INTER_AREA)
-        else:
-            high, wide = (rows + 1) // 2, (columns + 1) // 2
-        if taps is not None:
-            luma = cv2.sepFilter2D(luma, -1, taps, taps)
-        corner = np.s_[y0 // 2 : y0 // 2 + high, x0 // 2 : x0 // 2 + wide]
-        blue, red = self.blue[corner], self.red[corner]
-        if not halved:
-            blue, red = (_doubled(plane)[:rows, :columns] for plane in (blue, red))
-        return _interleaved(luma, blue, red)
+    def sampled(self, squares: Sequence[Samples]) -> "Planes":
+        """The picture that squares of the layers make, in their order."""
+        luma, blue, red = squares
+        return Planes(luma=luma, blue=blue, red=red, matrix=self.matrix)
 
-    def rgb_of(self, samples: UInt8[np.ndarray, "rows columns channels"]) -> UInt8[np.ndarray, "rows columns 3"]:
-        """The colours of samples, of which a fourth channel does not count."""
-        if samples.shape[2] == 4:
-            samples = cv2.cvtColor(samples, cv2.COLOR_RGBA2RGB)
-        return cv2.transform(samples, _colours_from_planes(self.matrix))
+    def light(self) -> UInt8[np.ndarray, "rows columns"]:
+        """What is light and what is dark, 0 to 255."""
+        return cv2.convertScaleAbs(self.luma, alpha=255 / 219, beta=-_BLACK_LUMA * 255 / 219)
+
+    def differences(self) -> Chroma:
+        """Blue and red difference in half the size; grey has 128."""
+        return self.blue, self.red
 
     def rgb(self) -> UInt8[np.ndarray, "rows columns 3"]:
         """The whole picture in colours; chroma is the same for its four pixels, as in ffmpeg's conversion."""
         rows, columns = self.shape
         if self.matrix == "bt601" and not (rows % 2 or columns % 2):
-            # OpenCV's own conversion knows this matrix and even sizes only, and is three times as fast.
+            # OpenCV's own conversion knows this matrix and even sizes only, and is twice as fast.
             stacked = np.concatenate([plane.reshape(-1) for plane in (self.luma, self.blue, self.red)])
             return cv2.cvtColor(stacked.reshape(rows * 3 // 2, columns), cv2.COLOR_YUV2RGB_I420)
-        return self.rgb_of(self.part(0, 0, columns, rows, halved=False))
+        chroma = (_doubled(plane)[:rows, :columns] for plane in (self.blue, self.red))
+        return self._colours(cv2.merge([self.luma, *(np.ascontiguousarray(plane) for plane in chroma)]))
 
     def thumbnail(
         self, wide: int, high: int, samples_per_pixel: int | None = None
     ) -> UInt8[np.ndarray, "high wide 3"]:
         """The whole picture in another size: each plane by itself, then the colours. See `resized`."""
-        return self.rgb_of(
+        return self._colours(
             cv2.merge([resized(plane, wide, high, samples_per_pixel) for plane in (self.luma, self.blue, self.red)])
         )
+
+    def _colours(self, samples: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "rows columns 3"]:
+        return cv2.transform(samples, _colours_from_planes(self.matrix))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +106,6 @@ class Colours:
     """A picture in RGB, looked at as `Planes` are; see there."""
 
     colours: UInt8[np.ndarray, "rows columns 3"]
-
-    outside: ClassVar[tuple[int, int, int, int]] = (0, 0, 0, 0)
-    light_channel: ClassVar[int] = 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -138,18 +122,24 @@ class Colours:
         """The same with samples of its own."""
         return Colours(colours=self.colours.copy())
 
-    def part(
-        self, x0: int, y0: int, x1: int, y1: int, *, halved: bool, taps: Taps | None = None
-    ) -> UInt8[np.ndarray, "rows columns 4"]:
-        """A part of the picture: red, green, blue, and 255."""
-        part = cv2.cvtColor(self.colours[y0:y1, x0:x1], cv2.COLOR_RGB2RGBA)
-        if halved:
-            part = halved_samples(part)
-        return part if taps is None else cv2.sepFilter2D(part, -1, taps, taps)
+    def layers(self) -> tuple[Layer, ...]:
+        """What squares are sampled from."""
+        return (Layer(self.colours, outside=0),)
 
-    def rgb_of(self, samples: UInt8[np.ndarray, "rows columns 4"]) -> UInt8[np.ndarray, "rows columns 3"]:
-        """The colours of samples."""
-        return cv2.cvtColor(samples, cv2.COLOR_RGBA2RGB)
+    def sampled(self, squares: Sequence[Samples]) -> "Colours":
+        """The picture that a square of the layer makes."""
+        return Colours(colours=cv2.cvtColor(squares[0], cv2.COLOR_RGBA2RGB))
+
+    def light(self) -> UInt8[np.ndarray, "rows columns"]:
+        """What is light and what is dark, 0 to 255."""
+        return cv2.cvtColor(self.colours, cv2.COLOR_RGB2GRAY)
+
+    def differences(self) -> Chroma:
+        """Blue and red difference as those of `Planes` in BT.601; the last column and row of odd sizes do not count."""
+        rows, columns = (length // 2 for length in self.shape)
+        stacked = cv2.cvtColor(self.colours[: 2 * rows, : 2 * columns], cv2.COLOR_RGB2YUV_I420).reshape(-1)
+        blue, red = stacked[4 * rows * columns :].reshape(2, rows, columns)
+        return blue, red
 
     def rgb(self) -> UInt8[np.ndarray, "rows columns 3"]:
         """The whole picture."""
@@ -160,12 +150,6 @@ class Colours:
     ) -> UInt8[np.ndarray, "high wide 3"]:
         """The whole picture in another size. See `resized`."""
         return resized(self.colours, wide, high, samples_per_pixel)
-
-
-def halved_samples(samples: UInt8[np.ndarray, "rows columns 4"]) -> UInt8[np.ndarray, "half_rows half_columns 4"]:
-    """Samples in half the size, averaged, without the last column or row of odd sizes."""
-    high, wide = samples.shape[0] // 2, samples.shape[1] // 2
-    return cv2.resize(samples[: 2 * high, : 2 * wide], (wide, high), interpolation=cv2.INTER_AREA)
 
 
 def resized(
@@ -193,16 +177,6 @@ def _doubled(plane: UInt8[np.ndarray, "rows columns"]) -> UInt8[np.ndarray, "dou
     np.multiply(plane, np.uint16(0x0101), out=twice[:, 0], dtype=np.uint16)
     twice[:, 1] = twice[:, 0]
     return twice.view(np.uint8).reshape(2 * rows, 2 * columns)
-
-
-def _interleaved(*planes: UInt8[np.ndarray, "rows columns"]) -> UInt8[np.ndarray, "rows columns 4"]:
-    """Three planes, and 255, pixel by pixel."""
-    rows, columns = planes[0].shape
-    # OpenCV takes several times as long over rows that do not follow one another in memory. Where the result begins at
-    # an even address it is written past the caches, though it is read at once.
-    result = np.empty(4 * rows * columns + 1, dtype=np.uint8)[1:].reshape(rows, columns, 4)
-    opaque = np.full((rows, columns), 255, dtype=np.uint8)
-    return cv2.merge([*(np.ascontiguousarray(plane) for plane in planes), opaque], dst=result)
 
 
 @functools.cache

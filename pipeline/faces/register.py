@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from pipeline.faces.picture import Picture
+from pipeline.faces.planes import Colours, Planes
 
 CROP_SIZE_PX = 224
 INNER_POINTS = slice(17, 68)
@@ -52,14 +53,21 @@ class Crop:
     """A registered face.
 
     Attributes:
-        rgb: The crop, black outside the picture.
+        samples: The crop in the form of the picture's samples, black outside the picture.
+        light: What is light and what is dark in it, 0 to 255.
         inside: How much of each pixel is picture, 0 outside to 255 inside; None where all of the crop is inside.
         crop_from_frame: The similarity from pixels of the displayed picture to pixels of the crop.
     """
 
-    rgb: UInt8[np.ndarray, "224 224 3"]
+    samples: Planes | Colours
+    light: UInt8[np.ndarray, "224 224"]
     inside: UInt8[np.ndarray, "224 224"] | None
     crop_from_frame: Float32[np.ndarray, "2 3"]
+
+    @property
+    def rgb(self) -> UInt8[np.ndarray, "224 224 3"]:
+        """Its colours."""
+        return self.samples.rgb()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,23 +125,23 @@ def register(picture: Picture, landmarks_px: Float32[np.ndarray, "points 2"]) ->
         raise ValueError(f"landmarks_px has {len(landmarks_px)} points; a crop is registered by 68")
     crop_from_frame = similarity(landmarks_px[INNER_POINTS], TEMPLATE68_PX[INNER_POINTS])
     square = picture.square(cv2.invertAffineTransform(crop_from_frame), CROP_SIZE_PX, averaged=True)
-    return Crop(rgb=square.rgb, inside=square.inside, crop_from_frame=crop_from_frame)
+    samples = square.samples
+    return Crop(samples=samples, light=samples.light(), inside=square.inside, crop_from_frame=crop_from_frame)
 
 
 def quality(crop: Crop) -> CropQuality:
     """Sharpness and brightness of a registered crop; both 0 where nothing of the picture is in it."""
-    luma = cv2.cvtColor(crop.rgb, cv2.COLOR_RGB2GRAY)
-    edges = cv2.Laplacian(luma, cv2.CV_16S)
+    edges = cv2.Laplacian(crop.light, cv2.CV_16S)
     if crop.inside is None:
         # From sums that OpenCV forms in a tenth of the time of its `meanStdDev`, and exactly: they are of integers.
         variance = cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - cv2.mean(edges)[0] ** 2
-        return CropQuality(sharpness=1000 * variance / 255**2, brightness=cv2.mean(luma)[0] / 255)
+        return CropQuality(sharpness=1000 * variance / 255**2, brightness=cv2.mean(crop.light)[0] / 255)
     inside = np.equal(crop.inside, 255).astype(np.uint8)
     # A border of the picture is an edge, but says nothing about its sharpness.
     deep_inside = cv2.erode(inside, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
     _, deviation = cv2.meanStdDev(edges, mask=deep_inside)
     return CropQuality(
-        sharpness=1000 * (float(deviation[0, 0]) / 255) ** 2, brightness=cv2.mean(luma, mask=inside)[0] / 255
+        sharpness=1000 * (float(deviation[0, 0]) / 255) ** 2, brightness=cv2.mean(crop.light, mask=inside)[0] / 255
     )
 
 

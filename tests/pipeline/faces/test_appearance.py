@@ -7,12 +7,18 @@ import pytest
 from pipeline.faces.appearance import STRETCH_FRAMES, RecentLooks, difference, look_of
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.options import FacesOptions
+from pipeline.faces.planes import Colours
 from pipeline.faces.regions import FaceRegion
 from pipeline.faces.register import TEMPLATE68_PX, Crop, CropQuality
 from pipeline.faces.sightings import Sighting, Sightings
 
 LIMIT = FacesOptions().max_appearance_jump
 SHIFT = np.eye(2, 3, dtype=np.float32)
+
+
+def crop_of(rgb):
+    samples = Colours(colours=rgb)
+    return Crop(samples=samples, light=samples.light(), inside=None, crop_from_frame=SHIFT)
 
 
 def person(seed, *, shift=0.0, gain=1.0, closed=False):
@@ -26,7 +32,7 @@ def person(seed, *, shift=0.0, gain=1.0, closed=False):
             cv2.ellipse(rgb, (x, y), (18, 9), 0, 0, 360, rng.uniform(120, 190, 3).tolist(), -1)
     rgb = cv2.warpAffine(rgb * gain, SHIFT + np.float32([[0, 0, shift], [0, 0, shift]]), (224, 224), borderMode=1)
     blurred = np.clip(cv2.GaussianBlur(rgb, (0, 0), 2), 0, 255).astype(np.uint8)
-    return Crop(rgb=blurred, inside=None, crop_from_frame=SHIFT)
+    return crop_of(blurred)
 
 
 def looks(*crops):
@@ -61,8 +67,7 @@ def test_a_leap_is_the_nearest_pair_across_the_moment():
 
 def test_black_crops_and_crops_of_one_shade_have_looks_too():
     for value in (0, 128):
-        flat = Crop(rgb=np.full((224, 224, 3), value, np.uint8), inside=None, crop_from_frame=SHIFT)
-        assert np.isfinite(look_of(flat)).all()
+        assert np.isfinite(look_of(crop_of(np.full((224, 224, 3), value, np.uint8)))).all()
 
 
 def sighting(seed, k):

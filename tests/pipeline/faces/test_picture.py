@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 
@@ -47,13 +50,45 @@ def test_colours_come_back_as_they_were_encoded(matrix, size):
 @pytest.mark.parametrize(("rows", "columns"), [(96, 128), (95, 127)])
 def test_what_is_looked_at_is_a_part_of_the_whole(rows, columns, matrix):
     planes = noise_planes(rows, columns, matrix)
+    # Its colours change slowly: the whole has the same for four pixels, a part what lies between them.
+    half = planes.blue.shape
+    slowly = np.linspace(110, 140, half[1]) + np.linspace(-10, 10, half[0])[:, None]
+    planes = replace(planes, blue=np.round(slowly).astype(np.uint8), red=np.round(250 - slowly).astype(np.uint8))
     whole, parts = Picture(Picture(planes).rgb), Picture(planes)
     for x, y, turn in ((40, 30, 0.3), (41, 33, 0.3), (0, 0, 0.0), (columns - 9, rows - 5, 1.0), (40, 30, 0.3)):
         c, s = np.cos(turn), np.sin(turn)
         place = np.array([[c, -s, x], [s, c, y]], dtype=np.float32)
-        seen, expected = (picture.square(place, 24, averaged=False).rgb for picture in (parts, whole))
-        # Odd sizes go through another conversion, which rounds otherwise.
-        assert np.abs(seen.astype(int) - expected).max() <= 2
+        seen, expected = (picture.square(place, 24, averaged=False) for picture in (parts, whole))
+        inside = seen.inside
+        if inside is not None:
+            np.testing.assert_array_equal(inside, expected.inside)
+            # On the picture's border colours fade to none, in chroma over two pixels.
+            inside = cv2.erode((inside == 255).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+            assert inside.any()
+        assert np.abs(seen.rgb.astype(int) - expected.rgb)[inside].max() <= 4
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize(("shrink", "turn", "size_px"), [(0.7, 0.2, 160), (1.6, -0.4, 101), (2.9, 0.0, 64)])
+def test_colours_lie_where_light_does(shrink, turn, size_px, averaged):
+    spot = np.array([131.0, 97.0])
+    glow = [
+        np.exp(-((columns - (spot[0] + 0.5) * scale + 0.5) ** 2 + (rows - (spot[1] + 0.5) * scale + 0.5) ** 2)
+               / (2 * (12 * scale) ** 2))
+        for scale in (1.0, 0.5)
+        for rows, columns in [np.mgrid[: int(200 * scale), : int(280 * scale)]]
+    ]  # fmt: skip
+    luma, chroma = np.round(16 + 200 * glow[0]).astype(np.uint8), np.round(128 + 100 * glow[1]).astype(np.uint8)
+    c, s = shrink * np.cos(turn), shrink * np.sin(turn)
+    x, y = spot - np.array([[c, -s], [s, c]]) @ [size_px * 0.4, size_px * 0.55]
+    planes = Planes(luma=luma, blue=chroma, red=chroma, matrix="bt709")
+    square = Picture(planes).square(np.array([[c, -s, x], [s, c, y]], np.float32), size_px, averaged=averaged).samples
+    for plane, black, half in ((square.luma, 16.0, False), (square.blue, 128.0, True), (square.red, 128.0, True)):
+        weight = np.clip(plane.astype(float) - black, 0, None) ** 2
+        rows, columns = np.mgrid[: plane.shape[0], : plane.shape[1]]
+        middle = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+        found = 2 * middle + 0.5 if half else middle
+        assert np.abs(found - [size_px * 0.4, size_px * 0.55]).max() < 0.15
 
 
 def test_a_picture_that_was_decoded_smaller_has_its_places_where_they_are_displayed():

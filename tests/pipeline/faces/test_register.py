@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from pipeline.faces.picture import Picture
+from pipeline.faces.planes import Colours
 from pipeline.faces.regions import mapped
 from pipeline.faces.register import (
     CROP_SIZE_PX,
@@ -18,7 +19,8 @@ from pipeline.faces.schemes import IBUG68_MIRROR
 
 
 def crop_of(rgb):
-    return Crop(rgb=rgb, inside=None, crop_from_frame=np.eye(2, 3, dtype=np.float32))
+    samples = Colours(colours=rgb)
+    return Crop(samples=samples, light=samples.light(), inside=None, crop_from_frame=np.eye(2, 3, dtype=np.float32))
 
 
 def turned(points, *, scale, angle, shift):
