@@ -16,7 +16,7 @@ from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceRegion
 
-EVERY_FRAMES = 10
+EVERY_FRAMES = 20
 """At first sight, and then on every frame whose index is a multiple of this."""
 
 

@@ -26,9 +26,10 @@ _RED_AND_BLUE_IN_LUMA: dict[ColourMatrix, tuple[float, float]] = {
 }
 
 
-Chroma = tuple[UInt8[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _"]]
+Plane = UInt8[np.ndarray, "_ _"]
 
 _BLACK_LUMA, _NO_COLOUR = 16, 128
+_LUMA_LEVELS, _CHROMA_LEVELS = 219, 224
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +74,9 @@ class Planes:
 
     def light(self) -> UInt8[np.ndarray, "rows columns"]:
         """What is light and what is dark, 0 to 255."""
-        return cv2.convertScaleAbs(self.luma, alpha=255 / 219, beta=-_BLACK_LUMA * 255 / 219)
+        return _full_range(self.luma, _LUMA_LEVELS, zero=_BLACK_LUMA, becomes=0)
 
-    def differences(self) -> Chroma:
+    def differences(self) -> tuple[Plane, Plane]:
         """Blue and red difference in half the size; grey has 128."""
         return self.blue, self.red
 
@@ -88,6 +89,20 @@ class Planes:
             return cv2.cvtColor(stacked.reshape(rows * 3 // 2, columns), cv2.COLOR_YUV2RGB_I420)
         chroma = (_doubled(plane)[:rows, :columns] for plane in (self.blue, self.red))
         return self._colours(cv2.merge([self.luma, *(np.ascontiguousarray(plane) for plane in chroma)]))
+
+    def jfif(self) -> tuple[Plane, Plane, Plane]:
+        """Luma, blue and red difference in full range and BT.601, as JPEG files have them (ITU-T T.871)."""
+        luma, blue, red = self.luma, self.blue, self.red
+        if self.matrix != "bt601":
+            # The luma of BT.601 is another one by a part of the differences, which have half its size.
+            added, blue, red = cv2.split(cv2.transform(cv2.merge([blue, red]), _bt601_from(self.matrix)))
+            rows, columns = self.shape
+            luma = cv2.addWeighted(luma, 1, _doubled(added)[:rows, :columns], 1, -_NO_COLOUR)
+        return (
+            _full_range(luma, _LUMA_LEVELS, zero=_BLACK_LUMA, becomes=0),
+            _full_range(blue, _CHROMA_LEVELS, zero=_NO_COLOUR, becomes=_NO_COLOUR),
+            _full_range(red, _CHROMA_LEVELS, zero=_NO_COLOUR, becomes=_NO_COLOUR),
+        )
 
     def thumbnail(
         self, wide: int, high: int, samples_per_pixel: int | None = None
@@ -134,7 +149,7 @@ class Colours:
         """What is light and what is dark, 0 to 255."""
         return cv2.cvtColor(self.colours, cv2.COLOR_RGB2GRAY)
 
-    def differences(self) -> Chroma:
+    def differences(self) -> tuple[Plane, Plane]:
         """Blue and red difference as those of `Planes` in BT.601; the last column and row of odd sizes do not count."""
         rows, columns = (length // 2 for length in self.shape)
         stacked = cv2.cvtColor(self.colours[: 2 * rows, : 2 * columns], cv2.COLOR_RGB2YUV_I420).reshape(-1)
@@ -177,6 +192,25 @@ def _doubled(plane: UInt8[np.ndarray, "rows columns"]) -> UInt8[np.ndarray, "dou
     np.multiply(plane, np.uint16(0x0101), out=twice[:, 0], dtype=np.uint16)
     twice[:, 1] = twice[:, 0]
     return twice.view(np.uint8).reshape(2 * rows, 2 * columns)
+
+
+def _full_range(
+    plane: UInt8[np.ndarray, "rows columns"], levels: int, *, zero: int, becomes: int
+) -> UInt8[np.ndarray, "rows columns"]:
+    """A plane of so many levels in 256 of them; `zero`, which stands for nothing, becomes another level."""
+    gain = 255 / levels
+    # Levels below the range would come back as positive ones.
+    legal: UInt8[np.ndarray, "rows columns"] = np.maximum(plane, np.uint8(_BLACK_LUMA))
+    return cv2.convertScaleAbs(legal, alpha=gain, beta=becomes - gain * zero)
+
+
+@functools.cache
+def _bt601_from(matrix: ColourMatrix) -> Float32[np.ndarray, "3 3"]:
+    """From blue and red difference to what is added to luma (plus 128), and both differences, in BT.601."""
+    ours, theirs = (_colours_from_planes(name)[:, :3].astype(np.float64) for name in ("bt601", matrix))
+    change = np.linalg.solve(ours, theirs)[:, 1:]
+    offset = _NO_COLOUR - change.sum(axis=1) * _NO_COLOUR
+    return np.concatenate([change, offset[:, None]], axis=1).astype(np.float32)
 
 
 @functools.cache

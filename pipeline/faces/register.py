@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import simplejpeg
 from jaxtyping import Float32, UInt8
 
 from pipeline.faces.picture import Picture
@@ -153,6 +154,11 @@ def encoded(crop: Crop, *, jpeg_quality: int) -> bytes:
     """
     if not 1 <= jpeg_quality <= 100:
         raise ValueError(f"jpeg_quality={jpeg_quality} is not between 1 and 100")
-    bgr = cv2.cvtColor(crop.rgb, cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
-    return data.tobytes()
+    if isinstance(crop.samples, Planes):
+        # A JPEG file has such planes: they need not become colours in between.
+        luma, blue, red = crop.samples.jfif()
+        data = simplejpeg.encode_jpeg_yuv_planes(luma, blue, red, quality=jpeg_quality)
+    else:
+        rgb = np.ascontiguousarray(crop.rgb)
+        data = simplejpeg.encode_jpeg(rgb, quality=jpeg_quality, colorspace="RGB", colorsubsampling="420")
+    return bytes(data)

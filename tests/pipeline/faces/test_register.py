@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pipeline.faces.picture import Picture
-from pipeline.faces.planes import Colours
+from pipeline.faces.planes import Colours, Planes
 from pipeline.faces.regions import mapped
 from pipeline.faces.register import (
     CROP_SIZE_PX,
@@ -122,3 +122,29 @@ def test_jpegs_are_rgb_and_the_quality_is_checked():
     assert np.abs(decoded[100, 100].astype(int) - [0, 0, 200]).max() < 5
     with pytest.raises(ValueError, match="jpeg_quality=0 is not between 1 and 100"):
         encoded(crop_of(red), jpeg_quality=0)
+
+
+@pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
+def test_a_jpeg_shows_the_colours_of_the_crop_whatever_the_matrix_of_the_video(matrix):
+    rows, columns = np.mgrid[:224, :224]
+    luma, half = 60 + rows * 0.5 + columns * 0.2, np.s_[::2, ::2]
+    blue, red = 108 + columns[half] * 0.18, 150 - rows[half] * 0.2
+    planes = Planes(
+        **{name: np.round(plane).astype(np.uint8) for name, plane in (("luma", luma), ("blue", blue), ("red", red))},
+        matrix=matrix,
+    )
+    crop = Crop(samples=planes, light=planes.light(), inside=None, crop_from_frame=np.eye(2, 3, dtype=np.float32))
+    decoded = cv2.imdecode(np.frombuffer(encoded(crop, jpeg_quality=98), np.uint8), cv2.IMREAD_COLOR_RGB)
+    apart = decoded.astype(int) - crop.rgb
+    assert np.abs(apart).max() <= 6
+    assert np.abs(apart.mean(axis=(0, 1))).max() < 0.5
+
+
+def test_what_is_blacker_than_black_is_black():
+    planes = Planes(
+        luma=np.full((224, 224), 3, np.uint8), blue=np.full((112, 112), 128, np.uint8),
+        red=np.full((112, 112), 128, np.uint8), matrix="bt709",
+    )  # fmt: skip
+    crop = Crop(samples=planes, light=planes.light(), inside=None, crop_from_frame=np.eye(2, 3, dtype=np.float32))
+    assert quality(crop).brightness == 0
+    assert cv2.imdecode(np.frombuffer(encoded(crop, jpeg_quality=92), np.uint8), cv2.IMREAD_COLOR).max() == 0
