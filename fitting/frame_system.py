@@ -3,7 +3,7 @@
 Frames are worked through in chunks, small enough for what is made on the way to stay in the cache.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,8 +21,9 @@ from fitting.energy import (
     robust_weight,
     whitened_squares,
 )
-from fitting.identity_system import CAMERA_RIDGE, inverse_root
+from fitting.identity_system import CAMERA_RIDGE
 from fitting.identity_uncertainty import IdentityUncertainty
+from fitting.inverse_root import inverse_root
 from fitting.landmark_basis import LandmarkBasis
 from fitting.noise_memory import averaged_ratio, noise_memory, smoothed_variances
 from fitting.ragged import TimeMajor
@@ -144,9 +145,11 @@ class FrameProblem:
         """Energy of each track, from its frames' landmark terms."""
         return self.layout.sum_over_time(landmarks.double() + self.prior.energy(state.expression))
 
-    def local_blocks(self, state: FrameState, scale: float) -> Iterator[tuple[slice, FrameBlocks]]:
-        """The landmark term linearised at a state, chunk by chunk."""
-        for part in self._chunks():
+    def local_blocks(
+        self, state: FrameState, scale: float, parts: Iterable[slice] | None = None
+    ) -> Iterator[tuple[slice, FrameBlocks]]:
+        """The landmark term linearised at a state, chunk by chunk, or in the given parts of the frame axis."""
+        for part in self._chunks() if parts is None else parts:
             observed, head = self._sighted(state, part)
             yield part, frame_blocks(observed, state.camera.at(part), head, self.basis, scale)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fitting.camera import PARAMETERS, ScaledOrthographic
 from fitting.energy import FrameBlocks, Observations, frame_blocks
+from fitting.inverse_root import inverse_root
 from fitting.landmark_basis import LandmarkBasis, displacements
 from fitting.shared_product import times_shared
 from fitting.sight import PLAIN, Sight
@@ -173,13 +174,6 @@ def linearise(
     return KeyFrames(blocks=blocks, expression_root=root, spread=spread)
 
 
-def inverse_root(matrix: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch n n"]:
-    """`L^(-1)` of `L L^T = matrix`, for positive definite matrices; not a number for others."""
-    factor = torch.linalg.cholesky_ex(matrix).L
-    root: Tensor = torch.linalg.solve_triangular(factor, _unit(matrix).expand_as(matrix), upper=False)
-    return root
-
-
 def turned_spread(camera: ScaledOrthographic, spread: Float[Tensor, "frames 3 3"]) -> Float[Tensor, "frames 3 3"]:
     """The spread in camera axes and picture units."""
     turn = camera.scale[:, None, None] * camera.rotation()
@@ -212,7 +206,7 @@ def gauss_newton(
     eliminated[:, :-1, :-1] += torch.bmm(by_expression.mT, by_expression)
     # What the expressions' own steps would do to the landmarks, and with that to the identity.
     settled = basis.expressions(_times(root.mT, half_camera[..., PARAMETERS]))
-    eliminated[:, :-1, -1] += _identity_pull(_weighted_square(blocks, settled), basis, tracks)
+    eliminated[:, :-1, -1] += identity_pull(weighted_square(blocks, settled), basis, tracks)
     own = _identity_hessian(blocks, basis, tracks).double()
     schur = own - eliminated[:, :-1, :-1] + _unit(own)
     schur = 0.5 * (schur + schur.mT)
@@ -223,7 +217,7 @@ def gauss_newton(
     known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1)
     camera_step = _times(camera_root.mT, _times(by_camera, known).reshape(-1, PARAMETERS))
     remaining = _times(half_camera, torch.cat([-camera_step, torch.ones_like(camera_step[:, :1])], dim=-1))
-    shifted = _weighted_square(blocks, displacements(step, basis.identity).repeat_interleave(size, dim=0))
+    shifted = weighted_square(blocks, displacements(step, basis.identity).repeat_interleave(size, dim=0))
     remaining -= _times(root, times_shared(shifted.flatten(1), basis.expression.flatten(0, 1)))
     moved = IdentityState(
         identity=state.identity + step,
@@ -256,12 +250,14 @@ def camera_system(
     return hessian, gradient
 
 
-def expression_against(blocks: FrameBlocks, basis: LandmarkBasis) -> Float[Tensor, "frames n_expression n"]:
-    """Blocks between expression and identity."""
+def expression_against(
+    blocks: FrameBlocks, basis: LandmarkBasis, out: Float[Tensor, "frames n_expression n"] | None = None
+) -> Float[Tensor, "frames n_expression n"]:
+    """Blocks between expression and identity, in `out` where that is given."""
     # The landmark's square, weighted, meets the expression first: that side is narrow, the wide one stays constant.
     frames, points = blocks.weight.shape
     n_expression, n_identity = basis.expression.shape[-1], basis.identity.shape[-1]
-    against = blocks.weight.new_empty(frames, n_expression, n_identity)
+    against = blocks.weight.new_empty(frames, n_expression, n_identity) if out is None else out
     moved = blocks.weight.new_empty(min(frames, _AT_ONCE), 3, points * n_expression)
     for start in range(0, frames, _AT_ONCE):
         part = slice(start, min(start + _AT_ONCE, frames))
@@ -274,15 +270,15 @@ def expression_against(blocks: FrameBlocks, basis: LandmarkBasis) -> Float[Tenso
     return against
 
 
-def _weighted_square(
+def weighted_square(
     blocks: FrameBlocks, displaced: Float[Tensor, "frames 3 points"]
 ) -> Float[Tensor, "frames 3 points"]:
-    """`w_l s^2 R_2^T R_2` of each landmark times its displacement."""
+    """`w_l s^2 R_2^T R_2` of each landmark times its displacement: what displacements do to the forces on landmarks."""
     turned = torch.bmm(blocks.scaled_rotation, displaced)
     return torch.bmm(blocks.scaled_rotation.mT, turned * blocks.weight[:, None])
 
 
-def _identity_pull(
+def identity_pull(
     forces: Float[Tensor, "frames 3 points"], basis: LandmarkBasis, tracks: int
 ) -> Float64[Tensor, "tracks n"]:
     """What forces on the landmarks of all of a track's frames come to for its identity."""

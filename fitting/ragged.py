@@ -81,14 +81,26 @@ class TimeMajor:
         by_slot = torch.zeros(self._tracks, *values.shape[1:], dtype=torch.float64, device=values.device)
         for step in self.steps:
             by_slot[: step.stop - step.start] += values[step]
-        return self._to_tracks(by_slot)
+        return self.to_tracks(by_slot)
+
+    def runs(self, frames: int) -> Iterator[list[slice]]:
+        """Steps one after the other, together until they have this many frames."""
+        run: list[slice] = []
+        for step in self.steps:
+            run.append(step)
+            if step.stop - run[0].start >= frames:
+                yield run
+                run = []
+        if run:
+            yield run
 
     def max_over_time(self, values: Float[Tensor, " frames"]) -> Float[Tensor, " tracks"]:
         """The largest value of each track."""
         largest = torch.full((self._tracks,), -torch.inf, dtype=values.dtype, device=values.device)
         return largest.scatter_reduce(0, self.track, values, reduce="amax")
 
-    def _to_tracks(self, by_slot: Tensor) -> Tensor:
+    def to_tracks(self, by_slot: Tensor) -> Tensor:
+        """Rows in the order of the given lengths, from rows in the order in which a step has its tracks."""
         out = torch.empty_like(by_slot)
         out[self._by_length] = by_slot
         return out

@@ -10,6 +10,7 @@ and cameras together, smoothed over time. With `J~ = J_e - J_c H_cc^(-1) H_ce`, 
 camera, and V_t the covariance of frame t, it adds `tr(V_t J~_t^T W_t dJ_e)` to the gradient by the camera.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +20,14 @@ from torch import Tensor
 from fitting.camera import PARAMETERS, ScaledOrthographic
 from fitting.energy import FrameBlocks
 from fitting.frame_system import FrameProblem, FrameState
-from fitting.identity_system import CAMERA_RIDGE, expression_against, identity_hessian, inverse_root
+from fitting.identity_system import CAMERA_RIDGE, expression_against, identity_hessian, weighted_square
+from fitting.inverse_root import inverse_root
 from fitting.landmark_basis import LandmarkBasis
 from fitting.shared_product import times_shared
-from fitting.time_recursion import covariances_over_time, solve_over_time
+from fitting.time_recursion import covariances_over_time, invert_pivot, solve_with_pivots
+
+_FRAMES_AT_ONCE = 512
+"""Frames whose blocks against the identity are there at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,10 @@ class IdentitySystem:
 def identity_system(problem: FrameProblem, state: FrameState, scale: float) -> IdentitySystem:
     """The identity's system of each track.
 
+    With `C_t` the block between expression and identity of frame t and `A_t`, `K_t` as in `time_recursion`, going
+    forward `Y_t = C_t + K_t A_(t-1)^(-1) Y_(t-1)` gives `C^T M^(-1) C = sum_t Y_t^T A_t^(-1) Y_t`, M the expressions'
+    system over time, so that no frame's C_t has to be kept. For the gradient g, `C^T M^(-1) g` needs none.
+
     Args:
         problem: Frames of all tracks, with their identities and prior.
         state: Expressions and cameras there.
@@ -48,54 +57,132 @@ def identity_system(problem: FrameProblem, state: FrameState, scale: float) -> I
     """
     layout, basis, like = problem.layout, problem.basis, state.expression
     frames, size = like.shape
-    n, points = basis.identity.shape[-1], basis.mean.shape[-1]
-    # Sides of the camera's block, its inverse root applied: the expression, then its own gradient.
-    half = like.new_empty(frames, PARAMETERS, size + 1)
-    by_camera, root = like.new_empty(frames, PARAMETERS, n), like.new_empty(frames, PARAMETERS, PARAMETERS)
-    blocks, coupling = like.new_empty(frames, size, size), like.new_empty(frames, size, n)
-    pulled, downhill = like.new_empty(frames, size), like.new_empty(frames, n)
-    squares = like.new_empty(frames, points, 9)
-    local_blocks = list(problem.local_blocks(state, scale))
-    for part, local in local_blocks:
-        camera_block = local.camera_camera.clone()
-        diagonal = camera_block.diagonal(dim1=-2, dim2=-1)
-        diagonal += CAMERA_RIDGE
-        root[part] = inverse_root(camera_block)
-        narrow = local.camera_against(basis.identity_by_point)
-        sides = torch.cat([local.camera_expression, local.camera_gradient[..., None]], dim=-1)
-        half[part] = torch.bmm(root[part], sides)
-        by_camera[part] = torch.bmm(root[part], narrow[:, :PARAMETERS])
-        expression_half = half[part, :, :size].mT
-        blocks[part] = local.expression_expression - torch.bmm(expression_half, half[part, :, :size])
-        coupling[part] = expression_against(local, basis) - torch.bmm(expression_half, by_camera[part])
+    tracks, n = len(problem.identity_points), basis.identity.shape[-1]
+    cameras = _Cameras(
+        root=like.new_empty(frames, PARAMETERS, PARAMETERS),
+        half=like.new_empty(frames, PARAMETERS, size + 1),
+        by_identity=like.new_empty(frames, PARAMETERS, n),
+    )
+    blocks, pulled, downhill = like.new_empty(frames, size, size), torch.empty_like(like), like.new_empty(frames, n)
+    squares = like.new_empty(frames, basis.mean.shape[-1], 9)
+    forward = _Forward(blocks=blocks, coupling=problem.coupling, said=like.new_zeros(tracks, n, n))
+    parts = []
+    for steps in layout.runs(_FRAMES_AT_ONCE):
+        part = slice(steps[0].start, steps[-1].stop)
+        ((_, local),) = problem.local_blocks(state, scale, [part])
+        rows = like.new_empty(part.stop - part.start, size + PARAMETERS, n)
+        downhill[part] = cameras.eliminate(part, local, basis, rows[:, size:])
+        across = cameras.half[part, :, :size]
+        torch.baddbmm(local.expression_expression, across.mT, across, alpha=-1, out=blocks[part])
+        diagonal = blocks[part].diagonal(dim1=-2, dim2=-1)
+        diagonal += problem.prior.precision[part, None].to(like.dtype)
+        expression_against(local, basis, out=rows[:, :size]).baddbmm_(across.mT, rows[:, size:], alpha=-1)
+        forward.go(steps, rows)
         pulled[part] = local.expression_gradient
-        downhill[part] = narrow[:, PARAMETERS]
         square = torch.bmm(local.scaled_rotation.mT, local.scaled_rotation).flatten(1)
-        squares[part] = local.weight[..., None] * square[:, None]
-    diagonal = blocks.diagonal(dim1=-2, dim2=-1)
-    diagonal += problem.prior.precision[:, None].to(like.dtype)
-    reaction = solve_over_time(blocks, coupling.clone(), problem.coupling, layout)
-    covariance = covariances_over_time(blocks, problem.coupling, layout)
+        torch.mul(local.weight[..., None], square[:, None], out=squares[part])
+        parts.append((part, local))
+    _feel_covariance(cameras, covariances_over_time(blocks, problem.coupling, layout), state, parts, basis)
+    # What the camera's gradient leaves to the expression once the camera is eliminated.
+    of_camera = cameras.half[..., size:]
+    pulled += problem.prior.pull(state.expression).to(like.dtype)
+    right = _two_columns(pulled[..., None]) - torch.bmm(cameras.half[..., :size].mT, _two_columns(of_camera))
+    settled = solve_with_pivots(blocks, right, problem.coupling, layout)
+    # What both do to the identity.
+    remaining = _two_columns(of_camera) - torch.bmm(cameras.half[..., :size], settled)
+    downhill -= torch.bmm(cameras.by_identity.mT, remaining)[..., 0]
+    forces = torch.cat([weighted_square(local, basis.expressions(settled[part, :, 0])) for part, local in parts])
+    pull = times_shared(layout.sum_over_time(forces.flatten(1)).to(like.dtype), basis.identity.flatten(0, 1))
+    own = identity_hessian(layout.sum_over_time(squares).to(like.dtype), basis).double()
+    own -= layout.to_tracks(forward.said)
+    return IdentitySystem(
+        information=0.5 * (own + own.mT), downhill=layout.sum_over_time(downhill) - pull.double()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cameras:
+    """The cameras' blocks of all frames, inverse roots of their own applied.
+
+    Attributes:
+        root: Those inverse roots.
+        half: Against the expression, then the gradient.
+        by_identity: Against the identity.
+    """
+
+    root: Float[Tensor, "frames 6 6"]
+    half: Float[Tensor, "frames 6 n_expression_plus_1"]
+    by_identity: Float[Tensor, "frames 6 n"]
+
+    def eliminate(
+        self, part: slice, local: FrameBlocks, basis: LandmarkBasis, out: Float[Tensor, "chunk 6 n"]
+    ) -> Float[Tensor, "chunk n"]:
+        """Fill in a part, its block against the identity in `out` too; returns the identity's own gradient."""
+        block = local.camera_camera.clone()
+        diagonal = block.diagonal(dim1=-2, dim2=-1)
+        diagonal += CAMERA_RIDGE
+        root = inverse_root(block)
+        self.root[part] = root
+        sides = torch.cat([local.camera_expression, local.camera_gradient[..., None]], dim=-1)
+        torch.bmm(root, sides, out=self.half[part])
+        narrow = local.camera_against(basis.identity_by_point)
+        torch.bmm(root, narrow[:, :PARAMETERS], out=out)
+        self.by_identity[part] = out
+        return narrow[:, PARAMETERS]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Forward:
+    """The elimination of expressions, going forward in time.
+
+    Attributes:
+        blocks: Of all frames; become inverse pivots.
+        coupling: Of all frames.
+        said: What has been said of each identity, tracks in the order in which a step has them.
+        passed: The last step that was taken.
+        reached: `A_t^(-1) Y_t` of that step.
+    """
+
+    blocks: Float[Tensor, "frames n_expression n_expression"]
+    coupling: Float[Tensor, "frames n_or_1"]
+    said: Float[Tensor, "tracks n n"]
+    passed: slice | None = None
+    reached: Float[Tensor, "tracks n_expression n"] | None = None
+
+    def go(self, steps: Sequence[slice], rows: Float[Tensor, "chunk rows n"]) -> None:
+        """Take these steps; `rows` are their blocks of expression and then camera against the identity."""
+        size = self.blocks.shape[-1]
+        for step in steps:
+            pivot = invert_pivot(self.blocks, self.coupling, step, self.passed)
+            both = rows[step.start - steps[0].start : step.stop - steps[0].start]
+            if self.reached is not None:
+                both[:, :size].addcmul_(self.coupling[step, :, None], self.reached[: len(both)])
+            against = both.clone()
+            torch.bmm(pivot, both[:, :size], out=against[:, :size])
+            self.said[: len(both)].baddbmm_(both.mT, against)
+            self.passed, self.reached = step, against[:, :size]
+
+
+def _feel_covariance(
+    cameras: _Cameras,
+    covariance: Float[Tensor, "frames n_expression n_expression"],
+    state: FrameState,
+    parts: Sequence[tuple[slice, FrameBlocks]],
+    basis: LandmarkBasis,
+) -> None:
+    """Add to the cameras' gradients what the covariance of expression and camera pulls at them."""
+    size = covariance.shape[-1]
     # What the camera takes of the expression: `H_cc^(-1) H_ce V`.
-    taken = torch.bmm(torch.bmm(root.mT, half[..., :size]), covariance)
-    for part, local in local_blocks:
+    taken = torch.bmm(torch.bmm(cameras.root.mT, cameras.half[..., :size]), covariance)
+    for part, local in parts:
         spread = basis.squares.spread(local.weight, covariance[part])
         slope = _slope_of_covariance(state.camera.at(part), local, spread, taken[part], basis)
-        half[part, :, size] += torch.bmm(root[part], torch.stack([slope, torch.zeros_like(slope)], dim=-1))[..., 0]
-    # What the camera's gradient leaves to expression and identity once the camera is eliminated.
-    of_camera = torch.stack([half[..., size], torch.zeros_like(half[..., size])], dim=-1)
-    pulled += problem.prior.pull(state.expression).to(like.dtype)
-    pulled -= torch.bmm(half[..., :size].mT, of_camera)[..., 0]
-    downhill -= torch.bmm(by_camera.mT, of_camera)[..., 0]
-    own = identity_hessian(layout.sum_over_time(squares).to(like.dtype), basis).double()
-    total = layout.sum_over_time(downhill)
-    for track in range(len(own)):
-        # One product per track, whose shape depends on this track alone.
-        rows = torch.as_tensor(layout.positions(track), device=like.device)
-        camera, said, moved = by_camera[rows].flatten(0, 1), coupling[rows].flatten(0, 1), reaction[rows].flatten(0, 1)
-        own[track] -= (camera.mT @ camera).double() + (said.mT @ moved).double()
-        total[track] -= (moved * pulled[rows].reshape(-1, 1)).double().sum(0)
-    return IdentitySystem(information=0.5 * (own + own.mT), downhill=total)
+        cameras.half[part, :, size] += torch.bmm(cameras.root[part], _two_columns(slope[..., None]))[..., 0]
+
+
+def _two_columns(column: Float[Tensor, "frames rows 1"]) -> Float[Tensor, "frames rows 2"]:
+    # A batched product with one column takes another path where the batch is 1.
+    return torch.cat([column, torch.zeros_like(column)], dim=-1)
 
 
 def _slope_of_covariance(

@@ -20,8 +20,8 @@ from fitting.smooth_prior import keep_over
 
 USUAL_SMOOTHNESS = 4.0
 """Of real faces, on seven videos; see `FitOptions.expression_smoothness`."""
-SMOOTHNESSES = tuple(2.0 ** (power / 2) for power in range(-2, 13))
-"""What is tried: half an octave apart, from next to nothing to 64."""
+SMOOTHNESSES = tuple(2.0**power for power in range(-1, 7))
+"""What is tried: an octave apart, from next to nothing to 64."""
 _USUAL_SPREAD = 2.0
 """Octaves by which tracks differ from the usual smoothness, standard deviation."""
 _CHUNK = 512
@@ -58,7 +58,7 @@ def learnt_smoothness(
 
 def _along_eigenvectors(
     information: Float[Tensor, "frames n n"], vector: Float[Tensor, "frames n"], layout: TimeMajor
-) -> tuple[Float64[Tensor, "frames n"], Float64[Tensor, "frames n"]]:
+) -> tuple[Float[Tensor, "frames n"], Float[Tensor, "frames n"]]:
     total = layout.sum_over_time(information)
     # Eigenvectors of what is not a number are never looked at: `learnt_smoothness` sees that it is not.
     _, vectors = torch.linalg.eigh(torch.where(torch.isfinite(total), total, torch.zeros_like(total)))
@@ -69,18 +69,18 @@ def _along_eigenvectors(
         known[part] = (torch.bmm(information[part], turn) * turn).sum(1)
         wide = torch.stack([vector[part], torch.zeros_like(vector[part])], dim=-1)
         said[part] = torch.bmm(turn.mT, wide)[..., 0]
-    return known.double(), said.double()
+    return known, said
 
 
 def _evidence(
-    known: Float64[Tensor, "frames n"],
-    said: Float64[Tensor, "frames n"],
+    known: Float[Tensor, "frames n"],
+    said: Float[Tensor, "frames n"],
     spacing_s: Float64[Tensor, " frames"],
     layout: TimeMajor,
 ) -> Float64[Tensor, "tracks smoothness"]:
     """Log evidence of each smoothness, up to a constant of the track."""
     grid = torch.tensor(SMOOTHNESSES, dtype=torch.float64, device=known.device)
-    keep = keep_over(spacing_s[:, None], grid)[..., None]
+    keep = keep_over(spacing_s[:, None], grid)[..., None].to(known.dtype)
     out = known.new_zeros(len(known), len(SMOOTHNESSES))
     mean = variance = known.new_zeros(0)
     for number, step in enumerate(layout.steps):

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fitting.inverse_root import inverse_root
 from fitting.ragged import TimeMajor
 
 
@@ -43,20 +44,62 @@ def solve_over_time(
     """
     if right.shape[-1] < 2:
         raise ValueError(f"right has {right.shape[-1]} columns, and needs two at least")
-    unit = torch.eye(blocks.shape[-1], dtype=blocks.dtype, device=blocks.device)
     k = coupling[..., None]
     before: slice | None = None
     for step in layout.steps:
-        pivot, y = blocks[step], right[step]
+        pivot, y = invert_pivot(blocks, coupling, step, before), right[step]
         if before is not None:
-            last = slice(before.start, before.start + len(pivot))
-            pivot.sub_((k[step] * k[step].mT) * blocks[last])
-            y.addcmul_(k[step], right[last])
-        factor = torch.linalg.cholesky_ex(pivot).L
-        root = torch.linalg.solve_triangular(factor, unit.expand_as(pivot), upper=False)
-        torch.bmm(root.mT, root, out=pivot)
+            y.addcmul_(k[step], right[before.start : before.start + len(y)])
         y.copy_(torch.bmm(pivot, y))
         before = step
+    return _substituted_back(blocks, right, coupling, layout)
+
+
+def solve_with_pivots(
+    inverse_pivots: Float[Tensor, "frames n n"],
+    right: Float[Tensor, "frames n columns"],
+    coupling: Float[Tensor, "frames n_or_1"],
+    layout: TimeMajor,
+) -> Float[Tensor, "frames n columns"]:
+    """Solve in place for other right-hand sides, with the inverse pivots that `solve_over_time` left in `blocks`."""
+    k = coupling[..., None]
+    before: slice | None = None
+    for step in layout.steps:
+        y = right[step]
+        if before is not None:
+            y.addcmul_(k[step], right[before.start : before.start + len(y)])
+        y.copy_(torch.bmm(inverse_pivots[step], y))
+        before = step
+    return _substituted_back(inverse_pivots, right, coupling, layout)
+
+
+def invert_pivot(
+    blocks: Float[Tensor, "frames n n"], coupling: Float[Tensor, "frames n_or_1"], step: slice, before: slice | None
+) -> Float[Tensor, "tracks n n"]:
+    """Go one time step forward: the step's blocks become their inverse pivots, and are returned.
+
+    Args:
+        blocks: Diagonal blocks from this step on, inverse pivots before it.
+        coupling: As in `solve_over_time`.
+        step: The step.
+        before: The step before it, None at the first.
+    """
+    pivot = blocks[step]
+    if before is not None:
+        k = coupling[step, :, None]
+        pivot.sub_((k * k.mT) * blocks[before.start : before.start + len(pivot)])
+    root = inverse_root(pivot)
+    torch.bmm(root.mT, root, out=pivot)
+    return pivot
+
+
+def _substituted_back(
+    blocks: Float[Tensor, "frames n n"],
+    right: Float[Tensor, "frames n columns"],
+    coupling: Float[Tensor, "frames n_or_1"],
+    layout: TimeMajor,
+) -> Float[Tensor, "frames n columns"]:
+    k = coupling[..., None]
     after: slice | None = None
     for step in reversed(layout.steps):
         if after is not None:
