@@ -22,19 +22,21 @@ weights are there for them.
 """
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 from scipy.interpolate import CubicSpline
-from scipy.linalg import cho_solve_banded, cholesky_banded
+from scipy.linalg import cholesky_banded
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 _SHORTEST = 5
 """Shorter tracks are returned as they are: there is nothing to tell noise from motion."""
-_SMOOTHNESS = np.logspace(-2.0, 5.0, 29)
+_SMOOTHNESS = np.logspace(-2.0, 5.0, 15)
 """Candidates for lam, in (median frame intervals)^3; the period passed at half is 2 pi lam^(1/4) intervals."""
 _CAUTION = 1.2
 """Factor on the degrees of freedom; jitter is correlated from frame to frame, and plain cross-validation trusts it."""
-_POINTS_AT_ONCE = 4
-"""More would not stay in the processor's cache where a track has thousands of frames."""
+_VALUES_AT_ONCE = 1 << 21
+"""How many numbers a fit may hold: 16 MiB."""
+_KNOTS_AT_ONCE = 32
+"""So that what is computed of them stays in the processor's cache."""
 _PLANE_MEDIAN = 1.177
 """Median length of a plane Gaussian vector, in standard deviations."""
 _STIFF = 10.0
@@ -98,8 +100,8 @@ class Smoother:
             return points.copy()
         known, time = self._known, self._time
         result = np.empty_like(points)
-        for first in range(0, points.shape[1], _POINTS_AT_ONCE):
-            some = slice(first, first + _POINTS_AT_ONCE)
+        for first in range(0, points.shape[1], self._spline.points_at_once):
+            some = slice(first, first + self._spline.points_at_once)
             seen = points[known][:, some].astype(np.float64)
             loose, stiff = self._spline.fit(seen, largest_change)
             noise = np.minimum(_noise(seen), largest_change)
@@ -137,106 +139,140 @@ def _with_sudden_motion(
 
 
 class _Spline:
-    """The banded matrices of one set of knots, and the effective degrees of freedom of each candidate lam."""
+    """The splines of one set of knots for each candidate lam, and their effective degrees of freedom.
+
+    B = R + lam Q' W^-1 Q = L D L' has five diagonals. All candidates and coordinates go through its recursions at once,
+    step by step in time: banded solvers take one right-hand side after the other, and several times as long.
+    """
 
     def __init__(self, time: Float64[np.ndarray, " knots"], weight: Float64[np.ndarray, " knots"]) -> None:
         step = np.diff(time)
-        self._variance = 1.0 / weight
-        # Q (knots x inner): three entries per column; R (inner x inner): tridiagonal.
-        self._q = np.stack([1 / step[:-1], -1 / step[:-1] - 1 / step[1:], 1 / step[1:]])
+        variance = 1.0 / weight
+        # Q (knots x inner): three entries per column; R and Q' W^-1 Q (inner x inner): diagonal, and those above it.
+        q = np.stack([1 / step[:-1], -1 / step[:-1] - 1 / step[1:], 1 / step[1:]])
         inner = len(time) - 2
-        self._r = np.zeros((3, inner))
-        self._r[2] = (step[:-1] + step[1:]) / 3
-        self._r[1, 1:] = step[1:-1] / 6
-        # Q' W^-1 Q, in the upper form that scipy's banded solvers take: [2] diagonal, [1] and [0] above it.
-        q, v = self._q, self._variance
-        self._s = np.zeros((3, inner))
-        self._s[2] = q[0] ** 2 * v[:-2] + q[1] ** 2 * v[1:-1] + q[2] ** 2 * v[2:]
-        self._s[1, 1:] = q[1, :-1] * q[0, 1:] * v[1:-2] + q[2, :-1] * q[1, 1:] * v[2:-1]
-        self._s[0, 2:] = q[2, :-2] * q[0, 2:] * v[2:-2]
-        self._freedom = self._degrees_of_freedom()
+        r = np.zeros((3, inner))
+        r[2] = (step[:-1] + step[1:]) / 3
+        r[1, 1:] = step[1:-1] / 6
+        s = np.zeros((3, inner))
+        s[2] = q[0] ** 2 * variance[:-2] + q[1] ** 2 * variance[1:-1] + q[2] ** 2 * variance[2:]
+        s[1, 1:] = q[1, :-1] * q[0, 1:] * variance[1:-2] + q[2, :-1] * q[1, 1:] * variance[2:-1]
+        s[0, 2:] = q[2, :-2] * q[0, 2:] * variance[2:-2]
+        # By knot: its entry in the columns of which it is the first, the middle and the last.
+        self._q = np.zeros((3, len(time), 1))
+        self._q[0, :-2, 0], self._q[1, 1:-1, 0], self._q[2, 2:, 0] = q
+        self._variance = variance
+        upper = np.stack([cholesky_banded(r + lam * s, check_finite=False) for lam in _SMOOTHNESS], axis=2)
+        root = upper[2]
+        below = np.zeros((2, inner, len(_SMOOTHNESS)))  # L[i + 1, i] and L[i + 2, i]
+        below[0, :-1], below[1, :-2] = upper[1, 1:] / root[:-1], upper[0, 2:] / root[:-2]
+        self._freedom = _degrees_of_freedom(root**2, below, s)
         freedom_left = len(time) - _CAUTION * self._freedom
-        self._candidates = [
-            (float(lam), left, cholesky_banded(self._r + lam * self._s, check_finite=False))
-            for lam, left in zip(_SMOOTHNESS, freedom_left, strict=True)
-            if left > 0
-        ]
+        usable = freedom_left > 0
+        self._lam, self._freedom_left = _SMOOTHNESS[usable], freedom_left[usable]
+        self._below, self._pivots = below[..., usable], root[:, usable, None] ** 2
+
+    @property
+    def points_at_once(self) -> int:
+        """For how many points `fit` has room."""
+        return max(1, _VALUES_AT_ONCE // (2 * (len(self._pivots) + 2) * max(1, len(self._lam))))
 
     def fit(
         self, values: Float64[np.ndarray, "knots points 2"], largest_change: float = np.inf
     ) -> tuple[Float64[np.ndarray, "knots points 2"], Float64[np.ndarray, "knots points 2"]]:
         """Fitted values at the knots: with each point's lam of lowest cross-validation score, and a stiff one."""
         knots, points, _ = values.shape
-        # Time runs along the rows: the solver wants it so, and all else is fast so.
-        rows = np.ascontiguousarray(values.reshape(knots, -1).T)
-        bend = self._q_transposed(rows)
-        best = np.full(points, np.inf)
-        loose, stiff = np.zeros_like(rows), np.zeros_like(rows)
-        for lam, freedom_left, factor in self._candidates:
-            # What the spline takes away, over the variance.
-            taken = self._q_times(lam * cho_solve_banded((factor, False), bend.T, check_finite=False).T)
-            correction = taken * self._variance
-            squares = np.einsum("nk,nk->n", taken, correction).reshape(points, 2).sum(axis=1)
-            better = squares / freedom_left**2 < best
+        rows = values.reshape(knots, -1)
+        solved = self._solved(self._q_transposed(rows))
+        squares, changes = np.zeros((2, len(self._lam), points))
+        for first in range(0, knots, _KNOTS_AT_ONCE):
+            some = slice(first, min(first + _KNOTS_AT_ONCE, knots))
+            taken = self._q_times(solved, some)
+            taken *= taken
+            each = taken.reshape(len(taken), -1)
+            variance = self._variance[some]
+            squares += (variance @ each).reshape(-1, points, 2).sum(axis=2)
             if largest_change < np.inf:
-                change = np.einsum("nk,nk->n", correction, correction).reshape(points, 2).sum(axis=1) / knots
-                better &= np.sqrt(change) <= largest_change
-            best[better] = squares[better] / freedom_left**2
-            both = np.repeat(better, 2)
-            loose[both] = correction[both]
-            if lam <= _STIFF:
-                stiff = correction
-            else:
-                stiff[both] = correction[both]
-        return values - loose.T.reshape(values.shape), values - stiff.T.reshape(values.shape)
+                changes += (variance**2 @ each).reshape(-1, points, 2).sum(axis=2)
+        score = squares * (self._lam / self._freedom_left)[:, None] ** 2
+        score[np.sqrt(changes / knots) * self._lam[:, None] > largest_change] = np.inf
+        best = score.argmin(axis=0)
+        stiff = np.maximum(best, np.count_nonzero(self._lam <= _STIFF) - 1)
+        # Where every candidate changes too much, none is taken.
+        loose = self._correction(solved, best) * np.isfinite(score.min(axis=0))[:, None]
+        return np.asarray(values - loose), np.asarray(values - self._correction(solved, stiff))
 
-    def _q_transposed(self, values: Float64[np.ndarray, "n knots"]) -> Float64[np.ndarray, "n inner"]:
-        return np.asarray(self._q[0] * values[:, :-2] + self._q[1] * values[:, 1:-1] + self._q[2] * values[:, 2:])
+    def _correction(
+        self, solved: Float64[np.ndarray, "padded candidates n"], chosen: Int64[np.ndarray, " points"]
+    ) -> Float64[np.ndarray, "knots points 2"]:
+        """What the splines of the candidates that were chosen, one for each point, take away."""
+        of_points = solved.reshape(*solved.shape[:2], -1, 2)[:, chosen, np.arange(len(chosen))]
+        taken = self._q_times(of_points, slice(0, len(self._variance)))
+        return np.asarray(taken * (self._variance[:, None] * self._lam[chosen])[..., None])
 
-    def _q_times(self, values: Float64[np.ndarray, "n inner"]) -> Float64[np.ndarray, "n knots"]:
-        result = np.zeros((len(values), values.shape[1] + 2))
-        result[:, :-2] = self._q[0] * values
-        result[:, 1:-1] += self._q[1] * values
-        result[:, 2:] += self._q[2] * values
-        return result
-
-    def _degrees_of_freedom(self) -> Float64[np.ndarray, " candidates"]:
-        """Trace of the influence matrix for each lam: knots - lam tr(B^-1 Q' W^-1 Q), B = R + lam Q' W^-1 Q.
-
-        Only the five central diagonals of B^-1 are needed; they follow from the factors B = L D L' backwards
-        (Hutchinson and de Hoog, "Smoothing Noisy Data with Spline Functions", Numerische Mathematik 1985). All
-        candidates are done at once.
-        """
-        inner = self._r.shape[1]
-        lam = _SMOOTHNESS
-        diagonal, first, second = (
-            self._r[band][:, None] + lam * self._s[band][:, None] for band in (2, 1, 0)
-        )
-        d = np.zeros((inner + 2, len(lam)))
-        l1, l2 = np.zeros_like(d), np.zeros_like(d)  # L[i + 1, i] and L[i + 2, i]
+    def _solved(
+        self, bend: Float64[np.ndarray, "inner n"]
+    ) -> Float64[np.ndarray, "padded candidates n"]:
+        """B^-1 times each column, by substitution forwards and backwards; two rows of zeros on either side."""
+        inner, n = bend.shape
+        near, far = self._below[..., None]
+        padded = np.zeros((inner + 4, len(self._lam), n))
+        result = padded[2:-2]
+        part = np.empty(result.shape[1:])
         for i in range(inner):
-            d[i] = diagonal[i]
+            now = result[i]
+            now[:] = bend[i]
             if i >= 1:
-                d[i] -= d[i - 1] * l1[i - 1] ** 2
+                now -= np.multiply(near[i - 1], result[i - 1], out=part)
             if i >= 2:
-                d[i] -= d[i - 2] * l2[i - 2] ** 2
-            if i + 1 < inner:
-                l1[i] = first[i + 1]
-                if i >= 1:
-                    l1[i] -= l2[i - 1] * d[i - 1] * l1[i - 1]
-                l1[i] /= d[i]
-            if i + 2 < inner:
-                l2[i] = second[i + 2] / d[i]
-        trace = np.zeros_like(lam)
-        near = np.zeros((3, len(lam)))  # B^-1 at (i + 1, i + 1), (i + 1, i + 2), (i + 2, i + 2)
+                now -= np.multiply(far[i - 2], result[i - 2], out=part)
         for i in reversed(range(inner)):
-            one = -l1[i] * near[0] - l2[i] * near[1]
-            two = -l1[i] * near[1] - l2[i] * near[2]
-            own = 1 / d[i] - l1[i] * one - l2[i] * two
-            trace += own * self._s[2, i]
+            now = result[i]
+            now /= self._pivots[i]
             if i + 1 < inner:
-                trace += 2 * one * self._s[1, i + 1]
+                now -= np.multiply(near[i], result[i + 1], out=part)
             if i + 2 < inner:
-                trace += 2 * two * self._s[0, i + 2]
-            near = np.stack([own, one, near[0]])
-        return np.asarray(inner + 2 - lam * trace)
+                now -= np.multiply(far[i], result[i + 2], out=part)
+        return padded
+
+    def _q_transposed(self, values: Float64[np.ndarray, "knots n"]) -> Float64[np.ndarray, "inner n"]:
+        first, middle, last = self._q
+        inner = len(values) - 2
+        return np.asarray(first[:inner] * values[:-2] + middle[1:-1] * values[1:-1] + last[2:] * values[2:])
+
+    def _q_times(
+        self, padded: Float64[np.ndarray, "padded candidates n"], rows: slice
+    ) -> Float64[np.ndarray, "rows candidates n"]:
+        first, middle, last = self._q[:, rows, :, None]
+        begin, end = rows.start, rows.stop
+        result = first * padded[begin + 2 : end + 2]
+        result += middle * padded[begin + 1 : end + 1]
+        result += last * padded[begin:end]
+        return np.asarray(result)
+
+
+def _degrees_of_freedom(
+    pivots: Float64[np.ndarray, "inner candidates"],
+    below: Float64[np.ndarray, "2 inner candidates"],
+    s: Float64[np.ndarray, "3 inner"],
+) -> Float64[np.ndarray, " candidates"]:
+    """Trace of the influence matrix for each lam: knots - lam tr(B^-1 Q' W^-1 Q).
+
+    Only the five central diagonals of B^-1 are needed; they follow from B = L D L' backwards (Hutchinson and de Hoog,
+    "Smoothing Noisy Data with Spline Functions", Numerische Mathematik 1985).
+
+    Args:
+        pivots: The diagonal D.
+        below: Of L, one and two below its diagonal; 0 beyond its end.
+        s: Q' W^-1 Q: above its diagonal, and the diagonal last.
+    """
+    inner = len(pivots)
+    near, far = below
+    own, one, two = (np.zeros((inner + 2, pivots.shape[1])) for _ in range(3))  # B^-1 at (i, i), (i, i + 1), (i, i + 2)
+    own[:inner] = 1 / pivots
+    for i in reversed(range(inner)):
+        one[i] = -near[i] * own[i + 1] - far[i] * one[i + 1]
+        two[i] = -near[i] * one[i + 1] - far[i] * own[i + 2]
+        own[i] -= near[i] * one[i] + far[i] * two[i]
+    trace = s[2] @ own[:inner] + 2 * (s[1, 1:] @ one[: inner - 1] + s[0, 2:] @ two[: max(inner - 2, 0)])
+    return np.asarray(inner + 2 - _SMOOTHNESS * trace)

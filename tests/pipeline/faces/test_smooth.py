@@ -45,7 +45,7 @@ def test_it_is_the_smoothing_spline_that_scipy_knows():
     time = np.cumsum(rng.uniform(0.5, 1.5, 40))
     weight = rng.uniform(0.2, 1.0, 40)
     spline = _Spline(time, weight)
-    for k in (0, 10, 20, 28):
+    for k in (0, 5, 10, 14):
         columns = [make_smoothing_spline(time, unit, w=weight, lam=_SMOOTHNESS[k])(time) for unit in np.eye(40)]
         assert np.trace(np.stack(columns, axis=1)) == pytest.approx(spline._freedom[k], rel=1e-5)
     values = rng.normal(size=(40, 1, 2))
