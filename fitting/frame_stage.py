@@ -2,8 +2,10 @@
 
 Expressions are coupled over time by the prior of `smooth_prior`. Each iteration eliminates the cameras frame by
 frame, solves the expressions of all frames by one recursion over time, and lets each track accept or reject its
-step. The last one also yields the posterior variances: what is left open given the identity (see `noise_memory`), plus
-how far the identity's own uncertainty and errors that last move each frame's expression.
+step. The last one goes on to the solution under the prior of `matern_prior` (see `closing_step`), which a track takes
+if its landmarks cost no more for it than the prior gives, and if it lies in the box. It also yields the posterior
+variances: what is left open given the identity (see `noise_memory`), plus how far the identity's own uncertainty and
+errors that last move each frame's expression.
 """
 
 from dataclasses import dataclass
@@ -12,12 +14,14 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from fitting.box_constraint import outside
 from fitting.camera import ScaledOrthographic
 from fitting.energy import ROBUST_SCALES, Observations, robust_scale
 from fitting.frame_system import Directions, FrameProblem, FrameState
 from fitting.identity_stage import DAMPING_LEAST, DAMPING_START
 from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import LandmarkBasis
+from fitting.matern_prior import matern_prior
 from fitting.ragged import TimeMajor
 from fitting.sight import PLAIN, Sight
 from fitting.smooth_prior import smooth_prior
@@ -113,12 +117,14 @@ def fit_frames(
         if iteration == 0 and learn_smoothness:
             # Until then frames stand alone.
             problem, chosen = problem.learnt(system, state, spacing_s, smoothness)
+        if last:
+            information = problem.information(system)
         trial = problem.stepped(state, system, mu, scale, box)
         before, after = problem.total(system.energy, state), problem.energy(trial, scale)
         # The comparison is false for NaN, so a step that failed is never taken.
         accepted = running & (after <= before + 1e-6 * before.abs())
         small = accepted & (layout.max_over_time((trial.expression - state.expression).abs().amax(-1)) < CONVERGED_STEP)
-        state = trial.where(accepted[layout.track], state)
+        begun, state = state, trial.where(accepted[layout.track], state)
         damping = torch.where(accepted, (0.3 * damping).clamp_min(DAMPING_LEAST), 10.0 * damping)
         taken += running
         stepped |= accepted
@@ -126,10 +132,21 @@ def fit_frames(
         running &= ~converged
         if last:
             break
+    ending, closing, gain = problem.closed(begun, system, information, matern_prior(spacing_s, layout, chosen))
+    cost = layout.sum_over_time((problem.landmark_energy(ending, scale) - system.energy).double())
+    closed = cost <= gain + 1e-6 * before.abs()
+    if box is not None:
+        closed &= layout.max_over_time(outside(ending.expression, box).any(dim=-1).float()) == 0
+    # Elsewhere the chain's solution stays.
+    of_frame = closed[layout.track]
+    closing = closing.where(of_frame)
+    state = ending.where(of_frame, state)
+    stepped |= closed
     left = problem.left_over(state, robust_scale(len(ROBUST_SCALES), robust=robust))
-    variances = problem.variances(system, left, uncertainty, keyframe_gap)
+    variances = problem.variances(system, left, uncertainty, keyframe_gap, closing)
     finite = torch.isfinite(variances).all(dim=-1) & torch.isfinite(state.expression).all(dim=-1)
     broken = layout.max_over_time((~finite).float()) > 0
+    smooth, chain = closing.prior.energy(state.expression), problem.prior.energy(state.expression)
     return FramesFit(
         expression=state.expression,
         expression_sigma=variances.clamp_min(0).sqrt().to(state.expression.dtype),
@@ -137,6 +154,6 @@ def fit_frames(
         converged=converged,
         valid=stepped & ~broken,
         iterations=taken,
-        energy=left.energy,
+        energy=left.energy.double() + torch.where(of_frame, smooth, chain),
         smoothness=chosen,
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fitting.box_constraint import StepSystem, boxed_step, outside
 from fitting.camera import PARAMETERS, ScaledOrthographic, turned_points
+from fitting.closing_step import ChainSolved, Closing, closing_step
 from fitting.energy import (
     FrameBlocks,
     Observations,
@@ -25,6 +26,7 @@ from fitting.identity_system import CAMERA_RIDGE
 from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.inverse_root import inverse_root
 from fitting.landmark_basis import LandmarkBasis
+from fitting.matern_prior import MaternPrior
 from fitting.noise_memory import averaged_ratio, noise_memory, smoothed_variances
 from fitting.ragged import TimeMajor
 from fitting.shared_product import BLOCK_ROWS, times_shared
@@ -103,12 +105,12 @@ class LeftOver:
     Attributes:
         residual: Observed minus fitted landmarks.
         weight: Confidence times robust weight times precision of each landmark.
-        energy: Landmark term and prior of each frame.
+        energy: Landmark term of each frame.
     """
 
     residual: Float[Tensor, "frames 2 points"]
     weight: Float[Tensor, "frames points"]
-    energy: Float64[Tensor, " frames"]
+    energy: Float[Tensor, " frames"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,11 +137,15 @@ class FrameProblem:
 
     def energy(self, state: FrameState, scale: float) -> Float64[Tensor, " tracks"]:
         """Landmark term and prior of each track."""
+        return self.total(self.landmark_energy(state, scale), state)
+
+    def landmark_energy(self, state: FrameState, scale: float) -> Float[Tensor, " frames"]:
+        """Landmark term of each frame."""
         landmarks = []
         for part in self._chunks():
             observed, head = self._sighted(state, part)
             landmarks.append(landmark_energy(observed, state.camera.at(part), head, scale))
-        return self.total(torch.cat(landmarks), state)
+        return torch.cat(landmarks)
 
     def total(self, landmarks: Float[Tensor, " frames"], state: FrameState) -> Float64[Tensor, " tracks"]:
         """Energy of each track, from its frames' landmark terms."""
@@ -256,14 +262,58 @@ class FrameProblem:
                 boxed = boxed_step(whole, state.expression, step, box)
                 concerned = self.layout.max_over_time(out.to(step.dtype)) > 0
                 step = torch.where(concerned[self.layout.track][:, None], boxed, step)
+        return self.moved(state, system, step)
+
+    def moved(self, state: FrameState, system: FrameSystem, step: Float[Tensor, "frames n"]) -> FrameState:
+        """The state after a step of the expressions, cameras following."""
         known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1)
         # Two columns, because a batched product with one takes another path where the batch is 1.
         remaining = torch.bmm(system.camera_half, torch.stack([known, torch.zeros_like(known)], dim=-1))
         camera_step = torch.bmm(system.camera_root.mT, remaining)[..., 0]
         return FrameState(expression=state.expression + step, camera=state.camera.updated(camera_step))
 
+    def information(self, system: FrameSystem) -> Float[Tensor, "frames n n"]:
+        """What the landmarks of a system that is not solved yet say of the expressions, without the prior."""
+        information = system.blocks.clone()
+        diagonal = information.diagonal(dim1=-2, dim2=-1)
+        diagonal -= self.prior.precision[:, None].to(information.dtype)
+        return information
+
+    def closed(
+        self,
+        state: FrameState,
+        system: FrameSystem,
+        information: Float[Tensor, "frames n n"],
+        prior: MaternPrior,
+    ) -> tuple[FrameState, Closing, Float64[Tensor, " tracks"]]:
+        """The state after the step under a prior whose paths have a velocity, and what that prior gives for the step.
+
+        Where the landmark term grows by more than that, the step was too long.
+
+        Args:
+            state: Where the system was linearised, undamped.
+            system: Solved by `stepped`.
+            information: Of the system before that.
+            prior: The prior.
+        """
+        chain = ChainSolved(
+            information=information,
+            inverse_pivots=system.blocks,
+            expression=state.expression + system.right[..., 0],
+            prior=self.prior,
+        )
+        closing = closing_step(chain, prior)
+        step = closing.expression - state.expression
+        given = self.layout.sum_over_time((prior.pull(closing.expression) * step).sum(-1))
+        return self.moved(state, system, step), closing, given
+
     def variances(
-        self, system: FrameSystem, left: LeftOver, uncertainty: IdentityUncertainty, gap: Float64[Tensor, " tracks"]
+        self,
+        system: FrameSystem,
+        left: LeftOver,
+        uncertainty: IdentityUncertainty,
+        gap: Float64[Tensor, " tracks"],
+        closing: Closing,
     ) -> Float[Tensor, "frames n"]:
         """Posterior variance of each expression coefficient.
 
@@ -272,12 +322,13 @@ class FrameProblem:
             left: What is left over where it all ended; it says how the noise remembers.
             uncertainty: What is left open about the identities.
             gap: Frames from one of the identity's key frames to the next.
+            closing: The step that closed the fit.
         """
-        given_identity = variances_over_time(system.blocks, self.coupling, self.layout)
+        given_identity = variances_over_time(system.blocks, self.coupling, self.layout) * closing.variance_ratio
         memory = noise_memory(left.residual, left.weight, self.layout)
         lasting = 1.0 + uncertainty.noise_share * (averaged_ratio(memory, gap) - 1.0).to(given_identity.dtype)
         of_identity = (system.right[..., 1:] ** 2).sum(-1) + uncertainty.remainder[self.layout.track]
-        given_identity = smoothed_variances(given_identity, memory, self.prior)
+        given_identity = smoothed_variances(given_identity, memory, closing.prior)
         return given_identity + of_identity * lasting[self.layout.track][:, None]
 
     def left_over(self, state: FrameState, scale: float) -> LeftOver:
@@ -294,7 +345,7 @@ class FrameProblem:
         return LeftOver(
             residual=torch.cat(left),
             weight=torch.cat(weights),
-            energy=torch.cat(energies).double() + self.prior.energy(state.expression),
+            energy=torch.cat(energies),
         )
 
     @property

@@ -2,10 +2,10 @@
 
 The fit takes the noise of one frame to be independent of the last frame's. Errors of detectors are not, least of all
 where landmarks were smoothed: the neighbours of a frame then say less about it than they seem to. How the noise
-remembers is seen in what the fit leaves over. For the rest a scalar stands for every coefficient: an Ornstein-Uhlenbeck
-process of unit variance seen through noise of variance 1 / h in every frame, forwards and backwards in time. For white
-noise its filter is Wiener's, and its error has a variance v(h); the same filter on noise with memory has another one
-(both are integrals over frequencies), and the ratio is what the posterior variance lacks.
+remembers is seen in what the fit leaves over. For the rest a scalar stands for every coefficient: a process of
+`matern_prior` seen through noise of variance 1 / h in every frame, forwards and backwards in time. For white noise its
+filter is Wiener's, and its error has a variance v(h); the same filter on noise with memory has another one (both are
+integrals over frequencies), and the ratio is what the posterior variance lacks.
 """
 
 import math
@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from fitting.matern_prior import MaternPrior
 from fitting.ragged import TimeMajor
-from fitting.smooth_prior import SmoothPrior
 
 LONGEST_MEMORY = 0.98
 """Correlation from one frame to the next; more than this is an error that lasts (`FitOptions.landmark_bias`)."""
@@ -51,7 +51,7 @@ def noise_memory(
 
 
 def smoothed_variances(
-    variance: Float[Tensor, "frames n"], memory: Float64[Tensor, " tracks"], prior: SmoothPrior
+    variance: Float[Tensor, "frames n"], memory: Float64[Tensor, " tracks"], prior: MaternPrior
 ) -> Float[Tensor, "frames n"]:
     """Variances of smoothed coefficients under noise with memory, from those under white noise.
 
@@ -62,9 +62,9 @@ def smoothed_variances(
     """
     layout = prior.layout
     later = layout.sum_over_time((layout.previous >= 0).double())
-    keep = layout.sum_over_time(prior.keep) / later.clamp_min(1.0)
-    chunks = (slice(start, start + _TRACKS) for start in range(0, len(keep), _TRACKS))
-    table = torch.cat([_log_ratios(keep[chunk], memory[chunk]) for chunk in chunks])
+    turn = layout.sum_over_time(prior.turn) / later.clamp_min(1.0)
+    chunks = (slice(start, start + _TRACKS) for start in range(0, len(turn), _TRACKS))
+    table = torch.cat([_log_ratios(turn[chunk], memory[chunk]) for chunk in chunks])
     place = (1.0 - variance.double().clamp(_LEAST_VARIANCE, 1.0).log() / _LOWEST) * (_ENTRIES - 1)
     entry = place.floor().clamp_max(_ENTRIES - 2).long()
     first = layout.track[:, None] * _ENTRIES + entry
@@ -82,27 +82,38 @@ def averaged_ratio(
 
 
 def _log_ratios(
-    keep: Float64[Tensor, " tracks"], memory: Float64[Tensor, " tracks"]
+    turn: Float64[Tensor, " tracks"], memory: Float64[Tensor, " tracks"]
 ) -> Float64[Tensor, "tracks entries"]:
     """Log of the ratio at log variances evenly spaced from `_LEAST_VARIANCE` to 1."""
     # With tan(w / 2) = exp(u) the frequencies near 0, where all happens, are as dense as they need to be.
-    u = torch.linspace(-12.0, 12.0, 121, dtype=torch.float64, device=keep.device)
+    u = torch.linspace(-12.0, 12.0, 121, dtype=torch.float64, device=turn.device)
     square = torch.sigmoid(2.0 * u)
     share = (u[1] - u[0]) / torch.cosh(u) / torch.pi
-    signal, noise = (_spectrum(k, square)[:, None] for k in (keep, memory))
-    known = torch.logspace(-3.0, 8.0, 177, dtype=torch.float64, device=keep.device)[:, None]
+    signal, noise = _matern_spectrum(turn, square)[:, None], _spectrum(memory, square)[:, None]
+    known = torch.logspace(-3.0, 8.0, 177, dtype=torch.float64, device=turn.device)[:, None]
     gain = known * signal / (1.0 + known * signal)
     missed = (1.0 - gain) ** 2 * signal
     white = ((missed + gain**2 / known) * share).sum(-1).log()
     real = ((missed + gain**2 * noise / known) * share).sum(-1).log()
     # Least variance first: it falls as `known` grows.
     white, ratio = white.flip(-1).contiguous(), (real - white).flip(-1).contiguous()
-    wanted = torch.linspace(_LOWEST, 0.0, _ENTRIES, dtype=torch.float64, device=keep.device)
-    wanted = wanted.expand(len(keep), -1).contiguous()
+    wanted = torch.linspace(_LOWEST, 0.0, _ENTRIES, dtype=torch.float64, device=turn.device)
+    wanted = wanted.expand(len(turn), -1).contiguous()
     right = torch.searchsorted(white, wanted).clamp(1, white.shape[-1] - 1)
     start, stop = white.gather(-1, right - 1), white.gather(-1, right)
     along = ((wanted - start) / (stop - start).clamp_min(1e-12)).clamp(0.0, 1.0)
     return ratio.gather(-1, right - 1) * (1.0 - along) + ratio.gather(-1, right) * along
+
+
+def _matern_spectrum(
+    turn: Float64[Tensor, " tracks"], square: Float64[Tensor, " some"]
+) -> Float64[Tensor, "tracks some"]:
+    """Of the Matern process, by its rate per frame, at `square = sin^2(w / 2)`: its covariances' Fourier series."""
+    r = turn.clamp_min(1e-3)[:, None]
+    keep = torch.exp(-r)
+    wide = (1.0 - keep) ** 2 + 4.0 * keep * square
+    slope = 2.0 * keep * ((1.0 - keep) ** 2 - 2.0 * (1.0 + keep * keep) * square) / (wide * wide)
+    return _spectrum(keep[:, 0], square) + r * slope
 
 
 def _spectrum(

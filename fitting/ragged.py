@@ -35,6 +35,7 @@ class TimeMajor:
     """The layout of the frame axis for tracks of given lengths.
 
     Attributes:
+        tracks: How many there are.
         steps: For each time step, the slice of the frame axis that it takes; none is longer than the one before.
         track: For each frame, its track (index into the given lengths).
         previous: For each frame, the same track's frame before it, or -1 at its first.
@@ -47,7 +48,7 @@ class TimeMajor:
         counts = [int((sizes > step).sum()) for step in range(int(sizes.max(initial=0)))]
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.steps = [slice(int(start), int(start) + count) for start, count in zip(starts[:-1], counts, strict=True)]
-        self._tracks = len(sizes)
+        self.tracks = len(sizes)
         self._slot = np.empty_like(by_length)
         self._slot[by_length] = np.arange(len(sizes))
         self._starts = starts
@@ -78,7 +79,7 @@ class TimeMajor:
 
     def sum_over_time(self, values: Float[Tensor, "frames ..."]) -> Float[Tensor, "tracks ..."]:
         """The sum over each track, first frame to last, in float64."""
-        by_slot = torch.zeros(self._tracks, *values.shape[1:], dtype=torch.float64, device=values.device)
+        by_slot = torch.zeros(self.tracks, *values.shape[1:], dtype=torch.float64, device=values.device)
         for step in self.steps:
             by_slot[: step.stop - step.start] += values[step]
         return self.to_tracks(by_slot)
@@ -96,7 +97,7 @@ class TimeMajor:
 
     def max_over_time(self, values: Float[Tensor, " frames"]) -> Float[Tensor, " tracks"]:
         """The largest value of each track."""
-        largest = torch.full((self._tracks,), -torch.inf, dtype=values.dtype, device=values.device)
+        largest = torch.full((self.tracks,), -torch.inf, dtype=values.dtype, device=values.device)
         return largest.scatter_reduce(0, self.track, values, reduce="amax")
 
     def to_tracks(self, by_slot: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fitting.ragged import TimeMajor
 
-_REFERENCE_STEP_S = 1 / 30
-_SHORTEST_STEP_S = 1e-3
+REFERENCE_STEP_S = 1 / 30
+SHORTEST_STEP_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,4 +77,4 @@ def keep_over(
 ) -> Float64[Tensor, "*batch"]:
     """What is kept of an expression over a spacing in time: rho, and 0 where the smoothness is 1/2 at most."""
     keep_30 = (1.0 - 0.5 / expression_smoothness).clamp_min(0.0)
-    return torch.exp(keep_30.log() / _REFERENCE_STEP_S * spacing_s.clamp_min(_SHORTEST_STEP_S))
+    return torch.exp(keep_30.log() / REFERENCE_STEP_S * spacing_s.clamp_min(SHORTEST_STEP_S))

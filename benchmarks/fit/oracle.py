@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from jaxtyping import Float64
-from scipy.optimize import least_squares
+from scipy.optimize import brentq, least_squares
 
 from benchmarks.fit.settings import SCHEME, Setting
 from fitting.baselines.fit import first_guess
@@ -44,14 +44,21 @@ def frame_stage_gap(model: FaceModel, setting: Setting, *, seed: int) -> float:
         rotation=matrix_from_quaternion(torch.from_numpy(fit.rotation_wxyz).double()).numpy(),
         translation=(fit.translation_px - centre_px) / sigma_px,
     )
-    keep = 1.0 - 0.5 / options.expression_smoothness
+    covariance = _matern_covariance(truth.sequence.pts_s, 1.0 - 0.5 / options.expression_smoothness)
+    whitened = np.linalg.inv(np.linalg.cholesky(covariance))
 
     def prior(at: Parameters) -> Float64[np.ndarray, " n"]:
-        change = (at.expression[1:] - keep * at.expression[:-1]) / np.sqrt(1 - keep**2)
-        return np.concatenate([at.expression[0], change.ravel()])
+        return np.asarray(whitened @ at.expression).ravel()
 
     best = _scipy(problem, replace(first, identity=identity), prior, box_sd=options.box_sd, with_identity=False)
     return (_cost(problem, ours, prior) - best) / best
+
+
+def _matern_covariance(pts_s: Float64[np.ndarray, " n"], keep: float) -> Float64[np.ndarray, "n n"]:
+    """Of a Matern process of order 3/2 and unit variance, whose correlation over 1/30 s is `keep`."""
+    rate = 30.0 * brentq(lambda step: (1.0 + step) * np.exp(-step) - keep, 0.0, 50.0, xtol=1e-14)
+    distance = rate * np.abs(pts_s[:, None] - pts_s)
+    return np.asarray((1.0 + distance) * np.exp(-distance))
 
 
 def joint_gap(model: FaceModel, setting: Setting, *, seed: int) -> float:

@@ -38,7 +38,8 @@ class Setting:
     def options(self, method: FitMethod = "two_stage") -> FitOptions:
         """Options of a fit that knows how noisy the landmarks are, and how slowly the truth moves.
 
-        A smoothness of 16 is that of the generator's paths over one frame; real faces move faster (the default is 4).
+        The generator's paths change by 1/32 from frame to frame, and are smoother than any process of the fit: a
+        smoothness of 16 leaves it as sure as it may be. Real faces move faster (the default is 4).
         Its expressions are others after 0.12 s; real ones last for longer (the default is 0.3 s).
         """
         unit = self.video.outer_eye_px

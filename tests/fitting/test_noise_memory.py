@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from fitting.face_model import FaceModel
+from fitting.matern_prior import matern_prior
 from fitting.metrics import accuracy
 from fitting.noise_memory import averaged_ratio, noise_memory, smoothed_variances
 from fitting.options import FitOptions
 from fitting.ragged import TimeMajor
-from fitting.smooth_prior import smooth_prior
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticOptions, synthetic_track
 
@@ -47,11 +47,11 @@ def test_variances_are_those_of_the_same_filter_on_noise_with_memory(memory: flo
     layout = TimeMajor([frames], device="cpu")
     spacing_s = torch.full((frames,), 1 / 30, dtype=torch.float64)
     of_track = torch.tensor([smoothness], dtype=torch.float64)
-    prior = smooth_prior(spacing_s, layout, expression_smoothness=of_track)
+    prior = matern_prior(spacing_s, layout, expression_smoothness=of_track)
     apart = np.abs(np.arange(frames)[:, None] - np.arange(frames))
-    keep = float(prior.keep[1])
-    # Zero to the power of zero is one: with no smoothness, frames are independent.
-    signal, noise = keep**apart, memory**apart.astype(float)
+    turn = float(prior.turn[1]) * apart
+    # Zero to the power of zero is one: without memory, frames are independent.
+    signal, noise = (1 + turn) * np.exp(-turn), memory**apart.astype(float)
     for information in (0.05, 1.0, 20.0):
         filtered = signal @ np.linalg.inv(signal + np.eye(frames) / information)
         missed = np.eye(frames) - filtered

@@ -6,7 +6,7 @@ import torch
 
 from fitting.ragged import TimeMajor
 from fitting.smooth_prior import smooth_prior
-from fitting.time_recursion import solve_over_time, variances_over_time
+from fitting.time_recursion import solve_over_time, solve_with_pivots, variances_over_time
 
 LENGTHS = [5, 1, 9, 5]
 
@@ -27,6 +27,8 @@ def test_the_recursion_solves_each_tracks_dense_system_and_knows_the_diagonal_of
     pivots = blocks.clone()
     solution = solve_over_time(pivots, right.clone(), coupling, layout)
     variances = variances_over_time(pivots, coupling, layout)
+    again = solve_with_pivots(pivots, right.clone(), coupling, layout)
+    torch.testing.assert_close(again, solution, rtol=1e-12, atol=1e-12)
     for track, frames in enumerate(LENGTHS):
         rows = layout.positions(track)
         dense = torch.block_diag(*blocks[rows])
