@@ -58,7 +58,7 @@ def error_svg(tracks: Sequence[TrackArrays]) -> str:
             axes.plot(track.pts_s, 100 * track.reprojection_error, lw=1.0, color=_COLOURS[1])
         axes.set_xlabel("time, s")
         axes.set_ylabel("error, %")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])  # markers at the top are drawn whole
         return _svg(figure, salt="error")
 
 
@@ -77,7 +77,7 @@ def loss_svg(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x:
             axes.plot(xs, ys, lw=1.2, color=colour, label=name, marker="o" if len(xs) < 12 else None, ms=3)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])  # markers at the top are drawn whole
         axes.legend(frameon=False)
         return _svg(figure, salt="loss")
 

@@ -76,16 +76,19 @@ def run_facts(dataset: Dataset) -> tuple[Fact, ...]:
     run = json.loads(storage.read_bytes(path))
     cpus = (run.get("machine") or {}).get("cpus")
     steps = ", ".join(f"{step} {ms:.2f}" for step, ms in (run.get("faces_ms_per_frame") or {}).items())
+    steps_label = "faces stage, ms per frame"
     facts = (
         ("last build", run.get("wall_s"), "{:.0f} s"),
         ("workers", run.get("workers"), "{}"),
         ("processor cores", cpus, "{}"),
         ("faces stage", run.get("faces_frames_per_s"), "{} frames/s per worker"),
-        ("faces stage, ms per frame", steps or None, "{}"),
         ("fit stage", run.get("fit_frames_per_s"), "{} frames/s per worker"),
         ("worker processes that died", run.get("worker_deaths"), "{}"),
+        (steps_label, steps or None, "{}"),
     )
-    return tuple(Fact(label, text.format(value)) for label, value, text in facts if value is not None)
+    return tuple(
+        Fact(label, text.format(value), wide=label == steps_label) for label, value, text in facts if value is not None
+    )
 
 
 def failure_rows(failures: Sequence[Mapping[str, Any]]) -> tuple[FailureRow, ...]:
