@@ -236,13 +236,15 @@ def test_the_store_is_looked_at_first_and_a_damaged_file_is_said(tmp_path: Path,
 def test_how_the_build_went_is_shown_where_it_is_known(tmp_path: Path, model: FaceModel, video: Path) -> None:
     make_dataset(tmp_path / "data", model, video)
     assert "last build" not in page_of(tmp_path / "data")
-    (tmp_path / "data" / "run.json").write_text(
-        json.dumps({"wall_s": 61.4, "workers": 2, "machine": {"cpus": 8}, "faces_frames_per_s": None})
-    )
+    run = {"wall_s": 61.4, "workers": 2, "machine": {"cpus": 8}, "faces_frames_per_s": None}
+    (tmp_path / "data" / "run.json").write_text(json.dumps(run))
     page = page_of(tmp_path / "data")
     assert "<dt>last build</dt><dd>61 s</dd>" in page
     assert "<dt>processor cores</dt><dd>8</dd>" in page
     assert "faces stage" not in page
+    (tmp_path / "data" / "run.json").write_text(json.dumps(run | {"faces_ms_per_frame": {"decode": 1.25, "eyes": 0.5}}))
+    line = '<div class="wide"><dt>faces stage, ms per frame</dt><dd>decode 1.25, eyes 0.50</dd></div>'
+    assert line in page_of(tmp_path / "data")
 
 
 def test_the_same_dataset_gives_the_same_page(tmp_path: Path, model: FaceModel, video: Path) -> None:
