@@ -178,7 +178,11 @@ def _cut(picture: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.expressions",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--videos", type=Path, default=os.environ.get("FACEVID_VIDEOS") or None, help="their folder")
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL_PATH, help="face model; without it FaceVid-CC0")
     parser.add_argument("--against", type=Path, help="another model; without it, the same one without calibrations")

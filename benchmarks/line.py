@@ -41,7 +41,9 @@ class VideoScore:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.line", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_videos(parser)
     parser.add_argument("--out", type=Path, help="new folder to keep the datasets in, instead of a temporary one")
     parser.add_argument("--scheme", default="mediapipe68", help="landmark scheme")

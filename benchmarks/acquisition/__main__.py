@@ -45,7 +45,11 @@ _LEFT = {"rows": ("rows", "poison"), "attacks": ("attacks", "outside"), "hangs":
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.acquisition",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add_videos(parser, holds="videos of faces")
     parser.add_argument(
         "--out", type=Path, help="folder to keep everything in, instead of a temporary one: new, or of a stopped run"
