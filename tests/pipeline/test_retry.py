@@ -94,6 +94,7 @@ def test_all_spans_that_failed_alike_are_tried_again(tmp_path: Path) -> None:
     waves = Waves.__new__(Waves)
     waves._job, waves._rows, waves._store = line.job, manifest_of(row), line.store
     waves._retry = frozenset({FailureCode.CORRUPT})
+    waves._report = [].append
 
     waves._prepare()
 
@@ -116,6 +117,7 @@ def test_a_video_that_was_removed_from_the_store_is_fetched_before_it_is_tried_a
     waves = Waves.__new__(Waves)
     waves._job, waves._rows, waves._store = line.job, manifest_of(row), line.store
     waves._retry = frozenset({FailureCode.TIMEOUT})
+    waves._report = [].append
 
     waves._prepare()
 
