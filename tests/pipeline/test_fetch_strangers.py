@@ -143,7 +143,9 @@ def test_a_length_beside_chunks_does_not_bound_a_page(
     assert code_of(tmp_path, url) is FailureCode.TOO_LARGE
 
 
-@pytest.mark.parametrize("body", [b"this is no gzip", gzip.compress(b"<html>" * 1000)[:-20]])
+@pytest.mark.parametrize(
+    "body", [b"this is no gzip", gzip.compress(b"<html>" * 1000)[:-20]], ids=["plain text", "cut off"]
+)
 def test_a_page_that_does_not_unpack_is_a_network_failure(tmp_path: Path, server: Loopback, body: bytes) -> None:
     url = server.answer("x", (200, {"Content-Encoding": "gzip"}, body), kind="text/html")
 
