@@ -21,6 +21,7 @@ import cv2
 from benchmarks.tracks import (
     cuts,
     decode,
+    hour,
     lids,
     memory,
     occlusion,
@@ -48,6 +49,7 @@ TOPICS: dict[str, Topic] = {
     "decode": decode.measure,
     "scaling": scaling.measure,
     "memory": memory.measure,
+    "hour": hour.measure,
     "sheets": sheets.measure,
 }
 """In the order in which they run; `--only` names them."""

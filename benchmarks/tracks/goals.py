@@ -22,6 +22,7 @@ GOALS: dict[str, tuple[str, float]] = {
     "scaling_ratio": (">=", 0.9),
     "peak_rss_mib": ("<=", 800),
     "memory_growth_mib": ("<=", 50),
+    "hour_peak_mib": ("<=", 800),
 }
 """`decode_ratio` is that of planes, `decode_rgb_ratio` that of whole pictures converted to RGB; `scaling_ratio` is the
 speed of 2 workers over 1, as a share of what two processes that share nothing gain on the same machine;
