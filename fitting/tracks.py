@@ -87,3 +87,16 @@ class FittedTrack:
     holdout_error: float
     lens: Float32[np.ndarray, " 3"] = field(default_factory=no_lens)
     energy: float = math.inf
+
+    def at(self, frames: slice) -> "FittedTrack":
+        """Some frames of it; what is one of the track stays."""
+        return replace(
+            self,
+            expression=self.expression[frames],
+            expression_sigma=self.expression_sigma[frames],
+            scale_px_per_mm=self.scale_px_per_mm[frames],
+            rotation_wxyz=self.rotation_wxyz[frames],
+            translation_px=self.translation_px[frames],
+            fitted_px=self.fitted_px[frames],
+            reprojection_error=self.reprojection_error[frames],
+        )

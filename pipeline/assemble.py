@@ -30,7 +30,7 @@ from pipeline.row_state import row_state
 from pipeline.rows import (
     Labels,
     failures_batch,
-    frames_batch,
+    frames_batches,
     tracks_batch,
 )
 from pipeline.store import Store
@@ -129,7 +129,7 @@ def write_shards(
     if tracks:
         written += [
             _write(job, "frames", order.shard, _schemas(job, model)["frames"],
-                   (frames_batch(result, prune) for result in stored.results())),
+                   (batch for result in stored.results() for batch in frames_batches(result, prune))),
             _write(job, "tracks", order.shard, _schemas(job, model)["tracks"],
                    (tracks_batch(result, prune, labels) for result in stored.results())),
         ]  # fmt: skip

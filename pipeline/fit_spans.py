@@ -97,7 +97,7 @@ def _sequence(track: LandmarkTrack, facts: SpanFacts) -> LandmarkSequence:
         scheme=track.scheme,
         observed_px=track.observed_px,
         smoothed_px=track.smoothed_px,
-        weight=np.repeat(track.confidence[:, None], points, axis=1),
+        weight=np.broadcast_to(track.confidence[:, None], (len(track.confidence), points)),
         pts_s=track.pts_s,
         picture_px=(facts.width_px, facts.height_px),
     )

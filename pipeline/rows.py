@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float32, Shaped
+from jaxtyping import Bool, Float32, Float64, Shaped
 
 from facevid.failures import Failure
 from facevid.keep import Keep, parse_keep
@@ -77,6 +77,7 @@ def pruned(summary: TrackSummary, options: PruneOptions) -> str | None:
     return None
 
 
+_ROWS_AT_ONCE = 8192
 NOT_SEEN = "not_seen"
 """The reason of frames in which the face was missed and bridged."""
 
@@ -102,8 +103,22 @@ def filtered_reasons(result: TrackResult, frames: pa.Table, options: PruneOption
     return [names[rule] if here else NOT_SEEN for rule, here in zip(failed.tolist(), seen.tolist(), strict=True)]
 
 
-def frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
-    """The rows of the frames table for one track."""
+def frames_batches(result: TrackResult, options: PruneOptions) -> Iterator[pa.RecordBatch]:
+    """The rows of the frames table for one track, some at a time: those of an hour are half a gigabyte."""
+    for begin in range(0, len(result.landmarks.frame), _ROWS_AT_ONCE):
+        # Motion and jitter look at a frame's neighbours.
+        first, last = max(0, begin - 1), begin + _ROWS_AT_ONCE + 1
+        yield _frames_batch(_some_frames(result, slice(first, last)), options).slice(begin - first, _ROWS_AT_ONCE)
+
+
+def _some_frames(result: TrackResult, frames: slice) -> TrackResult:
+    return replace(
+        result, landmarks=result.landmarks.at(frames), fit=result.fit.at(frames),
+        face_size_px=result.face_size_px[frames],
+    )  # fmt: skip
+
+
+def _frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
     seen, fit = result.landmarks, result.fit
     count = len(seen.frame)
     angles = yaw_pitch_roll_deg(fit.rotation_wxyz)
@@ -241,9 +256,7 @@ def frame_jitter(
 ) -> Float32[np.ndarray, " frames"]:
     """RMS second difference of the raw inner landmarks, over the face's size; 0 where a neighbour was not seen."""
     jitter_px = np.zeros(len(seen.pts_s))
-    points, real = seen.observed_px[:, INNER_POINTS].astype(np.float64), seen.confidence > 0
-    second = points[2:] - 2 * points[1:-1] + points[:-2]
-    jitter_px[1:-1] = np.sqrt(np.square(second).sum(axis=2).mean(axis=1)) * (real[2:] & real[1:-1] & real[:-2])
+    jitter_px[1:-1] = np.sqrt(_bends_px2(seen)) * _in_a_row(seen)
     return np.asarray(jitter_px / np.maximum(face_size_px, 1e-6), np.float32)
 
 
@@ -252,14 +265,28 @@ def jitter(seen: LandmarkTrack, face_size_px: Float32[np.ndarray, " frames"]) ->
 
     Only three frames in a row in which the face was seen count; 0 where there are none.
     """
+    in_a_row = _in_a_row(seen)
+    size = float(np.median(face_size_px))
+    if not in_a_row.any() or size <= 0:
+        return 0.0
+    bends_px2 = [
+        _bends_px2(seen.at(slice(begin, begin + _ROWS_AT_ONCE + 2)))
+        for begin in range(0, len(seen.frame) - 2, _ROWS_AT_ONCE)
+    ]
+    return float(np.sqrt(np.concatenate(bends_px2)[in_a_row].mean()) / size)
+
+
+def _bends_px2(seen: LandmarkTrack) -> Float64[np.ndarray, " inner_frames"]:
+    """Mean squared second difference of the raw inner landmarks at each frame but the first and the last."""
     points = seen.observed_px[:, INNER_POINTS].astype(np.float64)
     second = points[2:] - 2 * points[1:-1] + points[:-2]
+    return np.asarray(np.square(second).sum(axis=2).mean(axis=1))
+
+
+def _in_a_row(seen: LandmarkTrack) -> Bool[np.ndarray, " inner_frames"]:
+    """For each frame but the first and the last, whether the face was seen in it and in both its neighbours."""
     real = seen.confidence > 0
-    triple = real[2:] & real[1:-1] & real[:-2]
-    size = float(np.median(face_size_px))
-    if not triple.any() or size <= 0:
-        return 0.0
-    return float(np.sqrt(np.square(second[triple]).sum(axis=-1).mean()) / size)
+    return np.asarray(real[2:] & real[1:-1] & real[:-2])
 
 
 def _column(values: Any, field: pa.Field) -> pa.Array:

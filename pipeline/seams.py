@@ -183,7 +183,8 @@ def whole_track(
         if len(pieces["frame"]) > 1:
             _pass_over(pieces["smoothed_px"][-2], track.smoothed_px[: own.start])
     scheme = pieces.pop("scheme")[0]
-    return LandmarkTrack(scheme=scheme, **{name: np.concatenate(values) for name, values in pieces.items()})
+    # One kind of value at a time: an hour of landmarks must not be there twice.
+    return LandmarkTrack(scheme=scheme, **{name: np.concatenate(pieces.pop(name)) for name in tuple(pieces)})
 
 
 def _pass_over(

@@ -1,6 +1,6 @@
 """The arrow from faces to the fit: one person's face through one shot."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32
@@ -48,3 +48,8 @@ class LandmarkTrack:
     similarity: Float32[np.ndarray, " frames"]
     jump: Float32[np.ndarray, " frames"]
     occlusion: Float32[np.ndarray, " frames"]
+
+    def at(self, frames: slice) -> "LandmarkTrack":
+        """Some frames of it."""
+        arrays = (own.name for own in fields(self) if own.name != "scheme")
+        return replace(self, **{name: getattr(self, name)[frames] for name in arrays})

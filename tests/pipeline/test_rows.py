@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from pipeline.rows import (
     TrackResult,
     crops_batches,
     failures_batch,
-    frames_batch,
+    frames_batches,
     jitter,
     pruned,
     tracks_batch,
@@ -56,8 +57,12 @@ def result(*, norm: float = 1.0) -> TrackResult:
     )
 
 
+def frame_rows(track: TrackResult, options: PruneOptions) -> list[dict[str, Any]]:
+    return [row for batch in frames_batches(track, options) for row in batch.to_pylist()]
+
+
 def test_frame_rows_follow_the_schema_and_keep_seen_frames_only() -> None:
-    batch = frames_batch(result(), PRUNE)
+    (batch,) = frames_batches(result(), PRUNE)
 
     assert batch.schema.equals(frames_schema(points=POINTS, n_expression=MODEL.n_expression), check_metadata=True)
     rows = batch.to_pylist()
@@ -74,16 +79,16 @@ def test_a_frame_that_is_not_kept_says_why_the_track_first_then_the_look_then_th
     seen = replace(result().landmarks, sharpness=np.array([0.1, 0.1, 0.9, 0.9], np.float32))
     seen = replace(seen, brightness=np.array([0.5, 0.5, 0.5, 0.9], np.float32))
     options = replace(PRUNE, keep="sharpness > 0.2 and brightness<0.8")
-    rows = frames_batch(replace(result(), landmarks=seen), options).to_pylist()
+    rows = frame_rows(replace(result(), landmarks=seen), options)
     assert [row["filtered_reason"] for row in rows] == ["sharpness > 0.2", "not_seen", None, "brightness < 0.8"]
     assert [row["kept"] for row in rows] == [False, False, True, False]
-    pruned_rows = frames_batch(replace(result(norm=5.1), landmarks=seen), options).to_pylist()
+    pruned_rows = frame_rows(replace(result(norm=5.1), landmarks=seen), options)
     assert {row["filtered_reason"] for row in pruned_rows} == {"identity_norm"}
 
 
 def test_occlusion_is_null_where_the_detector_cannot_tell() -> None:
     told = replace(result().landmarks, occlusion=np.array([0.25, np.nan, np.nan, 1.0], np.float32))
-    rows = frames_batch(replace(result(), landmarks=told), PRUNE).to_pylist()
+    rows = frame_rows(replace(result(), landmarks=told), PRUNE)
     assert [row["occlusion"] for row in rows] == [0.25, None, None, 1.0]
 
 
@@ -94,10 +99,34 @@ def test_motion_is_speed_in_face_sizes_and_jitter_the_bend_of_the_raw_points() -
     raw[1, :, 0] = 2.0
     still = np.zeros((4, POINTS, 2), np.float32)
     seen = replace(seen, smoothed_px=(still + step).astype(np.float32), observed_px=raw)
-    rows = frames_batch(replace(result(), landmarks=seen), PRUNE).to_pylist()
+    rows = frame_rows(replace(result(), landmarks=seen), PRUNE)
     # 5 px in a frame of 1/25 s, of a face of 100 px; second differences of 0, 2, 0, 0 are -4 and 2.
     assert [row["motion_per_s"] for row in rows] == pytest.approx([1.25] * 4)
     assert [row["jitter"] for row in rows] == pytest.approx([0.0, 0.04, 0.02, 0.0])
+
+
+def test_the_rows_of_a_long_track_come_in_pieces_and_are_those_of_it_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(3)
+    landmarks = landmark_track(50, seed=1)
+    long = replace(
+        result(), fit=fitted_track(50, seed=2), face_size_px=random.uniform(80, 90, 50).astype(np.float32),
+        landmarks=replace(
+            landmarks, confidence=random.choice(np.float32([0.0, 0.8]), 50, p=[0.2, 0.8]),
+            smoothed_px=random.uniform(0, 9, landmarks.smoothed_px.shape).astype(np.float32),
+        ),
+    )  # fmt: skip
+    options = replace(PRUNE, keep="motion_per_s < 1.0 and jitter < 0.012")
+    whole, bend = frame_rows(long, options), jitter(long.landmarks, long.face_size_px)
+    assert len({row["filtered_reason"] for row in whole}) > 1
+
+    for rows_at_once in (1, 7, 25):
+        monkeypatch.setattr("pipeline.rows._ROWS_AT_ONCE", rows_at_once)
+        sizes = [batch.num_rows for batch in frames_batches(long, options)]
+        assert max(sizes) == rows_at_once
+        assert frame_rows(long, options) == whole
+        assert jitter(long.landmarks, long.face_size_px) == bend
 
 
 def test_a_track_row_carries_provenance_and_split() -> None:
@@ -116,7 +145,7 @@ def test_a_pruned_track_stays_with_its_reason_and_none_of_its_frames_is_kept() -
     (row,) = tracks_batch(result(norm=5.1), PRUNE, LABELS).to_pylist()
 
     assert (row["kept"], row["filtered_reason"]) == (False, "identity_norm")
-    assert not any(row["kept"] for row in frames_batch(result(norm=5.1), PRUNE).to_pylist())
+    assert not any(row["kept"] for row in frame_rows(result(norm=5.1), PRUNE))
 
 
 @pytest.mark.parametrize(
