@@ -5,6 +5,7 @@ evaluated as code: the text is parsed, each node is checked, and what comes out 
 """
 
 import ast
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from jaxtyping import Int64
 EXAMPLE = "abs(yaw_deg) < 60 and sharpness > 0.2"
 _LONGEST = 1000
 _SIGNS = "< <= > >= == !="
+_OTHERWISE = (("&", "and"), ("|", "or"), (" AND ", "and"), (" OR ", "or"), ("!", "not"), ("=", "=="))
+"""How other languages write it, and how it is written here."""
 
 
 class KeepError(ValueError):
@@ -87,13 +90,23 @@ def parse_keep(text: str, schema: pa.Schema) -> Keep:
     try:
         # Only the syntax: nothing is compiled or run.
         tree = ast.parse(text.strip(), mode="eval").body
+        reader = _Reader(text.strip(), schema)
+        rules = tuple(
+            Rule(text=ast.unparse(node), expression=reader.truth(node)) for node in _joined_by_and(tree)
+        )
+    except KeepError:
+        raise
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise KeepError(f"keep={text!r} cannot be read: {error}. Example: {EXAMPLE}") from None
-    reader = _Reader(text.strip(), schema)
-    rules = tuple(
-        Rule(text=ast.unparse(node), expression=reader.truth(node)) for node in _joined_by_and(tree)
-    )
+        why = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise KeepError(f"keep={text!r} cannot be read: {why}{_other_language(text)}. Example: {EXAMPLE}") from None
     return Keep(rules=rules, columns=tuple(sorted(reader.named)))
+
+
+def _other_language(text: str) -> str:
+    plain = text
+    for sign in ("<=", ">=", "==", "!="):
+        plain = plain.replace(sign, " ")
+    return "".join(f"; instead of {theirs.strip()!r} write {ours!r}" for theirs, ours in _OTHERWISE if theirs in plain)
 
 
 def _joined_by_and(node: ast.expr) -> Sequence[ast.expr]:
@@ -108,6 +121,7 @@ class _Reader:
     def __init__(self, text: str, schema: pa.Schema) -> None:
         self._text = text
         self._columns = [field.name for field in schema if _is_number(field.type) or pa.types.is_boolean(field.type)]
+        self._others = {field.name for field in schema} - set(self._columns)
         self._truths = {field.name for field in schema if pa.types.is_boolean(field.type)}
         self.named: set[str] = set()
 
@@ -137,18 +151,28 @@ class _Reader:
             case ast.Constant(value=bool()):
                 pass
             case ast.Constant(value=int() | float() as value):
-                return pc.scalar(float(value))
+                try:
+                    return pc.scalar(float(value))
+                except OverflowError:
+                    raise self._refused(node, "is too large a number") from None
             case ast.Name(id=name) if name not in self._truths:
                 return self._column(name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return pc.negate(self.number(operand))
+            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+                return self.number(operand)
             case ast.Call(func=ast.Name(id="abs"), args=[value], keywords=[]):
                 return pc.abs(self.number(value))
         raise self._refused(node, "is neither a number nor a column nor abs(column)")
 
     def _column(self, name: str) -> pc.Expression:
+        if name in self._others:
+            raise KeepError(f"keep={self._text!r}: the column {name!r} holds no single numbers. Example: {EXAMPLE}")
         if name not in self._columns:
-            raise KeepError(f"keep={self._text!r}: there is no column {name!r}; there are {', '.join(self._columns)}")
+            near = difflib.get_close_matches(name, self._columns, n=1)
+            meant = f"did you mean {near[0]!r}? There" if near else "there"
+            known = ", ".join(self._columns)
+            raise KeepError(f"keep={self._text!r}: there is no column {name!r}; {meant} are {known}")
         self.named.add(name)
         return pc.field(name)
 
@@ -172,7 +196,7 @@ class _Reader:
 
     def _refused(self, node: ast.expr, why: str) -> KeepError:
         part = ast.get_source_segment(self._text, node) or self._text
-        return KeepError(f"keep={self._text!r}: {part!r} {why}. Example: {EXAMPLE}")
+        return KeepError(f"keep={self._text!r}: {part!r} {why}{_other_language(part)}. Example: {EXAMPLE}")
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float32, Float64, Shaped
 
 from facevid.failures import Failure
-from facevid.keep import Keep, parse_keep
+from facevid.keep import EXAMPLE, Keep, KeepError, parse_keep
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
 from facevid.splits import split_of
 from fitting.angles import yaw_pitch_roll_deg
@@ -86,10 +86,15 @@ def keep_filter(options: PruneOptions) -> Keep | None:
     """What `PruneOptions.keep` asks for; None where it is empty.
 
     Raises:
-        KeepError: It cannot be read, or names no column of the frames table.
+        KeepError: It cannot be read, or names another than the numbers of the frames table.
     """
     # Lengths of vectors differ between models, but only single numbers may be named.
-    return parse_keep(options.keep, frames_schema(points=1, n_expression=1)) if options.keep.strip() else None
+    if not options.keep.strip():
+        return None
+    keep = parse_keep(options.keep, frames_schema(points=1, n_expression=1))
+    if "kept" in keep.columns:
+        raise KeepError(f"keep={options.keep!r} names 'kept', which is what it decides. Example: {EXAMPLE}")
+    return keep
 
 
 def filtered_reasons(result: TrackResult, frames: pa.Table, options: PruneOptions) -> list[str | None]:

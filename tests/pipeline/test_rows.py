@@ -8,6 +8,7 @@ import pytest
 from synthetic import MODEL, POINTS, fitted_track, landmark_track
 
 from facevid.failures import Failure, FailureCode, Stage
+from facevid.keep import KeepError
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
 from pipeline.config import PruneOptions
 from pipeline.items import SpanFacts, TrackSummary
@@ -19,6 +20,7 @@ from pipeline.rows import (
     failures_batch,
     frames_batches,
     jitter,
+    keep_filter,
     pruned,
     tracks_batch,
 )
@@ -84,6 +86,12 @@ def test_a_frame_that_is_not_kept_says_why_the_track_first_then_the_look_then_th
     assert [row["kept"] for row in rows] == [False, False, True, False]
     pruned_rows = frame_rows(replace(result(norm=5.1), landmarks=seen), options)
     assert {row["filtered_reason"] for row in pruned_rows} == {"identity_norm"}
+
+
+def test_what_keep_decides_is_nothing_that_it_may_ask() -> None:
+    with pytest.raises(KeepError, match="names 'kept', which is what it decides"):
+        keep_filter(replace(PRUNE, keep="sharpness > 0.2 and kept"))
+    assert keep_filter(replace(PRUNE, keep="  ")) is None
 
 
 def test_occlusion_is_null_where_the_detector_cannot_tell() -> None:
