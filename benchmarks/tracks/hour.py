@@ -6,6 +6,7 @@ Searching takes what `memory` measures; this is what comes after it.
 
 import multiprocessing
 import resource
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import fields
@@ -52,6 +53,7 @@ def measure(setting: Setting) -> dict[str, float]:
             steps = []
             # One process each: the size of a process never falls again.
             for step in (_search, _fit, _assemble):
+                print(f"  {length_s / 60:g} min: {step.__name__[1:]}", file=sys.stderr, flush=True)
                 ours, theirs = context.Pipe(duplex=False)
                 worker = context.Process(target=_in_process, args=(step, Path(folder), length_s, theirs))
                 worker.start()

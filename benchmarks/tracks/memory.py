@@ -2,6 +2,7 @@
 
 import multiprocessing
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -46,18 +47,23 @@ def measure(setting: Setting) -> dict[str, float]:
     worker.start()
     peaks_mib: dict[int, float] = {}
     sizes_mib, begun = [], time.monotonic()
+    spans, said = max(1, round(60 * minutes / span_s)), None
     while worker.is_alive():
         size_mib = _tree_mib(worker.pid or 0)
+        if doing.value != said:
+            said = doing.value
+            what = "fitting it all" if said == _FIT else f"searching span {said} of {spans}"
+            print(f"  {time.monotonic() - begun:.0f} s: {what}", file=sys.stderr, flush=True)
         peaks_mib[doing.value] = max(peaks_mib.get(doing.value, 0.0), size_mib)
         if doing.value != _FIT and size_mib:
             sizes_mib.append((time.monotonic() - begun, size_mib))
         time.sleep(_EVERY_S)
     if worker.exitcode:
         raise RuntimeError(f"the worker ended with exitcode={worker.exitcode}")
-    spans = [peak for doing, peak in sorted(peaks_mib.items()) if doing != _FIT]
-    rows = [(f"searching span {number}", f"{peak:.0f}") for number, peak in enumerate(spans)]
+    searching = [peak for doing, peak in sorted(peaks_mib.items()) if doing != _FIT]
+    rows = [(f"searching span {number}", f"{peak:.0f}") for number, peak in enumerate(searching)]
     print_table(("worker and its decoder", "peak, MiB"), [*rows, ("fitting it all", f"{peaks_mib[_FIT]:.0f}")])
-    growth = spans[-1] - spans[1]
+    growth = searching[-1] - searching[1]
     times_s, sizes = np.array(sizes_mib[len(sizes_mib) // 4 :]).T
     # Minutes of video, not of this machine.
     slope = np.polyfit(times_s / (sizes_mib[-1][0] / minutes), sizes, 1)[0]
