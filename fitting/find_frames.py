@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float32
 
 from fitting.camera import ScaledOrthographic
+from fitting.energy import Observations
 from fitting.find_identities import Identities, lenses, observations
 from fitting.fit_setup import FitSetup
 from fitting.frame_stage import fit_frames
@@ -26,6 +27,8 @@ OVERLAP_FRAMES = 64
 """Frames that a window sees beyond its own, on either side: at 30 frames per second, two seconds."""
 FRAMES_PER_BATCH = 1 << 15
 """Windows are fitted together until they have this many frames."""
+LONG_FRAMES = 1 << 16
+"""Half as many of a track that is longer: its landmarks and results take the room that the others would have had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +88,9 @@ def windows(lengths: Sequence[int]) -> list[Window]:
 def find_frames(tracks: Sequence[PreparedTrack], first: Identities, setup: FitSetup) -> list[TrackFrames]:
     """Run the second stage on tracks whose identities were found in the first."""
     fitted: list[list[_Fitted]] = [[] for _ in tracks]
-    cuts = windows([len(track.pts_s) for track in tracks])
-    for batch in batches(cuts, lambda window: window.sees.stop - window.sees.start, frames=FRAMES_PER_BATCH):
+    lengths = [len(track.pts_s) for track in tracks]
+    frames = FRAMES_PER_BATCH if max(lengths, default=0) <= LONG_FRAMES else FRAMES_PER_BATCH // 2
+    for batch in batches(windows(lengths), lambda window: window.sees.stop - window.sees.start, frames=frames):
         cut = [tracks[window.track].at(window.sees) for window in batch]
         identities = first.at([window.track for window in batch])
         layout = TimeMajor([len(track.pts_s) for track in cut], device=setup.options.device)
@@ -98,13 +102,8 @@ def find_frames(tracks: Sequence[PreparedTrack], first: Identities, setup: FitSe
 def _fit(
     cut: Sequence[PreparedTrack], batch: Sequence[Window], first: Identities, layout: TimeMajor, setup: FitSetup
 ) -> Iterator[_Fitted]:
-    options, seen, points = setup.options, setup.seen, setup.points
-    landmarks = [track.landmarks() for track in cut]
-    observed = observations(
-        layout.pack([picture for picture, _ in landmarks])[:, points],
-        layout.pack([weight for _, weight in landmarks])[:, points],
-        seen.noise_ratio,
-    )
+    options, seen = setup.options, setup.seen
+    observed = _observed(cut, layout, setup)
     identity_points = seen.identities(first.identity)
     camera, found = first_cameras(observed, identity_points[layout.track], seen)
     observed = replace(observed, weight=observed.weight * found[:, None])
@@ -136,6 +135,12 @@ def _fit(
                 ),
             ),
         )
+
+
+def _observed(cut: Sequence[PreparedTrack], layout: TimeMajor, setup: FitSetup) -> Observations:
+    landmarks = [track.landmarks() for track in cut]
+    pictures, weights = (layout.pack([one[which] for one in landmarks])[:, setup.points] for which in (0, 1))
+    return observations(pictures, weights, setup.seen.noise_ratio)
 
 
 def _joined(parts: Sequence[_Fitted]) -> TrackFrames:

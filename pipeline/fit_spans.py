@@ -5,7 +5,7 @@ of a video is fitted before all its spans have been searched.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float32
@@ -21,13 +21,15 @@ from pipeline.label import Desk, SpanOfRow, commit_changed
 from pipeline.row_state import SpanPlace, places, row_state
 from pipeline.row_tracks import read_whole, tracks_from
 
+FRAMES_TOGETHER = 1 << 15
+"""Spans are fitted together until their tracks have this many frames: more gains nothing, and takes its memory."""
 Waiting = dict[str, tuple[tuple[SpanPlace, ...], int]]
 """By the key of a span's fit: the spans of its row, and which of them it is."""
 FitTracks = Callable[[Sequence[LandmarkSequence], FaceModel, FitOptions], list[FittedTrack]]
 
 
 def fit_spans(pieces: Sequence[SpanOfRow], desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:
-    """Have the fitted tracks of some spans in the store; they are fitted together, which changes no result."""
+    """Have the fitted tracks of some spans in the store; who is fitted together changes no result."""
     waiting: Waiting = {}
     for piece in pieces:
         state = row_state(piece.row, desk.job, desk.store)
@@ -39,10 +41,24 @@ def fit_spans(pieces: Sequence[SpanOfRow], desk: Desk, model: FaceModel, fit_tra
     if not waiting:
         return
     with desk.counters.timed("fit_s"):
-        try:
-            _fit_together(waiting, desk, model, fit_tracks)
-        except MemoryError:
-            _fit_one_by_one(waiting, desk, model, fit_tracks)
+        for some in _some_at_a_time(waiting, desk):
+            try:
+                _fit_together(some, desk, model, fit_tracks)
+            except MemoryError:
+                _fit_one_by_one(some, desk, model, fit_tracks)
+
+
+def _some_at_a_time(waiting: Waiting, desk: Desk) -> Iterator[Waiting]:
+    some: Waiting = {}
+    held = 0
+    for key, (row, number) in waiting.items():
+        frames = sum(part.end - part.begin for parts in tracks_from(number, row, desk.store) for part in parts)
+        if some and held + frames > FRAMES_TOGETHER:
+            yield some
+            some, held = {}, 0
+        some[key] = (row, number)
+        held += frames
+    yield some
 
 
 def _fit_one_by_one(waiting: Waiting, desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:

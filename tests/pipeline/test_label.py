@@ -179,6 +179,30 @@ def test_too_little_memory_for_a_batch_fails_only_the_video_that_needs_it(tmp_pa
     assert [line.code(row) for row in rows] == [None, (Stage.FIT, FailureCode.OUT_OF_MEMORY), None]
 
 
+def test_so_many_frames_of_several_videos_are_fitted_together_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(tmp_path)
+    rows = [line.row(name, name.encode()) for name in "abcd"]  # 400 frames each, in two tracks
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+    for row in rows:
+        fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
+        find_faces(SpanOfRow(row=row, number=0), desk, Detector(), faces)
+    calls = []
+
+    def counted(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOptions) -> list[FittedTrack]:
+        calls.append(sum(len(sequence.pts_s) for sequence in sequences))
+        return fits(sequences, model, options)
+
+    monkeypatch.setattr("pipeline.fit_spans.FRAMES_TOGETHER", 800)
+    fit_spans([SpanOfRow(row=row, number=0) for row in rows[:3]], desk, MODEL, counted)
+    monkeypatch.setattr("pipeline.fit_spans.FRAMES_TOGETHER", 10)
+    fit_spans([SpanOfRow(row=row, number=0) for row in rows], desk, MODEL, counted)
+
+    assert calls == [800, 400, 400]
+    assert [line.code(row) for row in rows] == [None] * 4
+
+
 def test_a_failure_of_bytes_does_not_tell_which_row_came_first(tmp_path: Path) -> None:
     line = Line(tmp_path)
     rows = [line.row("a.mp4", b"black"), line.row("b.mp4", b"black")]
