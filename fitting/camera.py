@@ -7,7 +7,7 @@ face. Camera frame: x right, y down, z forward. A frontal face has `R = diag(1, 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.rotation import matrix_from_quaternion, quaternion_from_matrix, turned
@@ -90,7 +90,7 @@ def model_jacobian(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedFormCamera:
-    """Cameras as the closed form gives them, float64.
+    """Cameras as the closed form gives them.
 
     Attributes:
         scale: Picture units per millimetre.
@@ -99,14 +99,14 @@ class ClosedFormCamera:
         found: Whether there is a camera (enough points, not all in one place).
     """
 
-    scale: Float64[Tensor, " frames"]
-    rows: Float64[Tensor, "frames 2 3"]
-    translation: Float64[Tensor, "frames 2"]
+    scale: Float[Tensor, " frames"]
+    rows: Float[Tensor, "frames 2 3"]
+    translation: Float[Tensor, "frames 2"]
     found: Bool[Tensor, " frames"]
 
-    def squared_residuals(self, points: Float64[Tensor, "frames 6 points"]) -> Float64[Tensor, "frames points"]:
+    def squared_residuals(self, points: Float[Tensor, "frames 6 points"]) -> Float[Tensor, "frames points"]:
         """Squared distances in the picture, for `stacked_points`."""
-        picture = torch.eye(2, dtype=torch.float64, device=points.device).expand(len(points), 2, 2)
+        picture = torch.eye(2, dtype=points.dtype, device=points.device).expand(len(points), 2, 2)
         away = torch.cat([self.scale[:, None, None] * self.rows, -picture, self.translation[..., None]], dim=-1)
         x, y = torch.bmm(away, points).unbind(1)
         return x * x + y * y
@@ -120,28 +120,26 @@ class ClosedFormCamera:
             found=torch.where(chosen, self.found, other.found),
         )
 
-    def camera(self, dtype: torch.dtype) -> ScaledOrthographic:
+    def camera(self) -> ScaledOrthographic:
         """The same as a camera to start from."""
         rotation = torch.cat([self.rows, torch.linalg.cross(self.rows[:, :1], self.rows[:, 1:])], dim=1)
         return ScaledOrthographic(
-            scale=self.scale.to(dtype),
-            quaternion=quaternion_from_matrix(rotation).to(dtype),
-            translation=self.translation.to(dtype),
+            scale=self.scale, quaternion=quaternion_from_matrix(rotation), translation=self.translation
         )
 
 
 def stacked_points(
     picture: Float[Tensor, "frames 2 points"], head: Float[Tensor, "frames 3 points"]
-) -> Float64[Tensor, "frames 6 points"]:
-    """Points of the head, of the picture, and 1, float64: what `closed_form` works on."""
-    stacked = torch.ones(len(head), 6, head.shape[-1], dtype=torch.float64, device=head.device)
+) -> Float[Tensor, "frames 6 points"]:
+    """Points of the head, of the picture, and 1: what `closed_form` works on. Both are to lie about their origins."""
+    stacked = picture.new_ones(len(head), 6, head.shape[-1])
     stacked[:, :3] = head
     stacked[:, 3:5] = picture
     return stacked
 
 
 def closed_form(
-    points: Float64[Tensor, "frames 6 points"], weight: Float64[Tensor, "frames points"]
+    points: Float[Tensor, "frames 6 points"], weight: Float[Tensor, "frames points"]
 ) -> ClosedFormCamera:
     """The cameras that map known head points to the picture: weighted affine fit, then the nearest scaled rotation.
 
@@ -158,7 +156,7 @@ def closed_form(
     centred = moments[:, :5, :5] / total[:, None, None] - mean[:, :, None] * mean[:, None, :]
     spread = centred[:, 0, 0] + centred[:, 1, 1] + centred[:, 2, 2]
     # The small ridge decides where the points leave a direction open (all in one plane, or too few).
-    ridge = (1e-4 * spread + 1e-9)[:, None, None] * torch.eye(3, dtype=torch.float64, device=points.device)
+    ridge = (1e-4 * spread + 1e-9)[:, None, None] * torch.eye(3, dtype=points.dtype, device=points.device)
     affine = torch.bmm(_inverse_symmetric(centred[:, :3, :3] + ridge), centred[:, :3, 3:5]).mT
     gram = torch.bmm(affine, affine.mT)
     a, b, c = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
@@ -169,7 +167,7 @@ def closed_form(
     safe = torch.where(found, delta * length, torch.ones_like(delta))
     inverse_root = torch.stack([c + delta, -b, -b, a + delta], dim=-1).reshape(-1, 2, 2) / safe[:, None, None]
     rows = torch.bmm(inverse_root, affine)
-    frontal = torch.tensor([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64, device=points.device)
+    frontal = torch.tensor([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=points.dtype, device=points.device)
     rows = torch.where(found[:, None, None], rows, frontal)
     scale = torch.where(found, 0.5 * length, torch.ones_like(length))
     turned_mean = rows[:, :, 0] * mean[:, None, 0] + rows[:, :, 1] * mean[:, None, 1] + rows[:, :, 2] * mean[:, None, 2]
@@ -184,11 +182,11 @@ def closed_form_camera(
     head: Float[Tensor, "frames 3 points"],
 ) -> tuple[ScaledOrthographic, Bool[Tensor, " frames"]]:
     """`closed_form` of known heads, and whether each camera could be found."""
-    solved = closed_form(stacked_points(picture, head), weight.double())
-    return solved.camera(picture.dtype), solved.found
+    solved = closed_form(stacked_points(picture, head), weight)
+    return solved.camera(), solved.found
 
 
-def _inverse_symmetric(matrix: Float64[Tensor, "frames 3 3"]) -> Float64[Tensor, "frames 3 3"]:
+def _inverse_symmetric(matrix: Float[Tensor, "frames 3 3"]) -> Float[Tensor, "frames 3 3"]:
     # Rows of the adjugate of a symmetric matrix are cross products of its rows.
     adjugate: Tensor = torch.linalg.cross(matrix[:, [1, 2, 0]], matrix[:, [2, 0, 1]])
     determinant = (matrix[:, 0] * adjugate[:, 0]).sum(-1)

@@ -15,9 +15,10 @@ from jaxtyping import Float32
 from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations
 from fitting.find_identities import Identities, lenses, observations
+from fitting.first_look import first_cameras
 from fitting.fit_setup import FitSetup
 from fitting.frame_stage import fit_frames
-from fitting.preparation import PreparedTrack, first_cameras
+from fitting.preparation import PreparedTrack
 from fitting.ragged import TimeMajor, batches
 from fitting.sight import Sight
 

@@ -10,13 +10,14 @@ from jaxtyping import Float, Float32
 
 from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations
+from fitting.first_look import first_cameras
 from fitting.fit_setup import FitSetup
 from fitting.focal import best_focal
 from fitting.identity_stage import IdentityFit, fit_identities
 from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import LandmarkBasis
 from fitting.lens import Lens
-from fitting.preparation import PreparedTrack, first_cameras
+from fitting.preparation import PreparedTrack
 from fitting.ragged import TimeMajor
 from fitting.sight import Sight
 

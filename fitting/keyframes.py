@@ -17,7 +17,7 @@ def choose_keyframes(
     """Pick up to `count` frames by farthest-point sampling over (time, yaw, pitch).
 
     Args:
-        pts_s: Presentation times.
+        pts_s: Presentation times, not falling.
         angles_deg: Yaw and pitch.
         usable: Frames that may be picked.
         count: Largest number of frames.
@@ -35,12 +35,15 @@ def choose_keyframes(
     features = np.vstack([times * (count / span), angles_deg[candidates].T / POSE_SPREAD_DEG])
     # Squared distance from what has been chosen; -1 where a frame is too near in time.
     distance = np.full(len(candidates), np.inf)
+    near_from, near_to = np.searchsorted(times, times - spacing_s, "right"), np.searchsorted(times, times + spacing_s)
     chosen: list[int] = []
     pick = len(candidates) // 2
     while len(chosen) < count and distance[pick] >= 0:
         chosen.append(pick)
-        away = features - features[:, pick : pick + 1]
-        np.minimum(distance, (away * away).sum(0), out=distance)
-        distance[np.abs(times - times[pick]) < spacing_s] = -1.0
+        away = features - features[:, pick, None]
+        np.minimum(distance, np.einsum("ij,ij->j", away, away), out=distance)
+        distance[near_from[pick] : near_to[pick]] = -1.0
+        # Without a least spacing nothing is near, but nothing is picked twice either.
+        distance[pick] = -1.0
         pick = int(distance.argmax())
     return np.asarray(candidates[np.sort(chosen)], dtype=np.int64)

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from fitting.energy import ROBUST_SCALES, robust_scale
 from fitting.find_identities import Identities, identity_observations, lenses
+from fitting.first_look import first_cameras
 from fitting.fit_setup import FitSetup
 from fitting.frame_system import FrameProblem, FrameState
 from fitting.landmark_basis import LandmarkBasis
-from fitting.preparation import PreparedTrack, first_cameras
+from fitting.preparation import PreparedTrack
 from fitting.ragged import TimeMajor, batches
 from fitting.second_pass import IdentitySystem, identity_system
 from fitting.sight import Sight

@@ -57,7 +57,7 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
     basis = landmark_basis(model, sequences[0].scheme, device=options.device)
     check_sequences(sequences, basis.mean.shape[1])
     contour = _contour(sequences, model, options)
-    prepared = [prepare(sequence, basis, options) for sequence in sequences]
+    prepared = prepare(sequences, basis, options)
     results: dict[int, FittedTrack] = {}
     whole = FitSetup.whole(basis, options, contour)
     half = whole.at(fitted_half(len(whole.points)))

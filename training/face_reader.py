@@ -89,9 +89,8 @@ class FaceReader:
         head = np.einsum("pk,pkc->cp", self._embedding.weights, mean)
         weight = np.zeros(len(ids), dtype=np.float32)
         weight[INNER_POINTS] = 1.0
-        camera, found = closed_form_camera(
-            *(torch.from_numpy(np.ascontiguousarray(part[None])) for part in (face.points_px.T, weight, head))
-        )
+        parts = (face.points_px.T, weight, head)
+        camera, found = closed_form_camera(*(torch.tensor(part[None], dtype=torch.float64) for part in parts))
         return _pose(camera) if bool(found[0]) else None
 
     def read_images(
@@ -142,8 +141,8 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
 def _pose(camera: ScaledOrthographic) -> HeadPose:
     return HeadPose(
         scale_px_per_mm=float(camera.scale[0]),
-        rotation=camera.rotation()[0].numpy(),
-        translation_px=camera.translation[0].numpy(),
+        rotation=camera.rotation()[0].float().numpy(),
+        translation_px=camera.translation[0].float().numpy(),
     )
 
 

@@ -64,7 +64,7 @@ def fit(model: FaceModel, setting: Setting, truths: Sequence[SyntheticTrack], me
 def fit_alone(model: FaceModel, truth: SyntheticTrack, options: FitOptions) -> FittedTrack:
     """One baseline's fit of one video."""
     basis = landmark_basis(model, SCHEME, device="cpu")
-    prepared = prepare(truth.sequence, basis, options)
+    (prepared,) = prepare([truth.sequence], basis, options)
     assert prepared is not None, "a synthetic video can be prepared"
     found = fit_baseline(prepared, basis, options, np.arange(truth.sequence.weight.shape[1]))
     return fitted(found.parameters, basis, prepared, found.expression_sigma)

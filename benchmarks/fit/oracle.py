@@ -135,7 +135,7 @@ def _problem(
     model: FaceModel, truth: SyntheticTrack, options: FitOptions
 ) -> tuple[Problem, Parameters, float, Float64[np.ndarray, "frames 2"]]:
     basis = landmark_basis(model, SCHEME, device="cpu")
-    prepared = prepare(truth.sequence, basis, options)
+    (prepared,) = prepare([truth.sequence], basis, options)
     assert prepared is not None, "a synthetic video can be prepared"
     problem, first = first_guess(prepared, basis, np.arange(truth.sequence.weight.shape[1]))
     return problem, first, prepared.sigma_px, prepared.centre_px

@@ -67,7 +67,7 @@ def adam(
     options = setting.options()
     rows, cpu_s = [], 0.0
     for truth in truths:
-        prepared = prepare(truth.sequence, basis, options)
+        (prepared,) = prepare([truth.sequence], basis, options)
         assert prepared is not None, "a synthetic video can be prepared"
         problem, first = first_guess(prepared, basis, np.arange(truth.sequence.weight.shape[1]))
         fit = fit_adam(problem, first, steps=steps, smoothness=options.expression_smoothness)

@@ -12,9 +12,10 @@ from fitting.baselines.result import BaselineFit
 from fitting.baselines.single_frame import fit_single_frames
 from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations
+from fitting.first_look import first_cameras
 from fitting.landmark_basis import LandmarkBasis
 from fitting.options import FitOptions
-from fitting.preparation import PreparedTrack, first_cameras
+from fitting.preparation import PreparedTrack
 from fitting.rotation import quaternion_from_matrix
 
 

@@ -34,7 +34,7 @@ def track(model: FaceModel, frames: int = 40, noise_px: float = 1.0, seed: int =
 def problem_of(model: FaceModel, truth: SyntheticTrack) -> tuple[Problem, Parameters]:
     """The track as baselines see it, and the truth in their units."""
     basis = landmark_basis(model, "toy68", device="cpu")
-    prepared = prepare(truth.sequence, basis, EXACT)
+    (prepared,) = prepare([truth.sequence], basis, EXACT)
     assert prepared is not None
     problem, _ = first_guess(prepared, basis, np.arange(68))
     return problem, Parameters(

@@ -53,7 +53,7 @@ def test_the_solvers_derivatives_are_autograds(model: FaceModel) -> None:
 def test_adam_comes_near_the_optimum_of_the_energy_that_it_is_given(model: FaceModel) -> None:
     truth = synthetic_track(model, SCHEME, SyntheticOptions(frames=6), seed=0)
     basis = landmark_basis(model, SCHEME, device="cpu")
-    prepared = prepare(truth.sequence, basis, SETTING.options())
+    (prepared,) = prepare([truth.sequence], basis, SETTING.options())
     assert prepared is not None
     problem, first = first_guess(prepared, basis, np.arange(68))
     few, many = (

@@ -8,11 +8,11 @@ from scipy.optimize import least_squares
 from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations
 from fitting.face_model import FaceModel
+from fitting.first_look import first_cameras
 from fitting.frame_stage import fit_frames
 from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import landmark_basis
 from fitting.matern_prior import matern_prior
-from fitting.preparation import first_cameras
 from fitting.ragged import TimeMajor
 from fitting.smooth_prior import smooth_prior
 from fitting.synthetic import SyntheticOptions, synthetic_track

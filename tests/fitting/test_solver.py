@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitting import find_frames, find_identities, frame_system, preparation, solver, track_result
+from fitting import find_frames, find_identities, first_look, frame_system, preparation, solver, track_result
 from fitting.face_model import FaceModel
 from fitting.identity_stage import IdentityFit
 from fitting.metrics import accuracy, mean_accuracy
@@ -164,12 +164,12 @@ def test_what_is_worked_on_at_once_does_not_grow_with_the_track(
     monkeypatch.setattr(find_frames, "OVERLAP_FRAMES", 10)
     (together,) = fit_tracks([sequence], toy_model, options)
     monkeypatch.setattr(find_frames, "FRAMES_PER_BATCH", 1)
-    monkeypatch.setattr(preparation, "_CHUNK", 16)
+    monkeypatch.setattr(first_look, "_CHUNK", 16)
     monkeypatch.setattr(track_result, "_CHUNK", 16)
     sizes: list[int] = []
-    cleaned, project = preparation._cleaned, PixelCamera.project
+    cleaned, project = first_look.clean_weight, PixelCamera.project
 
-    def clean(raw_px: np.ndarray, raw_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def clean(raw_px: np.ndarray, raw_weight: np.ndarray) -> np.ndarray:
         sizes.append(len(raw_px))
         return cleaned(raw_px, raw_weight)
 
@@ -177,7 +177,8 @@ def test_what_is_worked_on_at_once_does_not_grow_with_the_track(
         sizes.append(len(head_mm))
         return project(self, head_mm)
 
-    monkeypatch.setattr(preparation, "_cleaned", clean)
+    for module in (first_look, preparation):
+        monkeypatch.setattr(module, "clean_weight", clean)
     monkeypatch.setattr(PixelCamera, "project", draw)
     (piecewise,) = fit_tracks([sequence], toy_model, options)
     assert same(piecewise, together)
