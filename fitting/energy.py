@@ -11,11 +11,11 @@ times constants. What is left per frame are sums over landmarks of weighted feat
 constant basis, which is one product for all frames.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from scipy.special import hyperu
 from torch import Tensor
 
@@ -80,6 +80,10 @@ class FrameBlocks:
     scaled_rotation: Float[Tensor, "frames 2 3"]
     weighted_features: Float[Tensor, "frames 6 points"]
     camera_rows: Float[Tensor, "frames 7 18"]
+
+    def at(self, frames: Int64[Tensor, " some"]) -> "FrameBlocks":
+        """The blocks of some frames."""
+        return FrameBlocks(**{item.name: getattr(self, item.name)[frames] for item in fields(self)})
 
     def camera_against(self, by_point: Float[Tensor, "points axes_n"]) -> Float[Tensor, "frames 7 n"]:
         """Blocks between camera (last row: residual) and a basis of displacements.

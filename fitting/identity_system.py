@@ -7,7 +7,7 @@ Cholesky factors instead of triangular solves everything is a batched product.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from fitting.camera import PARAMETERS, ScaledOrthographic
@@ -22,6 +22,10 @@ CAMERA_RIDGE = 1e-6
 _AT_ONCE = 64
 """Key frames whose blocks between expression and identity are made at once, so that what they are made of stays in the
 cache."""
+
+
+_OF_FRAMES = 4
+"""Of how many key frames one says what errors that last do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,42 +126,51 @@ class Elimination:
     identity: Float64[Tensor, "tracks n n"]
 
     def precision(self, basis: LandmarkBasis) -> Precision:
-        """What the key frames say together."""
+        """What the key frames say together; of errors that last, every fourth says it for all."""
         tracks, blocks = len(self.identity), self.seen.blocks
 
-        def mean(blocks: Float[Tensor, "frames a b"]) -> Float64[Tensor, "tracks a b"]:
-            return blocks.reshape(tracks, -1, *blocks.shape[1:]).mean(1).double()
+        def mean(values: Float[Tensor, "some a b"]) -> Float64[Tensor, "tracks a b"]:
+            return values.reshape(tracks, -1, *values.shape[1:]).mean(1).double()
 
+        some = torch.arange(len(blocks.weight), device=blocks.weight.device).reshape(tracks, -1)[:, ::_OF_FRAMES]
+        few = blocks.at(some.flatten())
+        # Frames that only fill up weigh nothing, so there may be more or fewer of them among the few.
+        share = few.weight.reshape(tracks, -1).sum(1) / blocks.weight.reshape(tracks, -1).sum(1)
+        per_frame = (len(few.weight) / len(blocks.weight) / share)[:, None, None].double()
         root = inverse_root(mean(self.camera_hessian))
         half = torch.bmm(root, mean(blocks.camera_expression))
         half_identity = torch.bmm(root, mean(self.narrow_identity[:, :PARAMETERS]))
-        half_lasting = torch.bmm(root, mean(blocks.weighted_camera()))
-        weighted = blocks.weighted_expression(basis)
+        half_lasting = torch.bmm(root, per_frame * mean(few.weighted_camera()))
+        weighted = few.weighted_expression(basis)
         return Precision(
             identity=self.identity,
             expression=mean(blocks.expression_expression) - torch.bmm(half.mT, half),
             coupling=mean(self.wide_identity) - torch.bmm(half.mT, half_identity),
-            identity_lasting=self._identity_lasting(weighted, basis),
-            expression_lasting=mean(weighted) - torch.bmm(half.mT, half_lasting),
+            identity_lasting=self._identity_lasting(some.flatten(), few, weighted, basis) / share[:, None, None],
+            expression_lasting=per_frame * mean(weighted) - torch.bmm(half.mT, half_lasting),
         )
 
     def _identity_lasting(
-        self, weighted: Float[Tensor, "frames n_expression rows"], basis: LandmarkBasis
+        self,
+        some: Int64[Tensor, " some"],
+        few: FrameBlocks,
+        weighted: Float[Tensor, "some n_expression rows"],
+        basis: LandmarkBasis,
     ) -> Float64[Tensor, "tracks n rows"]:
-        tracks, blocks, root = len(self.identity), self.seen.blocks, self.seen.expression_root
+        tracks, root = len(self.identity), self.seen.expression_root[some]
         # As `gauss_newton` eliminates the gradient, but for each landmark coordinate by itself.
         size = self.wide_identity.shape[-1]
-        columns = torch.cat([blocks.camera_expression.mT, self.wide_identity, weighted], dim=-1)
+        columns = torch.cat([few.camera_expression.mT, self.wide_identity[some], weighted], dim=-1)
         half = torch.bmm(root, columns)
         left = torch.bmm(half[..., :PARAMETERS].mT, half)
-        camera_root = inverse_root(self.camera_hessian - left[..., :PARAMETERS])
-        columns = torch.cat([self.narrow_identity[:, :PARAMETERS], blocks.weighted_camera()], dim=-1)
+        camera_root = inverse_root(self.camera_hessian[some] - left[..., :PARAMETERS])
+        columns = torch.cat([self.narrow_identity[some, :PARAMETERS], few.weighted_camera()], dim=-1)
         camera_half = torch.bmm(camera_root, columns - left[..., PARAMETERS:])
         stacked = torch.cat([half[..., PARAMETERS:], camera_half], dim=1)
         stacked = stacked.reshape(tracks, -1, stacked.shape[-1])
         eliminated = torch.bmm(stacked[..., :size].mT, stacked[..., size:])
-        weight = blocks.weight.reshape(tracks, -1, blocks.weight.shape[-1])
-        turned = torch.bmm(weight.mT, blocks.scaled_rotation.reshape(tracks, -1, 6)).reshape(-1, 2, 3)
+        weight = few.weight.reshape(tracks, -1, few.weight.shape[-1])
+        turned = torch.bmm(weight.mT, few.scaled_rotation.reshape(tracks, -1, 6)).reshape(-1, 2, 3)
         by_landmark = basis.identity.permute(1, 0, 2).repeat(tracks, 1, 1)
         own = torch.bmm(turned, by_landmark).reshape(tracks, -1, 2, size).permute(0, 3, 2, 1).flatten(2)
         return own.double() - eliminated.double()
