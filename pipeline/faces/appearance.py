@@ -92,7 +92,7 @@ class RecentLooks:
 
 def _luma(grey: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, " values"]:
     side = 4 * _LUMA_CELLS
-    small = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(grey, (side, side), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     flat = small - cv2.blur(small, _AROUND)
     # Running sums may end below zero by rounding.
     contrast = np.sqrt(np.maximum(cv2.blur(flat * flat, _FAR_AROUND), 0)) + np.float32(_LEAST_CONTRAST_LEVELS)
@@ -100,7 +100,7 @@ def _luma(grey: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, " valu
 
 
 def _edges(grey: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, " values"]:
-    small = cv2.resize(grey, (_EDGE_PIXELS, _EDGE_PIXELS), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(grey, (_EDGE_PIXELS, _EDGE_PIXELS), interpolation=cv2.INTER_LINEAR)
     across, down = (cv2.Sobel(small, cv2.CV_32F, x, 1 - x, ksize=1).reshape(-1) for x in (1, 0))
     # How much of each gradient points in each direction, summed over the cells.
     along = _UNIT_DIRECTIONS @ np.stack([across, down])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import cv2
 import numpy as np
 from jaxtyping import Float32
 
@@ -143,7 +144,7 @@ class MediapipeDetector:
     def occlusion(self, picture: Picture, region: FaceRegion) -> float:
         """1 minus the presence score of the worse half of a face, upper or lower, with the other one blanked."""
         square, _ = look_into(picture, region, self._mesh.size_px)
-        blank = square.mean(axis=(0, 1))
+        blank = cv2.mean(square)[:3]
         middle = self._mesh.size_px // 2
         least = math.inf
         for other in (slice(0, middle), slice(middle, None)):
