@@ -22,10 +22,9 @@ CAMERA_RIDGE = 1e-6
 _AT_ONCE = 64
 """Key frames whose blocks between expression and identity are made at once, so that what they are made of stays in the
 cache."""
-
-
-_OF_FRAMES = 4
-"""Of how many key frames one says what errors that last do."""
+LASTING_EVERY = 4
+"""Of how many key frames one says what errors that last do to all of them. It takes as long as a step would with all;
+standard deviations under a lasting bias of 1 px change by 0.2%."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +131,7 @@ class Elimination:
         def mean(values: Float[Tensor, "some a b"]) -> Float64[Tensor, "tracks a b"]:
             return values.reshape(tracks, -1, *values.shape[1:]).mean(1).double()
 
-        some = torch.arange(len(blocks.weight), device=blocks.weight.device).reshape(tracks, -1)[:, ::_OF_FRAMES]
+        some = torch.arange(len(blocks.weight), device=blocks.weight.device).reshape(tracks, -1)[:, ::LASTING_EVERY]
         few = blocks.at(some.flatten())
         # Frames that only fill up weigh nothing, so there may be more or fewer of them among the few.
         share = few.weight.reshape(tracks, -1).sum(1) / blocks.weight.reshape(tracks, -1).sum(1)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from fitting import identity_stage as stage
@@ -124,7 +125,10 @@ def test_the_schur_step_solves_the_dense_system(toy_model: FaceModel) -> None:
         torch.testing.assert_close(elimination.identity[track], torch.linalg.inv(torch.linalg.inv(dense)[:n, :n]))
 
 
-def test_an_error_that_lasts_moves_the_identity_as_the_dense_system_says(toy_model: FaceModel) -> None:
+def test_an_error_that_lasts_moves_the_identity_as_the_dense_system_says(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "LASTING_EVERY", 1)
     basis, observed, state = scene(toy_model)
     seen = system.linearise(observed, state, basis, float("inf"))
     _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
@@ -138,6 +142,24 @@ def test_an_error_that_lasts_moves_the_identity_as_the_dense_system_says(toy_mod
         expected = torch.linalg.solve(dense, with_error - right)[:n]
         found = torch.linalg.solve(precision.identity[track], precision.identity_lasting[track] @ error.flatten())
         torch.testing.assert_close(found, expected)
+
+
+def test_of_frames_that_are_all_there_several_times_one_of_each_speaks_for_all(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    basis, observed, state = scene(toy_model)
+    # The last frame of each track only fills up.
+    weight = observed.weight * torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64).repeat(TRACKS)[:, None]
+    times = torch.arange(TRACKS * FRAMES).repeat_interleave(system.LASTING_EVERY)
+    many = replace(observed, points=observed.points[times], weight=weight[times])
+    state = replace(state, expression=state.expression[times], camera=state.camera.at(times))
+    seen = system.linearise(many, state, basis, float("inf"))
+    _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
+    few = elimination.precision(basis)
+    monkeypatch.setattr(system, "LASTING_EVERY", 1)
+    every = elimination.precision(basis)
+    torch.testing.assert_close(few.identity_lasting, every.identity_lasting)
+    torch.testing.assert_close(few.expression_lasting, every.expression_lasting)
 
 
 def test_the_uncertainty_holds_all_that_expressions_feel_of_identity_and_lasting_errors(toy_model: FaceModel) -> None:
