@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from pipeline.faces.networks import Network
-from pipeline.faces.picture import Picture
+from pipeline.faces.picture import Picture, Square
 from pipeline.faces.regions import FaceRegion, mapped
 from pipeline.faces.schemes import INNER_EYES, LIDS_LEFT, LIDS_RIGHT, OUTER_EYES
 
@@ -31,6 +31,7 @@ _OUTPUT = "output_eyes_contours_and_brows"
 _GROWTH = 2.3
 _CORNERS = np.array([OUTER_EYES[0], INNER_EYES[0], INNER_EYES[1], OUTER_EYES[1]])
 _LIDS = len(LIDS_RIGHT)
+_EYES, _LID_IDS = range(2), (list(LIDS_RIGHT), list(LIDS_LEFT))
 _ROWS, _COLUMNS = 32, 44
 _AROUND_EYE = np.s_[15:49, 9:55]
 """Of the square: the eye without the brow, which moves by itself, and a pixel more on each side."""
@@ -94,7 +95,7 @@ class EyeReader:
     """
 
     def __init__(self, networks: Path, *, reuse: bool = True) -> None:
-        self._network = Network(networks / EYE_FILE, low=0.0, output=_OUTPUT)
+        self._network = Network(networks / EYE_FILE, low=0.0, output=_OUTPUT, most=2)
         self._reuse = reuse
         self.asked = self.reused = 0
 
@@ -109,26 +110,39 @@ class EyeReader:
             before: What this function gave for the same face before, if it did.
         """
         refined = mesh.copy()
+        size_px = self._network.size_px
         corners = mesh[_CORNERS].tolist()
-        seen = []
-        for eye, ids in enumerate((LIDS_RIGHT, LIDS_LEFT)):
-            region = _region_between(*corners[2 * eye : 2 * eye + 2])
-            to_frame = region.frame_from_square(self._network.size_px, mirrored=eye == 1)
-            square = picture.square(to_frame, self._network.size_px, averaged=False)
-            grey = _grey_around_eye(square.light)
-            last = before[eye] if before is not None and self._reuse else None
-            lids = None if last is None else last.still_there(grey[1:-1, 1:-1].reshape(-1))
-            if last is None or lids is None:
-                self.asked += 1
-                # The network counts from the square's edge; pixel centres lie half a pixel further in.
-                (answer,) = self._network(square.rgb)
-                lids = answer.reshape(-1, 3)[:_LIDS, :2] - np.float32(0.5)
-                last = _eye_seen(lids, grey)
-            else:
-                self.reused += 1
-            refined[list(ids)] = mapped(lids, to_frame)
+        to_frame = [
+            _region_between(*corners[2 * eye : 2 * eye + 2]).frame_from_square(size_px, mirrored=eye == 1)
+            for eye in _EYES
+        ]
+        squares = [picture.square(place, size_px, averaged=False) for place in to_frame]
+        greys = [_grey_around_eye(square.light) for square in squares]
+        lasts = before if before is not None and self._reuse else (None, None)
+        kept = [
+            None if last is None else last.still_there(grey[1:-1, 1:-1].reshape(-1))
+            for last, grey in zip(lasts, greys, strict=True)
+        ]
+        found = iter(self._ask([square for square, lids in zip(squares, kept, strict=True) if lids is None]))
+        refined, seen = mesh.copy(), []
+        for eye in _EYES:
+            lids, last = kept[eye], lasts[eye]
+            if lids is None or last is None:
+                lids = next(found)
+                last = _eye_seen(lids, greys[eye])
+            refined[_LID_IDS[eye]] = mapped(lids, to_frame[eye])
             seen.append(last)
         return refined, (seen[0], seen[1])
+
+    def _ask(self, squares: list[Square]) -> list[Float32[np.ndarray, "16 2"]]:
+        """The lids that the network finds in the squares of one eye or both."""
+        self.asked += len(squares)
+        self.reused += len(_EYES) - len(squares)
+        if not squares:
+            return []
+        (answer,) = self._network(*(square.rgb for square in squares))
+        # The network counts from the square's edge; pixel centres lie half a pixel further in.
+        return [points[:_LIDS, :2] - np.float32(0.5) for points in answer.reshape(len(squares), -1, 3)]
 
 
 def _region_between(first: list[float], second: list[float]) -> FaceRegion:

@@ -133,6 +133,13 @@ def test_a_network_cut_to_one_output_gives_what_the_whole_one_gives(networks):
     np.testing.assert_array_equal(cut, whole[0])
 
 
+def test_two_pictures_at_once_have_the_outputs_of_each(networks):
+    squares = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    network = Network(networks / EYE_FILE, low=-1.0, most=2)
+    for both, *each in zip(network(*squares), *(network(square) for square in squares), strict=True):
+        np.testing.assert_array_equal(both.reshape(2, -1), np.concatenate(each))
+
+
 def test_an_output_that_is_not_there_is_named(networks):
     with pytest.raises(ValueError, match=r"iris_landmark\.tflite .* it has no output='nose'"):
         Network(networks / EYE_FILE, low=0.0, output="nose")
