@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.tracks.setting import Setting, print_table
+from benchmarks.tracks.setting import Setting, print_table, say
 from benchmarks.tracks.throughput import SOURCE, cpu_time_s, looped
 from pipeline.faces.probe import ffmpeg_program, probe
 from pipeline.faces.video import open_video
@@ -30,7 +30,8 @@ def measure(setting: Setting) -> dict[str, float]:
     }
     frames = _read(video, rgb=False)
     best, least_cpu = dict.fromkeys(tasks, float("inf")), dict.fromkeys(tasks, float("inf"))
-    for _ in range(_ROUNDS):  # side by side, so that what disturbs one disturbs all
+    for number in range(_ROUNDS):  # side by side, so that what disturbs one disturbs all
+        say(f"round {number + 1} of {_ROUNDS}")
         for name, task in tasks.items():
             begun, begun_cpu = time.perf_counter(), cpu_time_s()
             task()

@@ -6,7 +6,6 @@ Searching takes what `memory` measures; this is what comes after it.
 
 import multiprocessing
 import resource
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import fields
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 
 from benchmarks.fit.memory import long_sequence
-from benchmarks.tracks.setting import Setting, print_table
+from benchmarks.tracks.setting import Setting, print_table, say
 from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticOptions, synthetic_track
@@ -53,7 +52,7 @@ def measure(setting: Setting) -> dict[str, float]:
             steps = []
             # One process each: the size of a process never falls again.
             for step in (_search, _fit, _assemble):
-                print(f"  {length_s / 60:g} min: {step.__name__[1:]}", file=sys.stderr, flush=True)
+                say(f"{length_s / 60:g} min: {step.__name__[1:]}")
                 ours, theirs = context.Pipe(duplex=False)
                 worker = context.Process(target=_in_process, args=(step, Path(folder), length_s, theirs))
                 worker.start()

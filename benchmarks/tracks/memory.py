@@ -2,7 +2,6 @@
 
 import multiprocessing
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tracks.setting import Setting, print_table
+from benchmarks.tracks.setting import Setting, print_table, say
 from benchmarks.tracks.throughput import SOURCE, looped
 from facevid import assets
 from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
@@ -52,8 +51,7 @@ def measure(setting: Setting) -> dict[str, float]:
         size_mib = _tree_mib(worker.pid or 0)
         if doing.value != said:
             said = doing.value
-            what = "fitting it all" if said == _FIT else f"searching span {said} of {spans}"
-            print(f"  {time.monotonic() - begun:.0f} s: {what}", file=sys.stderr, flush=True)
+            say("fitting it all" if said == _FIT else f"searching span {said} of {spans}")
         peaks_mib[doing.value] = max(peaks_mib.get(doing.value, 0.0), size_mib)
         if doing.value != _FIT and size_mib:
             sizes_mib.append((time.monotonic() - begun, size_mib))

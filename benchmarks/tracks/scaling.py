@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from benchmarks.tracks.setting import Setting, print_table
+from benchmarks.tracks.setting import Setting, print_table, say
 from benchmarks.tracks.throughput import SOURCE, NoCrops, looped
 from facevid import assets
 from pipeline.build import run_build
@@ -52,6 +52,7 @@ def measure(setting: Setting) -> dict[str, float]:
 def _processes(shares: list[list[Path]]) -> float:
     context = multiprocessing.get_context("spawn")
     ready, go = (context.Barrier(len(shares) + 1) for _ in range(2))
+    say(f"{len(shares)} processes that share nothing")
     started = [context.Process(target=_track, args=(videos, ready, go)) for videos in shares]
     for process in started:
         process.start()
@@ -82,6 +83,7 @@ def _build(videos: list[Path], out: Path, *, workers: int, span_s: float) -> flo
         rows = csv.writer(file)
         rows.writerow(["video_id", "url"])
         rows.writerows([video.stem.replace(".", "_"), str(video.resolve())] for video in videos)
+    say(f"a build by {workers} workers")
     options = BuildOptions(
         fetch=FetchOptions(allow_local=True), faces=FacesOptions(span_s=span_s), workers=workers
     )

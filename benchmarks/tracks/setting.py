@@ -44,6 +44,11 @@ def counted(items: Sequence[T], what: str) -> Iterator[T]:
         yield item
 
 
+def say(what: str) -> None:
+    """A line of progress, for topics whose parts take long and cannot be counted."""
+    print(f"  {time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table; the first column is text, the others are numbers."""
     lines = [list(header), *(list(row) for row in rows)]
