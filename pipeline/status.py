@@ -135,6 +135,8 @@ def render(status: Status) -> str:
             ordered = sorted(step.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
             word = f"{step.unit} filtered" + (" before the fit" if step.step == "tracks" else "")
             lines += ["", word, *(f"  {reason:<40}{count:>9}" for reason, count in ordered)]
+            if step.unit == "frames" and not step.ok:
+                lines.append(f"none is left; `facevid schema {status.out} --table frames` shows what its numbers are")
         lines += [f"{step.unit}: {event} {count} times" for event, count in step.events.items()]
     if status.failures:
         lines += ["", "failures"]

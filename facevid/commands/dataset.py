@@ -11,9 +11,9 @@ from facevid.commands.console import say, use_one_opencv_thread
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """Show every column of a dataset's tables: type, unit, meaning.
+    """Show every column of a dataset's tables: type, unit, meaning; of a dataset also between what its numbers lie.
 
-    Example: facevid schema --table frames
+    Example: facevid schema out --table frames
     """
 
     dataset: tyro.conf.Positional[Path | None] = None
@@ -25,17 +25,25 @@ class Schema:
         """Print the columns."""
         from facevid.dataset import open_dataset
         from facevid.schema import column_lines, dataset_schemas
+        from facevid.spread import spreads
 
         if self.dataset is None:
+            dataset = None
             schemas = dataset_schemas(points=68, n_identity=80, n_expression=28)
         else:
-            about = open_dataset(self.dataset).description
+            dataset = open_dataset(self.dataset)
+            about = dataset.description
             schemas = dataset_schemas(
                 points=about.points, n_identity=about.n_identity, n_expression=about.n_expression
             )
         for name, schema in schemas.items():
-            if self.table in (None, name):
-                print("\n".join([name, *(f"  {line}" for line in column_lines(schema)), ""]))
+            if self.table not in (None, name):
+                continue
+            known = spreads(dataset, name) if dataset is not None else {}
+            print(name)
+            for column, line in zip(schema.names, column_lines(schema), strict=True):
+                print(f"  {line}" + (f"; {known[column].words()}" if column in known else ""))
+            print()
         return 0
 
 

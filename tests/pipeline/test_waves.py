@@ -214,6 +214,16 @@ def test_the_finished_funnel_counts_what_was_filtered_by_reason(
     early = dataset.table("frames", keep="frame < 2", columns=["video_id"])
     assert early.column_names == ["video_id"]
     assert {len(track.frame) for track in dataset.tracks(keep="frame < 3")} == {1}
+    assert "none is left" not in text
+
+
+def test_who_has_filtered_every_frame_is_shown_where_the_numbers_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, monkeypatch, "a", keep="frame < 0")
+
+    out = tmp_path / "out"
+    assert f"none is left; `facevid schema {out} --table frames` shows" in render(status(out))
 
 
 def test_the_funnel_adds_up_over_every_kind_of_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

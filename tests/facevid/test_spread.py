@@ -1,0 +1,60 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from facevid import cli
+from facevid.dataset import Dataset, open_dataset
+from facevid.shards import shard_of
+from facevid.spread import Spread, spreads
+
+Write = Callable[..., Path]
+
+
+def with_sharpness(folder: Path, values: list[float]) -> Dataset:
+    """A dataset of one track per shard whose frames have these values, shard after shard; occlusion is not known."""
+    dataset = open_dataset(folder)
+    for shard in dataset.shards("frames"):
+        path = folder / shard.path
+        table = pq.read_table(path)
+        mine, values = values[: table.num_rows], values[table.num_rows :]
+        for name, column in (("sharpness", mine), ("occlusion", [None] * len(mine))):
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, table.schema.field(name), pa.array(column, pa.float32()))
+        pq.write_table(table, path)
+    return dataset
+
+
+@pytest.fixture
+def folder(write_dataset: Write, toy_track: type) -> Path:
+    """A track in either of two shards."""
+    names = [next(name for name in "abcdefghij" if shard_of(name, 0, 2) == shard) for shard in (0, 1)]
+    return write_dataset(*(toy_track(video_id=name, frames=101) for name in names))
+
+
+def test_nine_tenths_of_the_numbers_lie_in_a_spread_and_what_is_no_number_does_not_count(folder: Path) -> None:
+    dataset = with_sharpness(folder, [*range(101), *[np.nan, np.inf] * 51])
+
+    found = spreads(dataset, "frames")
+
+    assert found["sharpness"] == Spread(low=5.0, middle=50.0, high=95.0)
+    assert not found.keys() & {"occlusion", "pts_s", "frame", "kept", "expression"}
+
+
+def test_no_more_shards_are_read_than_it_takes(folder: Path) -> None:
+    dataset = with_sharpness(folder, [1.0] * 101 + [9.0] * 101)
+
+    assert spreads(dataset, "frames", most_rows=101)["sharpness"].high == 1.0
+    assert spreads(dataset, "frames", most_rows=102)["sharpness"].high == 9.0
+
+
+def test_the_schema_of_a_dataset_says_where_its_numbers_lie(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["schema", str(folder), "--table", "frames"]) == 0
+
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  brightness"))
+    assert line.endswith("0 to 1; here 0.5 to 0.5 in 90 % of the rows, half up to 0.5")
