@@ -7,6 +7,7 @@ has the right prior, and in the track's mean information's eigenvectors takes th
 all that the landmarks say, and the chain's prior. As they differ, each direction is made conjugate to all before it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,11 +41,11 @@ class ChainSolved:
     expression: Float[Tensor, "frames n"]
     prior: SmoothPrior
 
-    def solved(self, right: Float64[Tensor, "frames n"]) -> Float64[Tensor, "frames n"]:
+    def solved(self, right: Float[Tensor, "frames n"]) -> Float[Tensor, "frames n"]:
         """The solution for another right-hand side."""
-        columns = torch.stack([right, torch.zeros_like(right)], dim=-1).to(self.information.dtype)
-        coupling = self.prior.coupling[:, None].to(columns.dtype)
-        return solve_with_pivots(self.inverse_pivots, columns, coupling, self.prior.layout)[..., 0].double()
+        coupling = self.prior.coupling[:, None].to(right.dtype)
+        columns = solve_with_pivots(self.inverse_pivots, _two_columns(right), coupling, self.prior.layout)
+        return columns[..., 0].contiguous()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +70,10 @@ class Closing:
 
 def closing_step(chain: ChainSolved, prior: MaternPrior) -> Closing:
     """Solve the same system under another prior."""
-    layout, dtype = prior.layout, chain.expression.dtype
+    layout, dtype = prior.layout, chain.information.dtype
     components = _Components.of(chain.information, prior)
     # The chain's solution leaves over of the new system what the priors disagree about.
-    left = prior.pull(chain.expression) - chain.prior.pull(chain.expression)
+    left = (prior.pull(chain.expression) - chain.prior.pull(chain.expression)).to(dtype)
     step = torch.zeros_like(left)
     directions: list[Tensor] = []
     images: list[Tensor] = []
@@ -82,23 +83,22 @@ def closing_step(chain: ChainSolved, prior: MaternPrior) -> Closing:
             along, image = components.solved(left)
         else:
             along = chain.solved(left)
-            image = -prior.pull(along)
-        image += _times(chain.information, along)
-        shares = _dots(along, images, layout)
-        for other, share in enumerate(shares):
-            back = _share(share, norms[other])[layout.track][:, None]
-            along -= back * directions[other]
-            image -= back * images[other]
-        norm, gain = _dots(along, [image, left], layout)
-        far = _share(gain, norm)[layout.track][:, None]
-        step += far * along
-        left -= far * image
+            image = -prior.pull(along).to(dtype)
+        image += torch.bmm(chain.information, _two_columns(along))[..., 0]
+        for other, part in enumerate(_dots(along, images, layout)):
+            back = _share(part, norms[other], along)
+            along.addcmul_(back, directions[other], value=-1)
+            image.addcmul_(back, images[other], value=-1)
+        norm, part = _dots(along, [image, left], layout)
+        far = _share(part, norm, along)
+        step.addcmul_(far, along)
+        left.addcmul_(far, image, value=-1)
         directions.append(along)
         images.append(image)
         norms.append(norm)
     return Closing(
         prior=prior,
-        expression=chain.expression + step.to(dtype),
+        expression=chain.expression + step,
         variance_ratio=components.variance_ratio(chain.prior).to(dtype),
     )
 
@@ -126,7 +126,7 @@ class _Components:
         # One product per track, here and below, whose shape depends on this track alone.
         for these in rows:
             own = information[these]
-            total = own.double().sum(0)
+            total = own.sum(0, dtype=torch.float64)
             # A track whose numbers broke down is seen by its energy.
             vectors = torch.linalg.eigh(torch.where(torch.isfinite(total), total, torch.zeros_like(total))).eigenvectors
             turn = vectors.to(own.dtype)
@@ -134,13 +134,13 @@ class _Components:
             turns.append(vectors)
         return cls(turn=torch.stack(turns), rows=rows, smoother=MaternSmoother.of(prior, known))
 
-    def solved(
-        self, right: Float64[Tensor, "frames n"]
-    ) -> tuple[Float64[Tensor, "frames n"], Float64[Tensor, "frames n"]]:
+    def solved(self, right: Float[Tensor, "frames n"]) -> tuple[Float[Tensor, "frames n"], Float[Tensor, "frames n"]]:
         """The solution of the system that is nearly the right one, and the prior's precision times that."""
-        turned = self._turned(right, self.turn)
+        turn = self.turn.to(right.dtype)
+        turned = self._turned(right, turn).double()
         found = self.smoother.mean(turned)
-        return self._turned(found, self.turn.mT), self._turned(turned - self.smoother.known * found, self.turn.mT)
+        image = turned - self.smoother.known * found
+        return self._turned(found.to(right.dtype), turn.mT), self._turned(image.to(right.dtype), turn.mT)
 
     def variance_ratio(self, chain: SmoothPrior) -> Float64[Tensor, "frames n"]:
         """Posterior variances under the smoother's prior over those under the chain, of the coefficients."""
@@ -148,7 +148,7 @@ class _Components:
         under_chain = _chain_variances(chain, self.smoother.known)
         return self._turned(self.smoother.variances(), squares) / self._turned(under_chain, squares)
 
-    def _turned(self, values: Float64[Tensor, "frames n"], turn: Float64[Tensor, "tracks n n"]) -> Tensor:
+    def _turned(self, values: Float[Tensor, "frames n"], turn: Float[Tensor, "tracks n n"]) -> Tensor:
         out = torch.empty_like(values)
         for track, these in enumerate(self.rows):
             out[these] = values[these] @ turn[track]
@@ -175,20 +175,23 @@ def _chain_variances(chain: SmoothPrior, known: Float64[Tensor, "frames n"]) -> 
     return inverse
 
 
-def _times(matrices: Float[Tensor, "frames n n"], vectors: Float64[Tensor, "frames n"]) -> Float64[Tensor, "frames n"]:
-    # Two columns, because a batched product with one takes another path where the batch is 1.
-    columns = torch.stack([vectors, torch.zeros_like(vectors)], dim=-1).to(matrices.dtype)
-    return torch.bmm(matrices, columns)[..., 0].double()
+def _two_columns(column: Float[Tensor, "frames n"]) -> Float[Tensor, "frames n 2"]:
+    # A batched product with one column takes another path where the batch is 1.
+    return torch.stack([column, torch.zeros_like(column)], dim=-1)
 
 
 def _dots(
-    one: Float64[Tensor, "frames n"], others: list[Tensor], layout: TimeMajor
-) -> tuple[Float64[Tensor, " tracks"], ...]:
+    one: Float[Tensor, "frames n"], others: list[Tensor], layout: TimeMajor
+) -> Sequence[Float64[Tensor, " frames"]]:
+    """Products of each frame's whole track."""
     if not others:
         return ()
-    return layout.sum_over_time(torch.stack([(one * other).sum(-1) for other in others], dim=-1)).unbind(-1)
+    by_frame = torch.stack([(one * other).sum(-1) for other in others], dim=-1)
+    return layout.sum_over_time(by_frame)[layout.track].unbind(-1)
 
 
-def _share(part: Float64[Tensor, " tracks"], whole: Float64[Tensor, " tracks"]) -> Float64[Tensor, " tracks"]:
+def _share(
+    part: Float64[Tensor, " frames"], whole: Float64[Tensor, " frames"], like: Float[Tensor, "frames n"]
+) -> Float[Tensor, "frames 1"]:
     # Where there is nothing left to go, all is 0.
-    return torch.where(whole > 0, part / whole, torch.zeros_like(part))
+    return torch.where(whole > 0, part / whole, torch.zeros_like(part)).to(like.dtype)[:, None]

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from fitting.matern_prior import MaternPrior
+from fitting.ragged import TimeMajor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,17 +19,19 @@ class MaternSmoother:
     """What there is to know about paths before anything is seen.
 
     Attributes:
-        prior: The process.
+        layout: Order of the frame axis.
         known: One over the variance of the noise of each frame and component, 0 where nothing is seen.
         share: `1 / (1 + known times variance)`: how much of a surprise is left once it is explained.
         variance: Covariance (00, 01, 11) of position and velocity, once all frames before are seen.
+        hear: How much position and velocity of a prediction move by what was said one frame before.
         carry: `[[a, b], [c, d]]` from one frame's prediction to the next one's; 0 at a track's first frame.
     """
 
-    prior: MaternPrior
+    layout: TimeMajor
     known: Float64[Tensor, "frames n"]
     share: Float64[Tensor, "frames n"]
     variance: Float64[Tensor, "3 frames n"]
+    hear: Float64[Tensor, "2 frames n"]
     carry: Float64[Tensor, "2 2 frames n"]
 
     @classmethod
@@ -52,22 +55,21 @@ class MaternSmoother:
             now[::2] += 1.0
             share[step] = 1.0 / (1.0 + known[step] * now[0])
             before = step
-        gain = known * share * variance[:2]
         of_last = layout.previous_or_self
         a, b, c, d = (number[:, None] for number in prior.transition)
-        kept, lost = 1.0 - gain[0][of_last], gain[1][of_last]
-        carry = torch.stack([a * kept - b * lost, b.expand_as(known), c * kept - d * lost, d.expand_as(known)])
-        return cls(prior=prior, known=known, share=share, variance=variance, carry=carry.reshape(2, 2, *known.shape))
+        by_position, by_velocity = (share * variance[:2])[:, of_last]
+        hear = torch.stack([a * by_position + b * by_velocity, c * by_position + d * by_velocity])
+        seen = known[of_last]
+        carry = torch.stack([a - seen * hear[0], b.expand_as(known), c - seen * hear[1], d.expand_as(known)])
+        return cls(
+            layout=layout, known=known, share=share, variance=variance, hear=hear,
+            carry=carry.reshape(2, 2, *known.shape),
+        )  # fmt: skip
 
     def mean(self, said: Float64[Tensor, "frames n"]) -> Float64[Tensor, "frames n"]:
         """The paths of least energy, given what is said of them: `known` times what is seen."""
-        layout = self.prior.layout
-        last = layout.previous_or_self
-        a, b, c, d = (number[:, None] for number in self.prior.transition)
-        # What was said a frame ago moves position and velocity by this much.
-        heard = (self.share * said)[last]
-        by_position, by_velocity = heard * self.variance[0][last], heard * self.variance[1][last]
-        ahead = torch.stack([a * by_position + b * by_velocity, c * by_position + d * by_velocity])
+        layout = self.layout
+        ahead = self.hear * said[layout.previous_or_self]
         before: slice | None = None
         for step in layout.steps:
             if before is not None:
@@ -88,19 +90,17 @@ class MaternSmoother:
 
     def variances(self) -> Float64[Tensor, "frames n"]:
         """Posterior variance of each position."""
-        a, b, c, d = self.carry.flatten(0, 1)
-        # What the entries (00, 01, 11) of a matrix M become in `carry^T M carry`.
-        rows = [[a * a, 2 * a * c, c * c], [a * b, a * d + b * c, c * d], [b * b, 2 * b * d, d * d]]
-        squares = torch.stack([torch.stack(row) for row in rows])
         back = torch.zeros_like(self.variance)
         back[0] = self.known * self.share
         after: slice | None = None
-        for step in reversed(self.prior.layout.steps):
+        for step in reversed(self.layout.steps):
             if after is not None:
-                these = slice(step.start, step.start + after.stop - after.start)
-                new, square = back[:, after], squares[:, :, after]
-                for entry in range(3):
-                    back[:, these].addcmul_(square[:, entry], new[entry])
+                # What the entries (00, 01, 11) of a matrix M become in `carry^T M carry`.
+                new, carry = back[:, after], self.carry[:, :, after]
+                half = torch.addcmul(new[:2, None] * carry[0], new[1:, None], carry[1])
+                these = back[:, step.start : step.start + after.stop - after.start]
+                these[:2].addcmul_(carry[0, 0], half[0]).addcmul_(carry[1, 0], half[1])
+                these[2].addcmul_(carry[0, 1], half[0, 1]).addcmul_(carry[1, 1], half[1, 1])
             after = step
         p, q = self.variance[:2]
         left: Tensor = p - p * p * back[0] - 2 * p * q * back[1] - q * q * back[2]
