@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 
 from facevid import storage
 from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, FunnelStep
@@ -17,6 +18,10 @@ from facevid.shards import shard_of, write_shard
 from fitting.face_model import FaceModel, load_face_model
 
 POINTS, N_IDENTITY, N_EXPRESSION = 5, 3, 4
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("facevid", deadline=None)
+settings.load_profile("facevid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

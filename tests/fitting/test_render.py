@@ -75,7 +75,7 @@ def test_a_picture_without_pixels_is_refused() -> None:
         rasterise(_triangle(), FRONT, height=0, width=10)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_raster_agrees_with_testing_every_pixel_against_every_triangle(seed: int) -> None:
     rng = np.random.default_rng(seed)

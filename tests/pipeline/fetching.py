@@ -36,7 +36,7 @@ def fetcher(
     folder: Path, *, judge: Callable[[str], bool] = is_public, slept: list[float] | None = None, **options: Any
 ) -> Fetcher:
     chosen = FetchOptions(
-        **{"allow_private": True, "timeout_s": 0.5, "politeness": "fast", "attempts": 1} | options
+        **{"allow_private": True, "timeout_s": 5.0, "politeness": "fast", "attempts": 1} | options
     )
     store = Store(folder / "store")
     egress = _proxies.enter_context(running_egress(egress_rules(chosen, judge=judge), log=folder / "egress.jsonl"))

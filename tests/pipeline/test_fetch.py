@@ -73,7 +73,6 @@ def test_what_a_page_tells_of_its_video_is_kept(tmp_path: Path, server: Loopback
         ("/status/451", FailureCode.GEO_BLOCKED),
         ("/status/500", FailureCode.NETWORK),
         ("/status/503", FailureCode.NETWORK),
-        ("/stall.mp4", FailureCode.TIMEOUT),
         ("/truncated.mp4", FailureCode.NETWORK),
         ("/endless.mp4", FailureCode.TOO_LARGE),
         ("/redirect?to=/redirect%3Fto%3D/status/404", FailureCode.NOT_FOUND),
@@ -81,6 +80,10 @@ def test_what_a_page_tells_of_its_video_is_kept(tmp_path: Path, server: Loopback
 )
 def test_what_a_server_does_maps_to_a_code(tmp_path: Path, server: Loopback, path: str, code: FailureCode) -> None:
     assert code_of(tmp_path, server.address + path, max_bytes=200_000) is code
+
+
+def test_a_server_that_stands_still_is_timed_out(tmp_path: Path, server: Loopback) -> None:
+    assert code_of(tmp_path, f"{server.address}/stall.mp4", timeout_s=0.5) is FailureCode.TIMEOUT
 
 
 def test_every_misbehaviour_of_the_server_by_status_is_tested() -> None:

@@ -173,7 +173,7 @@ def test_a_body_without_a_length_that_breaks_off_is_not_taken_for_whole(tmp_path
 def test_a_server_that_does_not_begin_to_answer_is_timed_out(tmp_path: Path, server: Loopback) -> None:
     url = server.route("a.mp4", lambda _: server.released.wait() and None)
 
-    assert code_of(tmp_path, url) is FailureCode.TIMEOUT
+    assert code_of(tmp_path, url, timeout_s=0.5) is FailureCode.TIMEOUT
 
 
 def test_a_server_that_trickles_for_longer_than_max_fetch_s_is_timed_out(tmp_path: Path, server: Loopback) -> None:
@@ -371,7 +371,7 @@ _HEADERS = st.dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     status=st.sampled_from([200, 200, 200, 206, 204, 302, 416, 429, 503, 999]),
     headers=_HEADERS, kind=_KINDS, body=st.lists(_SNIPPETS | st.binary(max_size=20), max_size=8),

@@ -27,7 +27,7 @@ def jitter(points):
     slope=st.floats(-300, 300),
     steps=st.randoms(use_true_random=False),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_straight_line_stays_itself_whatever_the_steps(frames, start, slope, steps):
     pts_s = np.cumsum([steps.uniform(0.01, 0.2) for _ in range(frames)])
     line = np.stack([start + slope * pts_s, start - slope * pts_s], axis=1)[:, None].astype(np.float32)
