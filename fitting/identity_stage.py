@@ -27,8 +27,9 @@ from fitting.sight import PLAIN, Sight
 
 DAMPING_START = 1e-4
 DAMPING_LEAST = 1e-7
-CONVERGED_STEP = 0.03
-"""A track has converged when no identity coefficient moves by more than this, in standard deviations."""
+CONVERGED_STEP = 0.1
+"""A track has converged when no identity coefficient moves by more than this, in standard deviations: with 0.03, which
+takes an iteration more of six, identities are nearer to the truth by 0.01% and heads by 0.1% of their size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
