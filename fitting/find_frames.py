@@ -22,14 +22,12 @@ from fitting.preparation import PreparedTrack
 from fitting.ragged import TimeMajor, batches
 from fitting.sight import Sight
 
-WINDOW_FRAMES = 4096
+WINDOW_FRAMES = 2048
 """A window's own frames."""
 OVERLAP_FRAMES = 64
 """Frames that a window sees beyond its own, on either side: at 30 frames per second, two seconds."""
-FRAMES_PER_BATCH = 1 << 15
-"""Windows are fitted together until they have this many frames."""
-LONG_FRAMES = 1 << 16
-"""Half as many of a track that is longer: its landmarks and results take the room that the others would have had."""
+FRAMES_PER_BATCH = 1 << 14
+"""Windows are fitted together until they have this many frames: what the fit needs of memory, 18 kB for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +88,8 @@ def find_frames(tracks: Sequence[PreparedTrack], first: Identities, setup: FitSe
     """Run the second stage on tracks whose identities were found in the first."""
     fitted: list[list[_Fitted]] = [[] for _ in tracks]
     lengths = [len(track.pts_s) for track in tracks]
-    frames = FRAMES_PER_BATCH if max(lengths, default=0) <= LONG_FRAMES else FRAMES_PER_BATCH // 2
-    for batch in batches(windows(lengths), lambda window: window.sees.stop - window.sees.start, frames=frames):
+    cuts = windows(lengths)
+    for batch in batches(cuts, lambda window: window.sees.stop - window.sees.start, frames=FRAMES_PER_BATCH):
         cut = [tracks[window.track].at(window.sees) for window in batch]
         identities = first.at([window.track for window in batch])
         layout = TimeMajor([len(track.pts_s) for track in cut], device=setup.options.device)
