@@ -35,7 +35,8 @@ class PixelCamera:
         """Picture coordinates of points of the head frame."""
         rotation = matrix_from_quaternion(torch.from_numpy(self.rotation_wxyz))
         turn = torch.from_numpy(self.scale_px_per_mm)[:, None, None] * rotation
-        scaled = torch.bmm(torch.from_numpy(head_mm).double(), turn.mT).numpy()
+        # About the head's origin, where float32 has a 100,000th of a pixel.
+        scaled = torch.bmm(torch.from_numpy(head_mm), turn.float().mT).numpy()
         return np.asarray(through_lens(scaled, self.translation_px, self.lens.astype(np.float64)))
 
     def outer_eye_px(self, head_mm: Float32[np.ndarray, "frames points 3"]) -> Float64[np.ndarray, " frames"]:

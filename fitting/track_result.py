@@ -134,6 +134,6 @@ def _drawn(
     for start in range(0, len(fit.expression), _CHUNK):
         part = slice(start, start + _CHUNK)
         head = person + full.expressions(torch.from_numpy(fit.expression[part]).to(device))
-        head_mm = np.ascontiguousarray(head.mT.cpu().numpy())
+        head_mm = head.mT.cpu().numpy()
         camera = fit.camera.at(part)
         yield part, camera.project(head_mm), camera.outer_eye_px(head_mm)
