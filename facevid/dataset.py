@@ -129,7 +129,7 @@ class Dataset:
             name: frames, tracks, crops or failures.
             columns: Columns to read, default all.
             kept_only: Leave out rows that pruning marked; frames and tracks only.
-            keep: Leave out rows for which this does not hold, such as "abs(yaw_deg) < 60 and sharpness > 0.2".
+            keep: Leave out rows for which this does not hold, such as "abs(yaw_deg) < 60 and sharpness > 0.1".
 
         Raises:
             ValueError: Unknown table or column, `kept_only` for a table that has no such mark, or a `keep` that cannot
@@ -163,7 +163,7 @@ class Dataset:
         Args:
             kept_only: Leave out tracks and frames that pruning marked.
             split: Only this one's.
-            keep: Leave out frames for which this does not hold, such as "abs(yaw_deg) < 60 and sharpness > 0.2".
+            keep: Leave out frames for which this does not hold, such as "abs(yaw_deg) < 60 and sharpness > 0.1".
 
         Raises:
             ValueError: `split` is no split, or `keep` cannot be read.

@@ -1,4 +1,4 @@
-"""Which frames to keep, as an expression over the columns of the frames table: `abs(yaw_deg) < 60 and sharpness > 0.2`.
+"""Which frames to keep, as an expression over the columns of the frames table: `abs(yaw_deg) < 60 and sharpness > 0.1`.
 
 Comparisons of columns and numbers, `and`, `or`, `not`, `abs(column)` and parentheses; nothing else, and nothing is ever
 evaluated as code: the text is parsed, each node is checked, and what comes out is an expression of Arrow.
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-EXAMPLE = "abs(yaw_deg) < 60 and sharpness > 0.2"
+EXAMPLE = "abs(yaw_deg) < 60 and sharpness > 0.1"
 _LONGEST = 1000
 _SIGNS = "< <= > >= == !="
 _OTHERWISE = (("&", "and"), ("|", "or"), (" AND ", "and"), (" OR ", "or"), ("!", "not"), ("=", "=="))

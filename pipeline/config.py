@@ -91,7 +91,7 @@ class PruneOptions:
     max_reprojection_error: float = 0.05
     """Largest track reprojection error, as a fraction of the outer-eye distance."""
     keep: str = ""
-    """Keep only frames for which this holds, such as "abs(yaw_deg) < 60 and sharpness > 0.2"; `facevid schema --table
+    """Keep only frames for which this holds, such as "abs(yaw_deg) < 60 and sharpness > 0.1"; `facevid schema --table
     frames` lists the columns. Nothing is decoded or fitted again when it changes."""
 
     def __post_init__(self) -> None:
