@@ -181,6 +181,9 @@ class _Spline:
         self, values: Float64[np.ndarray, "knots points 2"], largest_change: float = np.inf
     ) -> tuple[Float64[np.ndarray, "knots points 2"], Float64[np.ndarray, "knots points 2"]]:
         """Fitted values at the knots: with each point's lam of lowest cross-validation score, and a stiff one."""
+        if not len(self._lam):
+            # Knots so far apart that each candidate goes through all of them: nothing tells noise from motion.
+            return values.copy(), values.copy()
         knots, points, _ = values.shape
         rows = values.reshape(knots, -1)
         solved = self._solved(self._q_transposed(rows))

@@ -40,6 +40,17 @@ def test_very_short_tracks_come_back_unchanged(frames):
     assert np.array_equal(smoothed(points, times(frames), ones(frames)), points)
 
 
+def test_frames_that_were_seen_too_far_apart_to_tell_noise_from_motion_stay_as_they_are():
+    points = np.random.default_rng(0).normal(size=(801, 2, 2)).astype(np.float32)
+    weight = np.zeros(801, dtype=np.float32)
+    weight[::200] = 1.0
+
+    result = smoothed(points, np.arange(801) / 25.0, weight)
+
+    assert np.allclose(result[::200], points[::200], rtol=0, atol=1e-6)
+    assert np.isfinite(result).all()
+
+
 def test_it_is_the_smoothing_spline_that_scipy_knows():
     rng = np.random.default_rng(1)
     time = np.cumsum(rng.uniform(0.5, 1.5, 40))
