@@ -157,8 +157,8 @@ def _known_until(old: TrackBoxes, after: SpanBoxes, *, seam: int, shift: int) ->
     ends = [int(old.frame[-1]) + shift + 1]
     ends += [end for end in after.lead_shot_ends if end >= seam]
     ends += [
-        begin for new in after.tracks
-        if (begin := int(new.frame[0])) >= seam and _seam(old, new, shift=shift, border=after.lead_frames) is not None
+        max(seam, int(new.frame[0])) for new in after.tracks
+        if int(new.frame[-1]) >= seam and _seam(old, new, shift=shift, border=after.lead_frames) is not None
     ]  # fmt: skip
     return min(ends)
 

@@ -75,11 +75,15 @@ def test_a_face_that_the_later_span_finds_late_goes_on() -> None:
         ([(80, 90, HERE), (92, 150, THERE)], (), 100),
         ([(80, 90, HERE), (94, 98, HERE)], (), 94),
         ([(80, 90, HERE), (97, 150, HERE)], (), 97),
+        ([(80, 90, HERE), (85, 150, HERE)], (), 90),
         ([(80, 90, HERE)], (84, 92, 96), 92),
         ([(80, 90, HERE)], (90,), 90),
         ([(80, 150, HERE)], (92,), 100),
     ],
-    ids=["nobody else", "a face elsewhere", "a face in its place", "found again", "a dissolve", "a cut", "not lost"],
+    ids=[
+        "nobody else", "a face elsewhere", "a face in its place", "found again", "another one already there",
+        "a dissolve", "a cut", "not lost",
+    ],
 )
 def test_a_face_that_the_later_span_loses_goes_on_in_the_earlier_until_a_shot_ends_or_another_has_its_place(
     after: list[Shown], shot_ends: tuple[int, ...], end: int
