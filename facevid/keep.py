@@ -6,6 +6,7 @@ evaluated as code: the text is parsed, each node is checked, and what comes out 
 
 import ast
 import difflib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,11 @@ from jaxtyping import Int64
 EXAMPLE = "abs(yaw_deg) < 60 and sharpness > 0.1"
 _LONGEST = 1000
 _SIGNS = "< <= > >= == !="
-_OTHERWISE = (("&", "and"), ("|", "or"), (" AND ", "and"), (" OR ", "or"), ("!", "not"), ("=", "=="))
-"""How other languages write it, and how it is written here."""
+_OTHERWISE = (
+    ("=>", ">="), ("=<", "<="), ("<>", "!="), ("&", "and"), ("|", "or"), (" AND ", "and"), (" OR ", "or"), ("!", "not"),
+    ("=", "=="),
+)
+"""How other languages write it, and how it is written here; a sign stands before its parts."""
 
 
 class KeepError(ValueError):
@@ -106,7 +110,12 @@ def _other_language(text: str) -> str:
     plain = text
     for sign in ("<=", ">=", "==", "!="):
         plain = plain.replace(sign, " ")
-    return "".join(f"; instead of {theirs.strip()!r} write {ours!r}" for theirs, ours in _OTHERWISE if theirs in plain)
+    hints = []
+    for theirs, ours in _OTHERWISE:
+        if theirs in plain:
+            hints.append(f"; instead of {theirs.strip()!r} write {ours!r}")
+            plain = plain.replace(theirs, " ")
+    return "".join(hints)
 
 
 def _joined_by_and(node: ast.expr) -> Sequence[ast.expr]:
@@ -151,10 +160,9 @@ class _Reader:
             case ast.Constant(value=bool()):
                 pass
             case ast.Constant(value=int() | float() as value):
-                try:
-                    return pc.scalar(float(value))
-                except OverflowError:
-                    raise self._refused(node, "is too large a number") from None
+                if value > sys.float_info.max:  # Python reads 1e400 as infinite
+                    raise self._refused(node, "is too large a number")
+                return pc.scalar(float(value))
             case ast.Name(id=name) if name not in self._truths:
                 return self._column(name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
