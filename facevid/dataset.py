@@ -134,7 +134,7 @@ class Dataset:
         Raises:
             ValueError: Unknown table or column, `kept_only` for a table that has no such mark, or a `keep` that cannot
                 be read.
-            DatasetError: A shard is missing or damaged.
+            DatasetError: A shard is missing or damaged, or an earlier version wrote it without some of the columns.
         """
         schema = self.schema(name)
         wanted = list(schema.names if columns is None else columns)
@@ -147,9 +147,7 @@ class Dataset:
         read = list(dict.fromkeys([*wanted, *asked, *(["kept"] if kept_only else [])]))
         parts = [pa.schema([schema.field(column) for column in read]).empty_table()]
         for shard in self.shards(name):
-            with self.open_shard(shard) as file:
-                part = file.read(columns=read)
-            whole = part.select(read).cast(parts[0].schema)
+            whole = self._read(shard, read).cast(parts[0].schema)
             if kept_only:
                 whole = whole.filter(pc.field("kept"))
             parts.append(whole.filter(condition.expression) if condition else whole)
@@ -167,7 +165,7 @@ class Dataset:
 
         Raises:
             ValueError: `split` is no split, or `keep` cannot be read.
-            DatasetError: A shard is missing or damaged.
+            DatasetError: A shard is missing or damaged, or an earlier version wrote it without some of the columns.
         """
         if split is not None and split not in SPLITS:
             raise ValueError(f"split={split!r} is none of {', '.join(SPLITS)}")
@@ -175,9 +173,7 @@ class Dataset:
         read = list(dict.fromkeys([*_TRACK_COLUMNS, *(condition.columns if condition else ())]))
         rows = {(row["video_id"], row["track"]): row for row in self.table("tracks").to_pylist()}
         for shard in self.shards("frames"):
-            with self.open_shard(shard) as file:
-                frames = file.read(columns=read)
-            for key, part in _by_track(frames):
+            for key, part in _by_track(self._read(shard, read)):
                 row = rows.get(key)
                 if row is None:
                     raise DatasetError(f"{shard.path} has frames of {key}, which the tracks table lacks; build again")
@@ -187,6 +183,15 @@ class Dataset:
                 chosen = chosen.filter(condition.expression) if condition else chosen
                 if chosen.num_rows:
                     yield _arrays(row, chosen)
+
+    def _read(self, shard: ShardInfo, columns: list[str]) -> pa.Table:
+        with self.open_shard(shard) as file:
+            if missing := [column for column in columns if column not in file.schema_arrow.names]:
+                raise DatasetError(
+                    f"{storage.join(self.root, shard.path)} has no columns {', '.join(missing)}: an earlier version of "
+                    "FaceVid wrote it; run the build again, which writes the tables anew"
+                )
+            return file.read(columns=columns).select(columns)
 
     def verify(self) -> None:
         """Read every file and compare size and sha256 with `facevid.json`.

@@ -8,7 +8,7 @@ import pyarrow as pa
 from facevid.dataset import Dataset
 
 MOST_ROWS = 1_000_000
-"""Whole shards are looked at until there are so many rows: a shard holds tracks of all kinds of videos."""
+"""So many rows are looked at, from the first shard on: a shard holds tracks of all kinds of videos."""
 _NO_MEASURES = frozenset({"pts_s", "start_s", "end_s", "clip_start_s", "clip_end_s"})
 
 
@@ -53,11 +53,14 @@ def spreads(dataset: Dataset, name: str, *, most_rows: int = MOST_ROWS) -> dict[
         if rows >= most_rows:
             break
         with dataset.open_shard(shard) as file:
-            table = file.read(columns=columns)
-        rows += table.num_rows
-        for column in columns:
-            values = table[column].drop_null().to_numpy()
-            parts[column].append(values[np.isfinite(values)])
+            there = [column for column in columns if column in file.schema_arrow.names]  # others came later
+            for batch in file.iter_batches(columns=there):
+                for column in there:
+                    values = batch[column][: most_rows - rows].drop_null().to_numpy()
+                    parts[column].append(values[np.isfinite(values)])
+                rows += batch.num_rows
+                if rows >= most_rows:
+                    break
     joined = {column: np.concatenate(part) for column, part in parts.items() if part}
     return {
         column: Spread(low=float(low), middle=float(middle), high=float(high))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import facevid
@@ -73,6 +74,21 @@ def test_wrong_questions_are_refused(dataset: Path) -> None:
         opened.table("frames", columns=["smile"])
     with pytest.raises(ValueError, match="'crops' has no column kept"):
         opened.table("crops", kept_only=True)
+
+
+@pytest.mark.parametrize("table", ["tracks", "frames"])
+def test_tables_of_an_earlier_version_are_named_with_what_they_lack(dataset: Path, table: str) -> None:
+    opened = facevid.open(dataset)
+    for shard in opened.shards(table):
+        path = dataset / shard.path
+        pq.write_table(pq.read_table(path).drop_columns(["reprojection_error"]), path)
+
+    lacking = rf"{table}/part-0\S* has no columns reprojection_error: an earlier version .* run the build again"
+    with pytest.raises(DatasetError, match=lacking):
+        opened.table(table)
+    with pytest.raises(DatasetError, match=lacking):
+        list(opened.tracks())
+    assert opened.table(table, columns=["video_id"]).num_rows
 
 
 def test_a_sound_dataset_verifies(dataset: Path) -> None:

@@ -44,11 +44,23 @@ def test_nine_tenths_of_the_numbers_lie_in_a_spread_and_what_is_no_number_does_n
     assert not found.keys() & {"occlusion", "pts_s", "frame", "kept", "expression"}
 
 
-def test_no_more_shards_are_read_than_it_takes(folder: Path) -> None:
-    dataset = with_sharpness(folder, [1.0] * 101 + [9.0] * 101)
+def test_no_more_rows_are_read_than_it_takes(folder: Path) -> None:
+    dataset = with_sharpness(folder, [1.0] * 50 + [5.0] * 51 + [9.0] * 101)
 
-    assert spreads(dataset, "frames", most_rows=101)["sharpness"].high == 1.0
-    assert spreads(dataset, "frames", most_rows=102)["sharpness"].high == 9.0
+    for most_rows, high in ((50, 1.0), (101, 5.0), (202, 9.0)):
+        assert spreads(dataset, "frames", most_rows=most_rows)["sharpness"].high == high
+
+
+def test_columns_that_an_earlier_version_did_not_write_have_no_spread(folder: Path) -> None:
+    dataset = open_dataset(folder)
+    for shard in dataset.shards("frames"):
+        path = folder / shard.path
+        pq.write_table(pq.read_table(path).drop_columns(["occlusion", "jitter"]), path)
+
+    found = spreads(dataset, "frames")
+
+    assert "brightness" in found
+    assert not found.keys() & {"occlusion", "jitter"}
 
 
 def test_the_schema_of_a_dataset_says_where_its_numbers_lie(
