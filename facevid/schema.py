@@ -73,7 +73,7 @@ def frames_schema(*, points: int, n_expression: int) -> pa.Schema:
         _field("in_frame", pa.float32(), "share of the landmarks that lie inside the picture, 0 to 1"),
         _field("occlusion", pa.float32(),
                "how surely something covers much of the face, 0 to 1: 1 minus the presence score of its worse half "
-               "seen alone, asked every 10 frames; null where the detector cannot tell", nullable=True),
+               "seen alone, asked every 20 frames; null where the detector cannot tell", nullable=True),
         _field("motion_per_s", pa.float32(),
                "median speed of the inner 51 smoothed landmarks, in face_size_px per second"),
         _field("jitter", pa.float32(),

@@ -109,7 +109,6 @@ class EyeReader:
             mesh: The face's mesh in it.
             before: What this function gave for the same face before, if it did.
         """
-        refined = mesh.copy()
         size_px = self._network.size_px
         corners = mesh[_CORNERS].tolist()
         to_frame = [
