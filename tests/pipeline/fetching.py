@@ -25,11 +25,13 @@ _proxies = ExitStack()
 @contextmanager
 def ended_proxies() -> Iterator[None]:
     gc.freeze()  # what was there before need not be looked at: that would take longer than most tests
-    with _proxies:
-        yield
-    # yt-dlp leaves sockets of refused answers to the garbage collector.
-    gc.collect()
-    gc.unfreeze()
+    try:
+        with _proxies:
+            yield
+        # yt-dlp leaves sockets of refused answers to the garbage collector.
+        gc.collect()
+    finally:
+        gc.unfreeze()
 
 
 def fetcher(
