@@ -1,6 +1,6 @@
 """The identity stage: its step against one dense system, its gradient against autograd."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -10,7 +10,12 @@ from fitting import identity_system as system
 from fitting.camera import ScaledOrthographic, camera_jacobian, model_jacobian, turned_points
 from fitting.energy import Observations, frame_blocks, landmark_energy, residuals
 from fitting.face_model import FaceModel
-from fitting.identity_uncertainty import LASTING_PRIOR, UNCERTAIN_DIRECTIONS, identity_uncertainty
+from fitting.identity_uncertainty import (
+    LASTING_PRIOR,
+    UNCERTAIN_DIRECTIONS,
+    IdentityUncertainty,
+    identity_uncertainty,
+)
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
 from fitting.rotation import canonical
 
@@ -160,6 +165,29 @@ def test_of_frames_that_are_all_there_several_times_one_of_each_speaks_for_all(
     every = elimination.precision(basis)
     torch.testing.assert_close(few.identity_lasting, every.identity_lasting)
     torch.testing.assert_close(few.expression_lasting, every.expression_lasting)
+
+
+@pytest.mark.parametrize("first", [0.0, 1e-9])
+def test_the_heaviest_key_frame_is_among_those_that_speak_for_all(toy_model: FaceModel, first: float) -> None:
+    basis, observed, state = scene(toy_model)
+    weights = torch.tensor([first, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    lasting = torch.ones(68, dtype=torch.float64)
+
+    def found(order: slice | torch.Tensor) -> IdentityUncertainty:
+        # The second track's frames weigh nothing at all.
+        weighed = replace(observed.at(order), weight=(observed.weight * weights[:, None])[order])
+        there = replace(state, expression=state.expression[order], camera=state.camera.at(order))
+        seen = system.linearise(weighed, there, basis, float("inf"))
+        _, elimination = system.gauss_newton(there, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
+        return identity_uncertainty(elimination.precision(basis), lasting)
+
+    light_first, light_last = found(slice(None)), found(torch.tensor([1, 2, 3, 0, 4, 5, 6, 7]))
+    for item in fields(light_first):
+        values = getattr(light_first, item.name)
+        assert torch.isfinite(values).all(), item.name
+        torch.testing.assert_close(values.abs()[0], getattr(light_last, item.name).abs()[0], rtol=1e-5, atol=1e-7)
+    assert light_first.directions[0].norm() > 0
+    assert not light_first.landmarks[1].any(), "where nothing is seen, no error of landmarks is felt"
 
 
 def test_the_uncertainty_holds_all_that_expressions_feel_of_identity_and_lasting_errors(toy_model: FaceModel) -> None:
