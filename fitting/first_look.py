@@ -19,6 +19,8 @@ from fitting.tracks import LandmarkSequence
 
 MIN_POINTS = 6
 """A frame with fewer landmarks says too little about a camera with 6 parameters; the prior carries it."""
+LEAST_WEIGHT = 1e-6
+"""A landmark with less confidence counts as missing: in float32 nothing would be left of what it says."""
 _CHUNK = 2048
 """Frames that are looked at at once."""
 _CAMERA_NOISE = 0.1
@@ -35,7 +37,7 @@ class FirstLook:
         scale_px_per_mm: Of the first camera.
         yaw_pitch_deg: Of the first camera.
         error_mm: Weighted mean distance between the landmarks and the mean face.
-        confidence: Sum of the landmarks' weights, each beside its noise.
+        confidence: Sum of the landmarks' weights.
         farthest_px: The largest coordinate off the centre.
     """
 
@@ -75,8 +77,9 @@ def look_at(sequences: Sequence[LandmarkSequence], basis: LandmarkBasis) -> list
 def clean_weight(
     raw_px: Float32[np.ndarray, "frames points 2"], raw_weight: Float32[np.ndarray, "frames points"]
 ) -> Float32[np.ndarray, "frames points"]:
-    """Confidences between 0 and 1, and 0 where a landmark is not finite."""
+    """Confidences between 0 and 1, and 0 where a landmark is not finite or less than `LEAST_WEIGHT` is known of it."""
     weight = np.clip(np.nan_to_num(raw_weight, nan=0.0), 0.0, 1.0).astype(np.float32)
+    weight[weight < LEAST_WEIGHT] = 0.0
     weight *= np.isfinite(raw_px[..., 0]) & np.isfinite(raw_px[..., 1])
     return np.asarray(weight)
 

@@ -43,7 +43,8 @@ class FramesFit:
         converged: Whether the steps became small before the iterations ran out.
         valid: Whether any step could be taken, and all is finite.
         iterations: Gauss-Newton iterations that each track took part in.
-        energy: Landmark term and prior of each frame.
+        energy: Landmark term and prior of each frame: that of `matern_prior` where the track took the last step, else
+            that of `smooth_prior`, which has another constant.
         smoothness: How slowly each track's expressions move, as in `FitOptions`.
     """
 

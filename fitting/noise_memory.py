@@ -58,14 +58,16 @@ def smoothed_variances(
     Args:
         variance: As the fit has them, for a prior variance of 1.
         memory: `noise_memory` of each track.
-        prior: The prior that they were smoothed with.
+        prior: The process with a velocity; also for tracks that kept the chain's solution, whose filter is nearly it.
     """
     layout = prior.layout
     later = layout.sum_over_time((layout.previous >= 0).double())
     turn = layout.sum_over_time(prior.turn) / later.clamp_min(1.0)
     chunks = (slice(start, start + _TRACKS) for start in range(0, len(turn), _TRACKS))
     table = torch.cat([_log_ratios(turn[chunk], memory[chunk]) for chunk in chunks])
-    place = (1.0 - variance.double().clamp(_LEAST_VARIANCE, 1.0).log() / _LOWEST) * (_ENTRIES - 1)
+    # What is not a number stays so in the product.
+    known = variance.double().nan_to_num(1.0).clamp(_LEAST_VARIANCE, 1.0)
+    place = (1.0 - known.log() / _LOWEST) * (_ENTRIES - 1)
     entry = place.floor().clamp_max(_ENTRIES - 2).long()
     first = layout.track[:, None] * _ENTRIES + entry
     low, high = table.flatten()[first], table.flatten()[first + 1]

@@ -7,6 +7,9 @@ from typing import Literal
 FitMethod = Literal["two_stage", "koujan2020", "joint_map", "single_frame"]
 Camera = Literal["scaled_orthographic", "perspective"]
 
+LARGEST_SMOOTHNESS = 1e4
+"""Beyond it the prior is lost in rounding."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
@@ -70,6 +73,11 @@ class FitOptions:
         for name in ("landmark_bias", "expression_smoothness", "keyframe_spacing_s"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)} is negative or not finite")
+        if self.expression_smoothness > LARGEST_SMOOTHNESS:
+            raise ValueError(
+                f"expression_smoothness={self.expression_smoothness} is above {LARGEST_SMOOTHNESS:g}, at which a face "
+                "stands still already; real faces have about 4"
+            )
         if self.box_sd is not None and not 0.0 < self.box_sd < math.inf:
             raise ValueError(f"box_sd={self.box_sd} is not positive and finite; None means no bound")
         for name in ("keyframes", "identity_iterations", "frame_iterations"):

@@ -123,13 +123,14 @@ def _prepared(
         return None
     sigma_px = options.landmark_noise * float(np.median(look.scale_px_per_mm[usable])) * basis.outer_eye_mm
     # The comparison is false for what is not a number.
-    if not (sigma_px > 0 and float(look.farthest_px.max()) / sigma_px < 1e18):
+    if not (sigma_px > 0 and float(look.farthest_px[usable].max()) / sigma_px < 1e18):
         return None
     trusted = _well_explained(look.error_mm, look.confidence, usable)
     return PreparedTrack(
         raw_px=sequence.smoothed_px,
         raw_weight=sequence.weight,
-        centre_px=look.centre_px,
+        # A frame that nothing is fitted to has its centre from anywhere, and a lens would look there.
+        centre_px=np.where(usable[:, None], look.centre_px, 0.0),
         sigma_px=sigma_px,
         spacing_s=np.diff(pts_s, prepend=pts_s[0]),
         pts_s=pts_s,

@@ -14,7 +14,8 @@ from torch import Tensor
 from fitting.ragged import TimeMajor
 
 REFERENCE_STEP_S = 1 / 30
-SHORTEST_STEP_S = 1e-3
+SHORTEST_STEP_S = 1 / 240
+"""Frames said to be nearer than this have wrong times: a prior with a velocity would hold them still."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
     cannot be fitted comes back as `diverged`.
 
     Args:
-        sequences: Tracks of one landmark scheme.
+        sequences: Tracks of one landmark scheme. Landmarks in float64 are fitted too, in float32.
         model: Face model with an embedding for that scheme.
         options: Choices of the fit.
 
@@ -55,6 +55,7 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={options.device!r}: this machine or this build of torch has no CUDA; use cpu")
     basis = landmark_basis(model, sequences[0].scheme, device=options.device)
+    sequences = [sequence.in_declared_types() for sequence in sequences]
     check_sequences(sequences, basis.mean.shape[1])
     contour = _contour(sequences, model, options)
     prepared = prepare(sequences, basis, options)

@@ -30,6 +30,17 @@ class LandmarkSequence:
     pts_s: Float64[np.ndarray, " frames"]
     picture_px: tuple[int, int] | None = None
 
+    def in_declared_types(self) -> "LandmarkSequence":
+        """The same from other floating-point types, in those above; a number too large for one is infinite."""
+        with np.errstate(over="ignore"):
+            return replace(
+                self,
+                observed_px=np.asarray(self.observed_px, dtype=np.float32),
+                smoothed_px=np.asarray(self.smoothed_px, dtype=np.float32),
+                weight=np.asarray(self.weight, dtype=np.float32),
+                pts_s=np.asarray(self.pts_s, dtype=np.float64),
+            )
+
     def at(self, frames: slice | Int64[np.ndarray, " chosen"]) -> "LandmarkSequence":
         """Some frames of it."""
         return replace(
@@ -70,7 +81,9 @@ class FittedTrack:
         holdout_error: The same on points that a second fit did not see (every other one): the median over the frames
             of `fitting.holdout.holdout_frames`.
         energy: What the second stage minimised, where it ended, with the identity's prior: minus the log probability of
-            landmarks and coefficients, up to a constant. Infinite where it is not known (`diverged`, baselines).
+            landmarks and coefficients, up to a constant. Windows of a long track take the last step one by one
+            (`fitting.frame_stage`), and the constant depends on which of them could. Infinite where it is not known
+            (`diverged`, baselines).
         lens: One over the focal length (1/px) and the principal point (px); zeros for scaled orthographic.
     """
 

@@ -49,7 +49,7 @@ class Setting:
             expression_smoothness=16.0,
             learn_smoothness=False,
             camera=self.camera,
-            keyframe_spacing_s=0.12,
+            keyframe_spacing_s=CLOSE_KEYFRAMES_S,
         )
         if method == "two_stage":
             return options

@@ -63,6 +63,18 @@ def test_variances_are_those_of_the_same_filter_on_noise_with_memory(memory: flo
         np.testing.assert_allclose(found[150, 0], real, rtol=0.02)
 
 
+def test_a_variance_that_is_not_a_number_stays_so_and_leaves_the_others_alone() -> None:
+    layout = TimeMajor([3, 2], device="cpu")
+    prior = matern_prior(torch.full((5,), 1 / 30).double(), layout, torch.tensor([4.0, 4.0]).double())
+    memory, variance = torch.tensor([0.5, 0.5]).double(), torch.full((5, 2), 0.1).double()
+    good = smoothed_variances(variance, memory, prior)
+    broken = variance.clone()
+    broken[1, 0] = float("nan")
+    found = smoothed_variances(broken, memory, prior)
+    assert torch.isnan(found[1, 0])
+    assert torch.equal(found.nan_to_num(0.0), torch.where(torch.isnan(broken), 0.0, good))
+
+
 def test_a_mean_over_frames_is_as_uncertain_as_their_memory_makes_it() -> None:
     memory, gap, frames = 0.8, 3, 2000
     apart = np.abs(np.arange(frames)[:, None] - np.arange(frames)) * gap

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from fitting import find_frames, find_identities, first_look, frame_system, preparation, solver, track_result
 from fitting.face_model import FaceModel
 from fitting.identity_stage import IdentityFit
+from fitting.landmark_basis import landmark_basis
 from fitting.metrics import accuracy, mean_accuracy
 from fitting.options import FitOptions
 from fitting.pixel_camera import PixelCamera
@@ -103,8 +105,11 @@ def test_a_tracks_result_is_the_same_bit_for_bit_in_any_company(
         for seed, frames in enumerate(lengths)
     ]
     # A company that breaks down must not rub off either.
-    broken = dataclasses.replace(sequences[0], smoothed_px=sequences[0].smoothed_px * np.float32(1e30))
+    wild = np.where(np.arange(37) == 9, 1e6, 1e-10).astype(np.float32)[:, None, None]
+    broken = dataclasses.replace(sequences[0], smoothed_px=sequences[0].smoothed_px * wild)
     options = FitOptions(identity_iterations=4, frame_iterations=4)
+    basis = landmark_basis(toy_model, "toy68", device="cpu")
+    assert preparation.prepare([broken], basis, options)[0] is not None, "it reaches the solver"
     together = fit_tracks(sequences, toy_model, options)
     alone = [fit_tracks([sequence], toy_model, options)[0] for sequence in sequences]
     pairs = [fit_tracks([sequence, sequences[2]], toy_model, options)[0] for sequence in sequences]
@@ -229,7 +234,8 @@ BAD: dict[str, tuple[Callable[[LandmarkSequence], LandmarkSequence], set[str]]] 
     "weights not a number": (lambda s: dataclasses.replace(s, weight=s.weight * np.float32(np.nan)), {"diverged"}),
     "constant points": (lambda s: with_points(s, s.smoothed_px * 0 + 50), {"diverged"}),
     "infinite points": (lambda s: with_points(s, s.smoothed_px * np.inf), {"diverged"}),
-    "huge points": (lambda s: with_points(s, s.smoothed_px * 1e30), {"diverged", "converged", "iteration_limit"}),
+    "huge points": (lambda s: with_points(s, s.smoothed_px * 1e9), {"diverged", "converged", "iteration_limit"}),
+    "points beyond float32": (lambda s: with_points(s, s.smoothed_px * 1e30), {"diverged"}),
     "times not a number": (lambda s: dataclasses.replace(s, pts_s=s.pts_s * np.nan), {"diverged"}),
     "times going back": (lambda s: dataclasses.replace(s, pts_s=-s.pts_s), {"diverged"}),
     "noise": (
@@ -322,6 +328,58 @@ def test_odd_but_honest_landmarks_are_fitted(toy_model: FaceModel, name: str) ->
     assert np.median(fit.reprojection_error) < 0.025
 
 
+@pytest.mark.parametrize("step_s", [0.0, 0.001])
+def test_wrong_times_cost_no_more_than_those_of_a_fast_camera(toy_model: FaceModel, step_s: float) -> None:
+    truths = tracks_of(toy_model, 4, frames=40)
+
+    def timed(step_s: float) -> dict[str, float]:
+        pts_s = step_s * np.arange(40)
+        return means(
+            toy_model,
+            [dataclasses.replace(truth, sequence=dataclasses.replace(truth.sequence, pts_s=pts_s)) for truth in truths],
+            EXACT,
+        )
+
+    seen, fast = timed(step_s), timed(1 / 240)
+    assert seen["expression_mm"] < 1.1 * fast["expression_mm"]
+    assert seen["sigma_z"] < 1.3, "no surer than it may be"
+
+
+def test_landmarks_in_float64_are_fitted_as_in_float32(toy_model: FaceModel) -> None:
+    sequence = good(toy_model)
+    wide = dataclasses.replace(sequence)
+    # In tests alone, types are checked where a sequence is made.
+    for name in ("observed_px", "smoothed_px", "weight"):
+        object.__setattr__(wide, name, getattr(sequence, name).astype(np.float64))
+    fits = [fit_tracks([one], toy_model, FitOptions())[0] for one in (sequence, wide)]
+    assert same(*fits)
+
+
+def test_a_frame_of_next_to_no_confidence_is_a_missing_frame(toy_model: FaceModel) -> None:
+    sequence = good(toy_model)
+    faint, missing = sequence.weight.copy(), sequence.weight.copy()
+    faint[9], missing[9] = 1e-30, 0.0
+    fits = [
+        fit_tracks([dataclasses.replace(sequence, weight=weight)], toy_model, FitOptions())[0]
+        for weight in (faint, missing)
+    ]
+    assert same(*fits)
+
+
+@pytest.mark.parametrize("camera", ["scaled_orthographic", "perspective"])
+def test_a_huge_number_in_a_frame_that_is_not_usable_costs_that_frame(
+    toy_model: FaceModel, camera: Literal["scaled_orthographic", "perspective"]
+) -> None:
+    sequence = good(toy_model)
+    points = sequence.smoothed_px.copy()
+    points[9, 30] = 1e37
+    options = FitOptions(camera=camera, identity_iterations=4, frame_iterations=3)
+    (fit,) = fit_tracks([dataclasses.replace(sequence, smoothed_px=points)], toy_model, options)
+    assert fit.status != "diverged"
+    check_whole(fit)
+    assert fit.reprojection_error.max() < 0.1, "its camera lies between its neighbours'"
+
+
 def test_a_mirrored_face_diverges(toy_model: FaceModel) -> None:
     sequence = good(toy_model)
     mirrored = with_points(sequence, sequence.smoothed_px * np.array([-1, 1], np.float32))
@@ -389,6 +447,8 @@ def test_mistakes_of_the_caller_are_named(toy_model: FaceModel) -> None:
         FitOptions(landmark_bias=-1.0)
     with pytest.raises(ValueError, match="expression_smoothness=inf is negative or not finite"):
         FitOptions(expression_smoothness=float("inf"))
+    with pytest.raises(ValueError, match=r"expression_smoothness=20000\.0 is above 10000, at which a face stands"):
+        FitOptions(expression_smoothness=2e4)
     with pytest.raises(ValueError, match=r"box_sd=0\.0 is not positive and finite; None means no bound"):
         FitOptions(box_sd=0.0)
     with pytest.raises(ValueError, match="keyframes=0 is below 1"):
