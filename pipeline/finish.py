@@ -51,8 +51,8 @@ def assemble(
     Raises:
         BuildError: It died again and again, or the tables do not hold what the funnel counts.
     """
-    key = content_key(rows, job, store, on_row=LookTeller(len(rows.rows), report).seen)
-    census = take_census(rows, job, store, on_row=LookTeller(len(rows.rows), report).seen)
+    key = content_key(rows, job, store, on_row=LookTeller("comparing tables with results", len(rows.rows), report).seen)
+    census = take_census(rows, job, store, on_row=LookTeller("counting results", len(rows.rows), report).seen)
     steps = census.steps
     done = job.state / "assembled.json"
     if _up_to_date(job.out, done, key):

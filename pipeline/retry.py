@@ -68,7 +68,7 @@ def retry_text(
     plan = _begun_plan(out)
     store = Store(plan.job.store_folder)
     counts: Counter[tuple[FailureCode, str]] = Counter()
-    rows = LookTeller(len(plan.manifest.rows), report)
+    rows = LookTeller("looking for failures", len(plan.manifest.rows), report)
     for row in plan.manifest.rows:
         state = row_state(row, plan.job, store)
         rows.seen()

@@ -94,7 +94,7 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
     if not begun or (not running and (state / "finished.json").is_file()):
         return _of_dataset(out)
     plan = read_plan(out, whole=True)
-    rows = LookTeller(len(plan.manifest.rows), report)
+    rows = LookTeller("counting results", len(plan.manifest.rows), report)
     census = take_census(plan.manifest, plan.job, Store(plan.job.store_folder), on_row=rows.seen)
     counts = total_counts(state)
     now_s = time.monotonic()

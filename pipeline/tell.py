@@ -100,15 +100,16 @@ class LookTeller:
     """Says how far a look at all rows of a build is, where that takes long.
 
     Args:
+        what: What is done with them: a build looks at its rows several times.
         rows: How many there are.
         report: Receives the lines.
         clock: Monotonic seconds; tests replace it.
     """
 
     def __init__(
-        self, rows: int, report: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+        self, what: str, rows: int, report: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._rows, self._report, self._clock = rows, report, clock
+        self._what, self._rows, self._report, self._clock = what, rows, report, clock
         self._began_s = self._told_s = clock()
         self._seen = 0
 
@@ -123,7 +124,7 @@ class LookTeller:
         self._told_s = now_s
         rate = self._seen / (now_s - self._began_s)
         left = duration_text((self._rows - self._seen) / rate)
-        self._report(f"looked at {self._seen} of {self._rows} rows, {rate:.0f} a second, about {left} left")
+        self._report(f"{self._what}: {self._seen} of {self._rows} rows, {rate:.0f} a second, about {left} left")
 
 
 def progress_line(counts: Mapping[str, float], *, todo: int, elapsed_s: float, frames_per_s: float) -> str:

@@ -122,7 +122,7 @@ class Waves:
         return row_state(self._rows.rows[index], self._job, self._store)
 
     def _pending(self) -> list[int]:
-        looked = LookTeller(len(self._rows.rows), self._report)
+        looked = LookTeller("looking for what is to do", len(self._rows.rows), self._report)
         found = []
         for index in range(len(self._rows.rows)):
             if self._state(index).next_stage is not None:
@@ -131,7 +131,7 @@ class Waves:
         return found
 
     def _prepare(self) -> None:
-        looked = LookTeller(len(self._rows.rows), self._report)
+        looked = LookTeller("looking for what to try again", len(self._rows.rows), self._report)
         for index, row in enumerate(self._rows.rows):
             state = self._state(index)
             if forgotten := failures_to_forget(state, self._retry):

@@ -137,11 +137,11 @@ def test_each_row_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_look_at_very_many_rows_tells_rate_and_time_left() -> None:
     now_s, lines = 0.0, []
-    teller = LookTeller(100_000, lines.append, clock=lambda: now_s)
+    teller = LookTeller("counting results", 100_000, lines.append, clock=lambda: now_s)
     for _ in range(25_000):
         now_s += 1e-3
         teller.seen()
 
     # A line every five seconds or so, none in the first five.
     assert 3 <= len(lines) <= 5
-    assert lines[0] == "looked at 5120 of 100000 rows, 1000 a second, about 95 s left"
+    assert lines[0] == "counting results: 5120 of 100000 rows, 1000 a second, about 95 s left"
