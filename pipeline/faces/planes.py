@@ -90,16 +90,21 @@ class Planes:
         chroma = (_doubled(plane)[:rows, :columns] for plane in (self.blue, self.red))
         return self._colours(cv2.merge([self.luma, *(np.ascontiguousarray(plane) for plane in chroma)]))
 
-    def jfif(self) -> tuple[Plane, Plane, Plane]:
-        """Luma, blue and red difference in full range and BT.601, as JPEG files have them (ITU-T T.871)."""
-        luma, blue, red = self.luma, self.blue, self.red
+    def jfif(self, light: Plane) -> tuple[Plane, Plane, Plane]:
+        """Luma, blue and red difference in full range and BT.601, as JPEG files have them (ITU-T T.871).
+
+        Args:
+            light: What `light` gives, which need not be found twice: such a luma already where the matrix is BT.601.
+        """
+        blue, red = self.blue, self.red
         if self.matrix != "bt601":
             # The luma of BT.601 is another one by a part of the differences, which have half its size.
             added, blue, red = cv2.split(cv2.transform(cv2.merge([blue, red]), _bt601_from(self.matrix)))
             rows, columns = self.shape
-            luma = cv2.addWeighted(luma, 1, _doubled(added)[:rows, :columns], 1, -_NO_COLOUR)
+            luma = cv2.addWeighted(self.luma, 1, _doubled(added)[:rows, :columns], 1, -_NO_COLOUR)
+            light = _full_range(luma, _LUMA_LEVELS, zero=_BLACK_LUMA, becomes=0)
         return (
-            _full_range(luma, _LUMA_LEVELS, zero=_BLACK_LUMA, becomes=0),
+            light,
             _full_range(blue, _CHROMA_LEVELS, zero=_NO_COLOUR, becomes=_NO_COLOUR),
             _full_range(red, _CHROMA_LEVELS, zero=_NO_COLOUR, becomes=_NO_COLOUR),
         )

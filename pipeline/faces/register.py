@@ -156,7 +156,7 @@ def encoded(crop: Crop, *, jpeg_quality: int) -> bytes:
         raise ValueError(f"jpeg_quality={jpeg_quality} is not between 1 and 100")
     if isinstance(crop.samples, Planes):
         # A JPEG file has such planes: they need not become colours in between.
-        luma, blue, red = crop.samples.jfif()
+        luma, blue, red = crop.samples.jfif(crop.light)
         data = simplejpeg.encode_jpeg_yuv_planes(luma, blue, red, quality=jpeg_quality)
     else:
         rgb = np.ascontiguousarray(crop.rgb)

@@ -113,7 +113,7 @@ class Layer:
         if times == 1 and taps is None and self._planes[0].ndim == 2:
             sources, left, top = self._planes, 0, 0
         else:
-            window = _around(place.reach(size_px), margin=2 * times + 1).within(self._all)
+            window = _window_of(place.reach(size_px), margin=2 * times + 1).within(self._all)
             sources, (left, top) = self._around(window, times, taps)
         if not sources:
             channels = (4,) * (self._planes[0].ndim - 2)
@@ -124,7 +124,8 @@ class Layer:
     def inside(self, place: Place, size_px: int) -> UInt8[np.ndarray, "size size"] | None:
         """255 where a pixel of a square is of the plane, 0 where it lies outside, between on the border.
 
-        None where all of the square is inside: no sample of it blends in what is outside.
+        None where all of the square is inside: no sample of it blends in what is outside. This is of these planes only:
+        chroma in half the size reaches half as far, and colours fade over the last two pixels of a picture.
         """
         times = _halvings(math.hypot(place.a, place.c))
         wide, high = self._all.x1 // times, self._all.y1 // times
@@ -205,7 +206,7 @@ def _taps(shrink: float) -> _Taps:
     return np.array([side, 1 - 2 * side, side], dtype=np.float32)
 
 
-def _around(reach: _Reach, *, margin: int) -> _Window:
+def _window_of(reach: _Reach, *, margin: int) -> _Window:
     # A region may be anywhere: its edges are kept in the range of OpenCV's integers.
     x0, y0, x1, y1 = (max(-1e6, min(1e6, edge)) for edge in reach)
     return _Window(
