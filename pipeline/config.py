@@ -91,8 +91,8 @@ class PruneOptions:
     max_reprojection_error: float = 0.05
     """Largest track reprojection error, as a fraction of the outer-eye distance."""
     keep: str = ""
-    """Keep only frames for which this holds, such as "abs(yaw_deg) < 60 and sharpness > 0.1"; `facevid schema --table
-    frames` lists the columns. Nothing is decoded or fitted again when it changes."""
+    """Keep only frames for which this holds, such as "abs(yaw_deg) < 60 and sharpness > 0.1"; `facevid schema DIR
+    --table frames` lists the columns and their values. Nothing is decoded or fitted again when it changes."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -141,11 +141,12 @@ class BuildOptions:
     store: Path | None = None
     """Where videos and per-stage results are kept; the default is `store` inside the output folder."""
     workers: int = 1
-    """Worker processes; 1 runs in the driver's child process."""
+    """Worker processes; 1 runs in the driver's child process. No more are started than there are parts of work; a video
+    not yet fetched may be long: it starts them all."""
     wave: int = 64
     """Videos per Beam run on the local runner."""
     fit_batch: int = 8
-    """Videos whose tracks are fitted together; does not change results."""
+    """Videos whose tracks are fitted together, at most; fewer where they have many frames. Does not change results."""
     shards: int = 16
     """Shards per table."""
 

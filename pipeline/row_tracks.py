@@ -13,7 +13,8 @@ from pipeline.store import Store
 
 Tracks = tuple[tuple[TrackPart, ...], ...]
 
-_ROWS_HELD = 4
+_ROWS_HELD = 8
+"""As many as a batch to be fitted may be of (`BuildOptions.fit_batch`): each of its spans asks twice for its row."""
 
 
 def tracks_from(number: int, row: Sequence[SpanPlace], store: Store) -> Tracks:
