@@ -57,10 +57,14 @@ def measure(setting: Setting) -> dict[str, float]:
                 worker = context.Process(target=_in_process, args=(step, Path(folder), length_s, theirs))
                 worker.start()
                 theirs.close()
-                steps.append(ours.recv() if ours.poll(None) else float("nan"))
+                try:
+                    steps.append(ours.recv())
+                except EOFError:
+                    worker.join()
+                    raise RuntimeError(
+                        f"{step.__name__} of {length_s:g} s ended with exitcode={worker.exitcode}"
+                    ) from None
                 worker.join()
-                if worker.exitcode:
-                    raise RuntimeError(f"{step.__name__} of {length_s:g} s ended with exitcode={worker.exitcode}")
         peaks.append(max(steps[1:]))
         rows.append((f"{length_s / 60:g} min, {length_s * FPS:,.0f} frames", *(f"{peak:.0f}" for peak in steps)))
     print_table(("one face, peak MiB of a process that", "puts it in the store", "fits", "assembles"), rows)
