@@ -91,8 +91,8 @@ class PruneOptions:
     max_reprojection_error: float = 0.05
     """Largest track reprojection error, as a fraction of the outer-eye distance."""
     keep: str = ""
-    """Keep only frames for which this holds, such as "abs(yaw_deg) < 60 and sharpness > 0.1"; `facevid schema DIR
-    --table frames` lists the columns and their values. Nothing is decoded or fitted again when it changes."""
+    """Keep only frames for which this holds, such as "abs(yaw_deg) < 60 and sharpness > 0.1". The columns and their
+    values: `facevid schema DIR --table frames`. Nothing is decoded or fitted again when it changes."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
