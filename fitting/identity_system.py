@@ -24,8 +24,8 @@ _AT_ONCE = 64
 cache."""
 LASTING_EVERY = 4
 """Of how many key frames one says what errors that last do to all of them. It takes as long as a step would with all.
-Standard deviations under a lasting bias of 1 px change by 0.2% on average, those of single coefficients by up to a
-quarter."""
+Standard deviations under a lasting bias of 1 px change by 0.2% on average, single ones by up to 5% in videos of 300
+frames, and by up to 10% in 30."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +132,12 @@ class Elimination:
         def mean(values: Float[Tensor, "some a b"]) -> Float64[Tensor, "tracks a b"]:
             return values.reshape(tracks, -1, *values.shape[1:]).mean(1).double()
 
-        # The heaviest frame is one of them: where the others say nothing, it is all there is.
-        heavy = blocks.weight.sum(1).reshape(tracks, -1).argsort(dim=1, descending=True, stable=True)
-        first = heavy.shape[1] * torch.arange(tracks, device=heavy.device)[:, None]
-        some = first + heavy[:, ::LASTING_EVERY]
+        # Counted from the heaviest, and round: where few frames say anything, it is one of them.
+        heaviest = blocks.weight.sum(1).reshape(tracks, -1).argmax(dim=1, keepdim=True)
+        size = len(blocks.weight) // tracks
+        along = torch.arange(0, size, LASTING_EVERY, device=heaviest.device)
+        first = size * torch.arange(tracks, device=heaviest.device)[:, None]
+        some = first + (heaviest + along) % size
         few = blocks.at(some.flatten())
         # Frames that only fill up weigh nothing, so there may be more or fewer of them among the few.
         share = few.weight.reshape(tracks, -1).sum(1) / blocks.weight.reshape(tracks, -1).sum(1)
