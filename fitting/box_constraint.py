@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.ragged import TimeMajor
+from fitting.shared_product import times_column, two_columns
 from fitting.time_recursion import solve_over_time
 
 ROUNDS = 10
@@ -37,8 +38,7 @@ class StepSystem:
     def remaining(self, step: Float[Tensor, "frames n"]) -> Float[Tensor, "frames n"]:
         """Downhill gradient after a step."""
         previous = self.layout.previous
-        wide = torch.stack([step, torch.zeros_like(step)], dim=-1)
-        reached = torch.bmm(self.blocks, wide)[..., 0]
+        reached = times_column(self.blocks, step)
         k = torch.where((previous < 0)[:, None], torch.zeros_like(self.coupling), self.coupling)
         reached -= k * step[self.layout.previous_or_self]
         later = torch.nonzero(previous >= 0)[:, 0]
@@ -54,8 +54,7 @@ class StepSystem:
         blocks = self.blocks * (mask[:, :, None] * mask[:, None, :])
         blocks.diagonal(dim1=-2, dim2=-1).add_(1.0 - mask)
         between = self.coupling * mask * mask[self.layout.previous_or_self]
-        columns = torch.stack([right * mask, torch.zeros_like(mask)], dim=-1)
-        return solve_over_time(blocks, columns, between, self.layout)[..., 0]
+        return solve_over_time(blocks, two_columns(right * mask), between, self.layout)[..., 0]
 
 
 def outside(expression: Float[Tensor, "frames n"], box: float) -> Bool[Tensor, "frames n"]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from fitting.matern_prior import MaternPrior
 from fitting.matern_smoother import MaternSmoother
 from fitting.ragged import TimeMajor
+from fitting.shared_product import times_column, two_columns
 from fitting.smooth_prior import SmoothPrior
 from fitting.time_recursion import solve_with_pivots
 
@@ -44,7 +45,7 @@ class ChainSolved:
     def solved(self, right: Float[Tensor, "frames n"]) -> Float[Tensor, "frames n"]:
         """The solution for another right-hand side."""
         coupling = self.prior.coupling[:, None].to(right.dtype)
-        columns = solve_with_pivots(self.inverse_pivots, _two_columns(right), coupling, self.prior.layout)
+        columns = solve_with_pivots(self.inverse_pivots, two_columns(right), coupling, self.prior.layout)
         return columns[..., 0].contiguous()
 
 
@@ -84,7 +85,7 @@ def closing_step(chain: ChainSolved, prior: MaternPrior) -> Closing:
         else:
             along = chain.solved(left)
             image = -prior.pull(along).to(dtype)
-        image += torch.bmm(chain.information, _two_columns(along))[..., 0]
+        image += times_column(chain.information, along)
         for other, part in enumerate(_dots(along, images, layout)):
             back = _share(part, norms[other], along)
             along.addcmul_(back, directions[other], value=-1)
@@ -173,11 +174,6 @@ def _chain_variances(chain: SmoothPrior, known: Float64[Tensor, "frames n"]) -> 
             inverse[these] += squares[these] * (k[after] * k[after]) * inverse[after]
         after = step
     return inverse
-
-
-def _two_columns(column: Float[Tensor, "frames n"]) -> Float[Tensor, "frames n 2"]:
-    # A batched product with one column takes another path where the batch is 1.
-    return torch.stack([column, torch.zeros_like(column)], dim=-1)
 
 
 def _dots(

@@ -29,7 +29,7 @@ from fitting.landmark_basis import LandmarkBasis
 from fitting.matern_prior import MaternPrior
 from fitting.noise_memory import averaged_ratio, noise_memory, smoothed_variances
 from fitting.ragged import TimeMajor
-from fitting.shared_product import BLOCK_ROWS, times_shared
+from fitting.shared_product import BLOCK_ROWS, times_column, times_shared
 from fitting.sight import PLAIN, Sight
 from fitting.smooth_prior import SmoothPrior, smooth_prior
 from fitting.temporal_prior import learnt_smoothness
@@ -220,13 +220,12 @@ class FrameProblem:
         The system is changed to that problem's in place.
         """
         dtype = system.blocks.dtype
-        diagonal = system.blocks.diagonal(dim1=-2, dim2=-1)
-        diagonal -= self.prior.precision[:, None].to(dtype)
+        information = self._without_prior(system.blocks)
         pull = self.prior.pull(state.expression).to(dtype)
-        wide = torch.stack([state.expression, torch.zeros_like(state.expression)], dim=-1)
-        said = system.right[..., 0] - pull + torch.bmm(system.blocks, wide)[..., 0]
-        smoothness = learnt_smoothness(system.blocks, said, spacing_s, self.layout).clamp_max(most)
+        said = system.right[..., 0] - pull + times_column(information, state.expression)
+        smoothness = learnt_smoothness(information, said, spacing_s, self.layout).clamp_max(most)
         prior = smooth_prior(spacing_s, self.layout, smoothness)
+        diagonal = system.blocks.diagonal(dim1=-2, dim2=-1)
         diagonal += prior.precision[:, None].to(dtype)
         system.right[..., 0] += prior.pull(state.expression).to(dtype) - pull
         return replace(self, prior=prior), smoothness
@@ -267,17 +266,12 @@ class FrameProblem:
     def moved(self, state: FrameState, system: FrameSystem, step: Float[Tensor, "frames n"]) -> FrameState:
         """The state after a step of the expressions, cameras following."""
         known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1)
-        # Two columns, because a batched product with one takes another path where the batch is 1.
-        remaining = torch.bmm(system.camera_half, torch.stack([known, torch.zeros_like(known)], dim=-1))
-        camera_step = torch.bmm(system.camera_root.mT, remaining)[..., 0]
+        camera_step = times_column(system.camera_root.mT, times_column(system.camera_half, known))
         return FrameState(expression=state.expression + step, camera=state.camera.updated(camera_step))
 
     def information(self, system: FrameSystem) -> Float[Tensor, "frames n n"]:
         """What the landmarks of a system that is not solved yet say of the expressions, without the prior."""
-        information = system.blocks.clone()
-        diagonal = information.diagonal(dim1=-2, dim2=-1)
-        diagonal -= self.prior.precision[:, None].to(information.dtype)
-        return information
+        return self._without_prior(system.blocks.clone())
 
     def closed(
         self,
@@ -352,6 +346,12 @@ class FrameProblem:
     def coupling(self) -> Float[Tensor, "frames 1"]:
         """The prior's, as the recursion over time wants it."""
         return self.prior.coupling[:, None].to(self.observed.points.dtype)
+
+    def _without_prior(self, blocks: Float[Tensor, "frames n n"]) -> Float[Tensor, "frames n n"]:
+        """These blocks, the prior taken off in place."""
+        diagonal = blocks.diagonal(dim1=-2, dim2=-1)
+        diagonal -= self.prior.precision[:, None].to(blocks.dtype)
+        return blocks
 
     def _sighted(self, state: FrameState, part: slice) -> tuple[Observations, Float[Tensor, "chunk 3 points"]]:
         track, expression = self.layout.track[part], state.expression[part]

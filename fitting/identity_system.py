@@ -14,7 +14,7 @@ from fitting.camera import PARAMETERS, ScaledOrthographic
 from fitting.energy import FrameBlocks, Observations, frame_blocks
 from fitting.inverse_root import inverse_root
 from fitting.landmark_basis import LandmarkBasis, displacements
-from fitting.shared_product import times_shared
+from fitting.shared_product import times_column, times_shared, two_columns
 from fitting.sight import PLAIN, Sight
 
 CAMERA_RIDGE = 1e-6
@@ -126,7 +126,7 @@ class Elimination:
     identity: Float64[Tensor, "tracks n n"]
 
     def precision(self, basis: LandmarkBasis) -> Precision:
-        """What the key frames say together; of errors that last, every fourth says it for all, by falling weight."""
+        """What the key frames say together; of errors that last, every fourth says it for all."""
         tracks, blocks = len(self.identity), self.seen.blocks
 
         def mean(values: Float[Tensor, "some a b"]) -> Float64[Tensor, "tracks a b"]:
@@ -224,7 +224,7 @@ def gauss_newton(
     eliminated = torch.bmm(by_camera.mT, by_camera).double()
     eliminated[:, :-1, :-1] += torch.bmm(by_expression.mT, by_expression)
     # What the expressions' own steps would do to the landmarks, and with that to the identity.
-    settled = basis.expressions(_times(root.mT, half_camera[..., PARAMETERS]))
+    settled = basis.expressions(times_column(root.mT, half_camera[..., PARAMETERS]))
     eliminated[:, :-1, -1] += identity_pull(weighted_square(blocks, settled), basis, tracks)
     own = _identity_hessian(blocks, basis, tracks).double()
     schur = own - eliminated[:, :-1, :-1] + _unit(own)
@@ -234,13 +234,13 @@ def gauss_newton(
     step = _identity_step(schur, own, downhill, damping).to(state.identity.dtype)
     # Back: the camera's step from the identity's, the expression's from both.
     known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1)
-    camera_step = _times(camera_root.mT, _times(by_camera, known).reshape(-1, PARAMETERS))
-    remaining = _times(half_camera, torch.cat([-camera_step, torch.ones_like(camera_step[:, :1])], dim=-1))
+    camera_step = times_column(camera_root.mT, times_column(by_camera, known).reshape(-1, PARAMETERS))
+    remaining = times_column(half_camera, torch.cat([-camera_step, torch.ones_like(camera_step[:, :1])], dim=-1))
     shifted = weighted_square(blocks, displacements(step, basis.identity).repeat_interleave(size, dim=0))
-    remaining -= _times(root, times_shared(shifted.flatten(1), basis.expression.flatten(0, 1)))
+    remaining -= times_column(root, times_shared(shifted.flatten(1), basis.expression.flatten(0, 1)))
     moved = IdentityState(
         identity=state.identity + step,
-        expression=state.expression + _times(root.mT, remaining),
+        expression=state.expression + times_column(root.mT, remaining),
         camera=state.camera.updated(camera_step),
     )
     return moved, Elimination(
@@ -331,8 +331,7 @@ def _identity_step(
     diagonal = damped.diagonal(dim1=-2, dim2=-1)
     diagonal += damping[:, None].double() * (1.0 + own.diagonal(dim1=-2, dim2=-1))
     factor = torch.linalg.cholesky_ex(damped).L
-    wide = torch.stack([downhill, torch.zeros_like(downhill)], dim=-1)
-    half = torch.linalg.solve_triangular(factor, wide, upper=False)
+    half = torch.linalg.solve_triangular(factor, two_columns(downhill), upper=False)
     step: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)[..., 0]
     return step
 
@@ -342,11 +341,6 @@ def _damped(hessian: Float[Tensor, "frames d d"], damping: Float[Tensor, " frame
     diagonal = damped.diagonal(dim1=-2, dim2=-1)
     diagonal *= 1.0 + damping[:, None]
     return damped
-
-
-def _times(matrix: Float[Tensor, "frames a b"], vector: Float[Tensor, "frames b"]) -> Float[Tensor, "frames a"]:
-    # Two columns, because a batched product with one takes another path where the batch is 1.
-    return torch.bmm(matrix, torch.stack([vector, torch.zeros_like(vector)], dim=-1))[..., 0]
 
 
 def _unit(like: Float[Tensor, "batch n n"]) -> Float[Tensor, "n n"]:

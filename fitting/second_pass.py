@@ -23,7 +23,7 @@ from fitting.frame_system import FrameProblem, FrameState
 from fitting.identity_system import CAMERA_RIDGE, expression_against, identity_hessian, weighted_square
 from fitting.inverse_root import inverse_root
 from fitting.landmark_basis import LandmarkBasis
-from fitting.shared_product import times_shared
+from fitting.shared_product import times_column, times_shared, two_columns
 from fitting.time_recursion import covariances_over_time, invert_pivot, solve_with_pivots
 
 _FRAMES_AT_ONCE = 512
@@ -84,12 +84,12 @@ def identity_system(problem: FrameProblem, state: FrameState, scale: float) -> I
         parts.append((part, local))
     _feel_covariance(cameras, covariances_over_time(blocks, problem.coupling, layout), state, parts, basis)
     # What the camera's gradient leaves to the expression once the camera is eliminated.
-    of_camera = cameras.half[..., size:]
+    of_camera = cameras.half[..., size]
     pulled += problem.prior.pull(state.expression).to(like.dtype)
-    right = _two_columns(pulled[..., None]) - torch.bmm(cameras.half[..., :size].mT, _two_columns(of_camera))
+    right = two_columns(pulled) - torch.bmm(cameras.half[..., :size].mT, two_columns(of_camera))
     settled = solve_with_pivots(blocks, right, problem.coupling, layout)
     # What both do to the identity.
-    remaining = _two_columns(of_camera) - torch.bmm(cameras.half[..., :size], settled)
+    remaining = two_columns(of_camera) - torch.bmm(cameras.half[..., :size], settled)
     downhill -= torch.bmm(cameras.by_identity.mT, remaining)[..., 0]
     forces = torch.cat([weighted_square(local, basis.expressions(settled[part, :, 0])) for part, local in parts])
     pull = times_shared(layout.sum_over_time(forces.flatten(1)).to(like.dtype), basis.identity.flatten(0, 1))
@@ -177,12 +177,7 @@ def _feel_covariance(
     for part, local in parts:
         spread = basis.squares.spread(local.weight, covariance[part])
         slope = _slope_of_covariance(state.camera.at(part), local, spread, taken[part], basis)
-        cameras.half[part, :, size] += torch.bmm(cameras.root[part], _two_columns(slope[..., None]))[..., 0]
-
-
-def _two_columns(column: Float[Tensor, "frames rows 1"]) -> Float[Tensor, "frames rows 2"]:
-    # A batched product with one column takes another path where the batch is 1.
-    return torch.cat([column, torch.zeros_like(column)], dim=-1)
+        cameras.half[part, :, size] += times_column(cameras.root[part], slope)
 
 
 def _slope_of_covariance(

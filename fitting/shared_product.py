@@ -1,4 +1,4 @@
-"""Products of many rows with one matrix, whose bits do not depend on which rows, and how many, come along.
+"""Products whose bits do not depend on which rows or frames, and how many, come along.
 
 A plain product picks its kernel, and so its order of summation, by the number of rows. Here rows go in blocks of one
 fixed size, the last one filled up with zeros: every block is the same product, and within it all rows are summed alike.
@@ -22,3 +22,13 @@ def times_shared(rows: Float[Tensor, "batch n"], matrix: Float[Tensor, "n m"]) -
         rows = filled
     product = torch.bmm(rows.reshape(blocks, BLOCK_ROWS, -1), matrix.expand(blocks, -1, -1))
     return product.reshape(blocks * BLOCK_ROWS, -1)[:count]
+
+
+def two_columns(column: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n 2"]:
+    """A column, and one of zeros: a batched product with one column takes another path where the batch is 1."""
+    return torch.stack([column, torch.zeros_like(column)], dim=-1)
+
+
+def times_column(matrix: Float[Tensor, "batch a b"], column: Float[Tensor, "batch b"]) -> Float[Tensor, "batch a"]:
+    """Each matrix times its own column."""
+    return torch.bmm(matrix, two_columns(column))[..., 0]

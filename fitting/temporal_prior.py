@@ -16,6 +16,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fitting.ragged import TimeMajor
+from fitting.shared_product import times_column
 from fitting.smooth_prior import keep_over
 
 USUAL_SMOOTHNESS = 4.0
@@ -67,8 +68,7 @@ def _along_eigenvectors(
         part = slice(start, start + _CHUNK)
         turn = vectors.to(information.dtype)[layout.track[part]]
         known[part] = (torch.bmm(information[part], turn) * turn).sum(1)
-        wide = torch.stack([vector[part], torch.zeros_like(vector[part])], dim=-1)
-        said[part] = torch.bmm(turn.mT, wide)[..., 0]
+        said[part] = times_column(turn.mT, vector[part])
     return known, said
 
 

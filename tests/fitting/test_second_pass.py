@@ -3,8 +3,10 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
+from fitting import second_pass
 from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations
 from fitting.face_model import FaceModel
@@ -123,6 +125,21 @@ def test_the_system_is_the_dense_ones_with_cameras_and_expressions_eliminated(to
         torch.testing.assert_close(
             system.downhill[track], downhill[:n] - dense[own, n:] @ reaction[:, -1], rtol=1e-7, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_the_system_is_the_same_however_many_frames_are_there_at_once(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    problem, state = scene(toy_model)
+    whole = identity_system(problem, state, 5.0)
+    monkeypatch.setattr(second_pass, "_FRAMES_AT_ONCE", at_once)
+    runs = list(problem.layout.runs(at_once))
+    assert len(runs) > 1
+    assert [step for steps in runs for step in steps] == list(problem.layout.steps)
+    piecewise = identity_system(problem, state, 5.0)
+    torch.testing.assert_close(piecewise.information, whole.information, rtol=1e-12, atol=1e-10)
+    torch.testing.assert_close(piecewise.downhill, whole.downhill, rtol=1e-12, atol=1e-10)
 
 
 def means(model: FaceModel, frames: int, options: FitOptions) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fitting.shared_product import BLOCK_ROWS, times_shared
+from fitting.shared_product import BLOCK_ROWS, times_column, times_shared
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -17,3 +17,14 @@ def test_a_row_has_the_same_bits_wherever_it_stands_and_whoever_comes_along(n: i
     for count in (1, 2, BLOCK_ROWS - 1, BLOCK_ROWS, BLOCK_ROWS + 1):
         some = torch.randperm(len(rows), generator=generator)[:count]
         assert torch.equal(times_shared(rows[some], matrix), together[some])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_matrix_times_its_column_has_the_same_bits_alone(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(9, 28, 28, generator=generator, dtype=dtype)
+    column = torch.randn(9, 28, generator=generator, dtype=dtype)
+    together = times_column(matrix, column)
+    torch.testing.assert_close(together, torch.einsum("fij,fj->fi", matrix, column))
+    for frame in range(9):
+        assert torch.equal(times_column(matrix[frame, None], column[frame, None])[0], together[frame])
