@@ -35,9 +35,9 @@ class FitOptions:
     expressions."""
     expression_smoothness: float = 4.0
     """How slowly faces move: one over the mean squared change of an expression coefficient from one frame to the
-    next at 30 frames per second. 0 fits every frame by itself; at 10,000, the most it may be, a face stands still. At
-    16 every one of seven real videos had a larger hold-out error (0.76% instead of 0.75% on average), and blinks closed
-    less."""
+    next at 30 frames per second. 0 fits every frame by itself; at 10,000, the most it may be, a face stands still.
+    At 16 every one of seven real videos had a larger hold-out error (0.76% instead of 0.75% on average), and blinks
+    closed less."""
     learn_smoothness: bool = True
     """Learn from its landmarks how slowly the expressions of each track move; `expression_smoothness` is then the most
     it may be. Off, it is that everywhere."""
