@@ -44,15 +44,11 @@ def solve_over_time(
     """
     if right.shape[-1] < 2:
         raise ValueError(f"right has {right.shape[-1]} columns, and needs two at least")
-    k = coupling[..., None]
     before: slice | None = None
     for step in layout.steps:
-        pivot, y = invert_pivot(blocks, coupling, step, before), right[step]
-        if before is not None:
-            y.addcmul_(k[step], right[before.start : before.start + len(y)])
-        y.copy_(torch.bmm(pivot, y))
+        invert_pivot(blocks, coupling, step, before)
         before = step
-    return _substituted_back(blocks, right, coupling, layout)
+    return solve_with_pivots(blocks, right, coupling, layout)
 
 
 def solve_with_pivots(
@@ -70,7 +66,13 @@ def solve_with_pivots(
             y.addcmul_(k[step], right[before.start : before.start + len(y)])
         y.copy_(torch.bmm(inverse_pivots[step], y))
         before = step
-    return _substituted_back(inverse_pivots, right, coupling, layout)
+    after: slice | None = None
+    for step in reversed(layout.steps):
+        if after is not None:
+            these = slice(step.start, step.start + after.stop - after.start)
+            right[these] += torch.bmm(inverse_pivots[these], k[after] * right[after])
+        after = step
+    return right
 
 
 def invert_pivot(
@@ -91,22 +93,6 @@ def invert_pivot(
     root = inverse_root(pivot)
     torch.bmm(root.mT, root, out=pivot)
     return pivot
-
-
-def _substituted_back(
-    blocks: Float[Tensor, "frames n n"],
-    right: Float[Tensor, "frames n columns"],
-    coupling: Float[Tensor, "frames n_or_1"],
-    layout: TimeMajor,
-) -> Float[Tensor, "frames n columns"]:
-    k = coupling[..., None]
-    after: slice | None = None
-    for step in reversed(layout.steps):
-        if after is not None:
-            these = slice(step.start, step.start + after.stop - after.start)
-            right[these] += torch.bmm(blocks[these], k[after] * right[after])
-        after = step
-    return right
 
 
 def variances_over_time(
