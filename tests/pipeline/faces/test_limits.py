@@ -85,7 +85,7 @@ def test_the_decoders_bounds_are_the_kernels(make_clip):
 
 
 def test_a_decoder_that_needs_too_much_memory_is_told_from_a_damaged_file(make_clip):
-    path = make_clip("a.mp4", "testsrc2=size=3840x2160:rate=5:duration=1", *H264)
+    path = make_clip("a.mp4", "testsrc2=size=7680x4320:rate=5:duration=1", *H264)
     with pytest.raises(DecoderMemoryError, match="needs more memory than it may have, decoder_memory_bytes"):
         frames(path, DecodeLimits(decoder_memory_bytes=1 << 29, max_pixels=10**8))
 
