@@ -25,8 +25,8 @@ from fitting.face_model import FaceModel
 from pipeline.config import stable_hash
 from pipeline.items import read_summaries
 from pipeline.job import ASSEMBLE_VERSION, Job, result_config
-from pipeline.manifest import BadRow, Manifest, ManifestRow
-from pipeline.row_state import row_state
+from pipeline.manifest import BadRow, ManifestRow
+from pipeline.row_state import RowState, row_state
 from pipeline.rows import (
     Labels,
     failures_batch,
@@ -182,32 +182,32 @@ def write_description(
     return description
 
 
-def content_key(
-    manifest: Manifest, job: Job, store: Store, *, on_row: Callable[[], None] = lambda: None
-) -> str:
+class ContentKey:
     """Hash of all that the tables are made from: while it stays, they need not be made again.
 
     Args:
-        manifest: All rows, bad ones too.
         job: The build.
-        store: Where the results are.
-        on_row: Called after each good row.
+        bad_rows: The manifest's bad rows; the good ones follow by `add`.
     """
-    parts = hashlib.sha256()
 
-    def add(part: Any) -> None:
-        parts.update(stable_hash(part).encode())
+    def __init__(self, job: Job, bad_rows: Sequence[BadRow]) -> None:
+        self._parts = hashlib.sha256()
+        self._add([ASSEMBLE_VERSION, result_config(job), job.detector_sha256, job.model_sha256, version("facevid")])
+        for bad in bad_rows:
+            self._add(bad)
 
-    add([ASSEMBLE_VERSION, result_config(job), job.detector_sha256, job.model_sha256, version("facevid")])
-    for bad in manifest.bad_rows:
-        add(bad)
-    for row in manifest.rows:
-        state = row_state(row, job, store)
+    def add(self, row: ManifestRow, state: RowState) -> None:
+        """The next good row and how far it has come."""
         fetched = asdict(state.fetched) if state.fetched else None
         fits = [each.fit_key for each in state.found]
-        add([asdict(row), fits, fetched, asdict(state.failure) if state.failure else None])
-        on_row()
-    return parts.hexdigest()
+        self._add([asdict(row), fits, fetched, asdict(state.failure) if state.failure else None])
+
+    def hexdigest(self) -> str:
+        """The hash of what was added so far, as 64 hexadecimal digits."""
+        return self._parts.hexdigest()
+
+    def _add(self, part: Any) -> None:
+        self._parts.update(stable_hash(part).encode())
 
 
 def _labels(job: Job, model: FaceModel) -> Labels:

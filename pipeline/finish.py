@@ -2,18 +2,21 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from facevid import storage
 from facevid.description import DESCRIPTION_FILE, DatasetDescription, DatasetError, FunnelStep
+from facevid.failures import FailureCode
 from facevid.shards import ShardInfo
 from fitting.face_model import FaceModel
-from pipeline.assemble import content_key, remove_old_tables, write_description
+from pipeline.assemble import ContentKey, remove_old_tables, write_description
 from pipeline.driver import BuildError, Driver
-from pipeline.funnel import take_census, with_reasons
+from pipeline.funnel import Census, take_census, with_reasons
 from pipeline.job import Job
-from pipeline.manifest import Manifest
+from pipeline.manifest import Manifest, ManifestRow
+from pipeline.row_state import RowState
 from pipeline.store import Store
 from pipeline.tell import LookTeller, Teller
 
@@ -22,6 +25,21 @@ FINISHED_FILE = "finished.json"
 _ATTEMPTS = 3
 # A worker process takes seconds to start, in which one that runs assembles this many.
 _VIDEOS_WORTH_A_WORKER = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """What assembling did.
+
+    Attributes:
+        written: Whether the tables were written; false where they were up to date and nothing was done.
+        worker_deaths: How often a worker process died.
+        failures: Number of failures per code in the tables.
+    """
+
+    written: bool
+    worker_deaths: int
+    failures: Mapping[FailureCode, int]
 
 
 def assemble(
@@ -33,7 +51,7 @@ def assemble(
     *,
     teller: Teller,
     report: Callable[[str], None],
-) -> int | None:
+) -> Assembled:
     """Write tables and description of a build whose rows all have their results.
 
     Args:
@@ -45,20 +63,16 @@ def assemble(
         teller: Is told what there is to do; says how far it is while the driver waits.
         report: Receives progress lines.
 
-    Returns:
-        How often a worker process died, or None where the tables were up to date and nothing was done.
-
     Raises:
         BuildError: It died again and again, or the tables do not hold what the funnel counts.
     """
-    key = content_key(rows, job, store, on_row=LookTeller("comparing tables with results", len(rows.rows), report).seen)
-    census = take_census(rows, job, store, on_row=LookTeller("counting results", len(rows.rows), report).seen)
+    census, key = _look(rows, job, store, report)
     steps = census.steps
     done = job.state / "assembled.json"
     if _up_to_date(job.out, done, key):
         storage.write_bytes(job.state / FINISHED_FILE, b"{}")
         report("assemble: the tables are up to date")
-        return None
+        return Assembled(written=False, worker_deaths=0, failures=census.failures)
     report("assemble: writing shards")
     storage.remove(done)
     remove_old_tables(job.out)
@@ -85,7 +99,19 @@ def assemble(
     write_description(job, model, shards, steps)
     storage.write_bytes(done, json.dumps({"content_key": key}).encode())
     storage.write_bytes(job.state / FINISHED_FILE, b"{}")
-    return deaths
+    return Assembled(written=True, worker_deaths=deaths, failures=census.failures)
+
+
+def _look(rows: Manifest, job: Job, store: Store, report: Callable[[str], None]) -> tuple[Census, str]:
+    """What became of every row, and the key of what they give to the tables; each row is looked at once."""
+    key = ContentKey(job, rows.bad_rows)
+    looked = LookTeller("counting results", len(rows.rows), report)
+
+    def on_row(row: ManifestRow, state: RowState) -> None:
+        key.add(row, state)
+        looked.seen()
+
+    return take_census(rows, job, store, on_row=on_row), key.hexdigest()
 
 
 def _up_to_date(out: Path, done: Path, key: str) -> bool:

@@ -13,7 +13,7 @@ from facevid.schema import FUNNEL_UNITS
 from facevid.shards import ShardInfo
 from pipeline.items import read_summaries
 from pipeline.job import Job
-from pipeline.manifest import Manifest
+from pipeline.manifest import Manifest, ManifestRow
 from pipeline.row_state import RowState, SpanState, places, row_state
 from pipeline.row_tracks import joined
 from pipeline.rows import pruned
@@ -50,7 +50,7 @@ class _Counts:
 
 
 def take_census(
-    manifest: Manifest, job: Job, store: Store, *, on_row: Callable[[], None] = lambda: None
+    manifest: Manifest, job: Job, store: Store, *, on_row: Callable[[ManifestRow, RowState], None] = lambda *_: None
 ) -> Census:
     """Look at every row once, and count what became of every item at every step, each step in its own unit.
 
@@ -58,7 +58,7 @@ def take_census(
         manifest: All rows, bad ones too.
         job: The build.
         store: Where the results are.
-        on_row: Called after each good row.
+        on_row: Called after each good row, in their order, with how far it has come.
     """
     counts = _Counts()
     counts.failures[FailureCode.BAD_ROW] = len(manifest.bad_rows)
@@ -71,7 +71,7 @@ def take_census(
         if state.failure is not None:
             counts.failures[state.failure.code] += 1
         _count_row(state, job, store, counts)
-        on_row()
+        on_row(row, state)
     reasons = {"tracks": Counter({TOO_SHORT: counts.ends["tracks", "filtered"]}), "fit": counts.pruned_tracks}
     steps = (_step(name, unit, counts.ends, reasons.get(name, Counter())) for name, unit in FUNNEL_UNITS.items())
     return Census(steps=tuple(steps), failures=+counts.failures, done=done)

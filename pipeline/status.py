@@ -95,7 +95,7 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
         return _of_dataset(out)
     plan = read_plan(out, whole=True)
     rows = LookTeller("counting results", len(plan.manifest.rows), report)
-    census = take_census(plan.manifest, plan.job, Store(plan.job.store_folder), on_row=rows.seen)
+    census = take_census(plan.manifest, plan.job, Store(plan.job.store_folder), on_row=lambda *_: rows.seen())
     counts = total_counts(state)
     now_s = time.monotonic()
     return Status(

@@ -12,7 +12,6 @@ from fitting.face_model import FaceModel
 from pipeline.blame import Labeller
 from pipeline.driver import Driver
 from pipeline.finish import FINISHED_FILE, assemble
-from pipeline.funnel import take_census
 from pipeline.job import Job
 from pipeline.manifest import Manifest, is_remote
 from pipeline.plan import Plan, write_plan
@@ -100,15 +99,15 @@ class Waves:
         labeller = Labeller(self._job, self._rows, self._store, self._driver, self._watch, report=self._report)
         labeller.label(pending)
         labelled_s = time.monotonic() - started_s
-        deaths = assemble(
+        assembled = assemble(
             self._job, self._rows, self._model, self._store, self._driver, teller=self._teller, report=self._report
         )
         summary = BuildSummary(
             funnel=open_dataset(self._job.out).description.funnel,
-            failures=take_census(self._rows, self._job, self._store).failures,
+            failures=assembled.failures,
             counts=dict(total_counts(self._job.state)),
-            worker_deaths=labeller.deaths + (deaths or 0),
-            assembled=deaths is not None,
+            worker_deaths=labeller.deaths + assembled.worker_deaths,
+            assembled=assembled.written,
             wall_s=time.monotonic() - started_s,
         )
         if summary.assembled or pending:

@@ -15,7 +15,7 @@ from synthetic import MODEL, fitted_track, job_in, landmark_track, with_options
 
 from facevid.dataset import open_dataset
 from facevid.failures import FailureCode, Stage
-from pipeline import waves
+from pipeline import tell, waves
 from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
 from pipeline.config import LimitOptions, PruneOptions
 from pipeline.driver import BuildError, Driver, WaveEnd
@@ -224,6 +224,30 @@ def test_who_has_filtered_every_frame_is_shown_where_the_numbers_lie(
 
     out = tmp_path / "out"
     assert f"none is left; `facevid schema {out} --table frames` shows" in render(status(out))
+
+
+def test_each_look_at_a_row_is_told_and_those_after_labelling_are_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, monkeypatch, "a", "bad", "c")
+    looked: list[str] = []
+
+    def look(url: str, video_id: str, *_: Any) -> None:
+        looked.append(video_id)
+
+    monkeypatch.setattr("pipeline.row_state.denial", look)
+    monkeypatch.setattr(tell, "REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr(tell, "_LOOKS_PER_CLOCK", 1)
+    summary, lines, _ = build(tmp_path, monkeypatch, "a", "bad", "c")
+
+    assert not summary.assembled
+    # For what to try again, for what is to do, and for the tables with the count of failures.
+    assert Counter(looked) == {"a": 3, "bad": 3, "c": 3}
+    assert summary.failures == {FailureCode.NETWORK: 1, FailureCode.FIT_DIVERGED: 2}
+    told = [line for line in lines if " of 3 rows, " in line]
+    assert [line.split(":")[0] for line in told] == [
+        *["looking for what to try again"] * 3, *["looking for what is to do"] * 3, *["counting results"] * 3,
+    ]  # fmt: skip
 
 
 def test_the_funnel_adds_up_over_every_kind_of_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
