@@ -82,6 +82,7 @@ def decode_command(path: Path, info: VideoInfo, decoding: Decoding, *, times_pip
             "map": "0:V:0",
             "vf": ",".join(_filters(info, decoding, start)),
             "filter_threads": decoding.threads,
+            "threads": 1,  # of the copy to the pipe: more of them take memory, by the number of processors
             "fps_mode": "passthrough",
             "enc_time_base:v:0": "demux",
             "stats_enc_pre:v:0": f"pipe:{times_pipe}",

@@ -4,6 +4,7 @@ The bounds are set from outside, right after the start (`prlimit`): code between
 with threads. They are Linux's; elsewhere ffmpeg runs without them, and only waits and pictures are bounded.
 """
 
+import re
 import resource
 import select
 import signal
@@ -17,7 +18,12 @@ from pipeline.faces.limits import DecodeLimits
 _OPEN_FILES = 64
 _LAST_WORDS_S = 5
 _LONGEST_POLL_MS = 2**31 - 1
-_NO_MEMORY = ("Cannot allocate memory", "pthread_create() failed: Resource temporarily unavailable")
+_NO_MEMORY = re.compile(
+    r"Cannot allocate memory|Failed to allocate packet|(pthread_create\(\)|thread_encoder_init) failed"
+)
+_NO_PICTURE = "get_buffer() failed"
+"""The decoder got no memory for a picture, and says so of one that it may not have as well."""
+_NOT_TO_HAVE = re.compile(r"Picture size .* (is invalid|exceeds)|image parameters invalid")
 
 
 def start_ffmpeg(
@@ -120,8 +126,10 @@ def how_it_ended(process: "subprocess.Popen[bytes]", complaints: Iterable[str], 
     code = process.returncode
     if code == -signal.SIGXCPU:
         return DecoderTimeoutError(f"{name}: the decoder used up its CPU time, decoder_cpu_s")
+    said = "\n".join(complaints)
+    no_memory = _NO_MEMORY.search(said) or (_NO_PICTURE in said and not _NOT_TO_HAVE.search(said))
     # The kernel's last resort when memory is short; we ourselves kill it only when nobody asks any more.
-    if code == -signal.SIGKILL or any(words in line for line in complaints for words in _NO_MEMORY):
+    if code == -signal.SIGKILL or no_memory:
         return DecoderMemoryError(f"{name}: the decoder needs more memory than it may have, decoder_memory_bytes")
     if code < 0:
         return CorruptVideoError(f"{name}: the decoder crashed ({signal.Signals(-code).name})")

@@ -90,6 +90,25 @@ def test_a_decoder_that_needs_too_much_memory_is_told_from_a_damaged_file(make_c
         frames(path, DecodeLimits(decoder_memory_bytes=1 << 29, max_pixels=10**8))
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Error encoding a frame: Cannot allocate memory", DecoderMemoryError),
+        ("Failed to allocate packet of size 49766400", DecoderMemoryError),
+        ("pthread_create() failed: Resource temporarily unavailable", DecoderMemoryError),
+        ("ff_frame_thread_encoder_init failed", DecoderMemoryError),
+        ("get_buffer() failed\nno frame!", DecoderMemoryError),
+        ("Picture size 9000x9000 exceeds specified max pixel count 100\nget_buffer() failed", type(None)),
+        ("video_get_buffer: image parameters invalid\nget_buffer() failed", type(None)),
+        ("Error submitting packet to decoder: Invalid data found when processing input", type(None)),
+    ],
+)
+def test_what_it_said_tells_lack_of_memory_from_pictures_that_may_not_be(said, kind):
+    with python("raise SystemExit(69)", DecodeLimits()) as process:
+        process.wait(60)
+    assert type(how_it_ended(process, said.splitlines(), name="a")) is kind
+
+
 def test_a_decoder_that_stands_still_is_given_up(make_clip):
     path = make_clip("a.mp4", "testsrc2=size=640x480:rate=30:duration=4", *H264)
     with open_video(path, limits=DecodeLimits(decoder_stall_s=2.0)) as video:
