@@ -19,44 +19,46 @@ from pipeline.items import FittedItem, SpanFacts, TrackSummary, write_fitted
 from pipeline.job import limited_key
 from pipeline.label import Desk, SpanOfRow, commit_changed
 from pipeline.row_state import SpanPlace, places, row_state
-from pipeline.row_tracks import read_whole, tracks_from
+from pipeline.row_tracks import Tracks, read_whole, tracks_from
 
 FRAMES_TOGETHER = 1 << 15
 """Spans are fitted together until their tracks have this many frames: more gains nothing, and takes its memory."""
-Waiting = dict[str, tuple[tuple[SpanPlace, ...], int]]
-"""By the key of a span's fit: the spans of its row, and which of them it is."""
+Waiting = dict[str, tuple[tuple[SpanPlace, ...], Tracks]]
+"""By the key of a span's fit: the spans of its row, and the tracks that begin in it."""
 FitTracks = Callable[[Sequence[LandmarkSequence], FaceModel, FitOptions], list[FittedTrack]]
 
 
 def fit_spans(pieces: Sequence[SpanOfRow], desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:
     """Have the fitted tracks of some spans in the store; who is fitted together changes no result."""
     waiting: Waiting = {}
-    for piece in pieces:
+    # Row by row: the tracks of a row are joined once for all its spans.
+    for piece in sorted(pieces, key=lambda piece: (piece.row.video_id, piece.number)):
         state = row_state(piece.row, desk.job, desk.store)
         if state.next_stage is Stage.FETCH:
             commit_changed(piece.row, desk)
         elif state.next_stage is Stage.FIT and state.spans[piece.number].next_stage is Stage.FIT:
             # Two rows with the same bytes are one video here.
-            waiting[state.spans[piece.number].fit_key] = (tuple(places(state, desk.store)), piece.number)
+            row = tuple(places(state, desk.store))
+            waiting[state.spans[piece.number].fit_key] = (row, tracks_from(piece.number, row, desk.store))
     if not waiting:
         return
     with desk.counters.timed("fit_s"):
-        for some in _some_at_a_time(waiting, desk):
+        for some in _some_at_a_time(waiting):
             try:
                 _fit_together(some, desk, model, fit_tracks)
             except MemoryError:
                 _fit_one_by_one(some, desk, model, fit_tracks)
 
 
-def _some_at_a_time(waiting: Waiting, desk: Desk) -> Iterator[Waiting]:
+def _some_at_a_time(waiting: Waiting) -> Iterator[Waiting]:
     some: Waiting = {}
     held = 0
-    for key, (row, number) in waiting.items():
-        frames = sum(part.end - part.begin for parts in tracks_from(number, row, desk.store) for part in parts)
+    for key, (row, tracks) in waiting.items():
+        frames = sum(part.end - part.begin for parts in tracks for part in parts)
         if some and held + frames > FRAMES_TOGETHER:
             yield some
             some, held = {}, 0
-        some[key] = (row, number)
+        some[key] = (row, tracks)
         held += frames
     yield some
 
@@ -72,8 +74,8 @@ def _fit_one_by_one(waiting: Waiting, desk: Desk, model: FaceModel, fit_tracks: 
 
 def _fit_together(waiting: Waiting, desk: Desk, model: FaceModel, fit_tracks: FitTracks) -> None:
     spans = {
-        key: [(parts, read_whole(parts, row, desk.store)) for parts in tracks_from(number, row, desk.store)]
-        for key, (row, number) in waiting.items()
+        key: [(parts, read_whole(parts, row, desk.store)) for parts in tracks]
+        for key, (row, tracks) in waiting.items()
     }
     sequences = [
         _sequence(track, row[0].facts) for key, (row, _) in waiting.items() for _, track in spans[key]

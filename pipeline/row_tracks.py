@@ -13,9 +13,6 @@ from pipeline.store import Store
 
 Tracks = tuple[tuple[TrackPart, ...], ...]
 
-_ROWS_HELD = 8
-"""As many as a batch to be fitted may be of (`BuildOptions.fit_batch`): each of its spans asks twice for its row."""
-
 
 def tracks_from(number: int, row: Sequence[SpanPlace], store: Store) -> Tracks:
     """The tracks that begin in one span, as their parts.
@@ -29,7 +26,10 @@ def tracks_from(number: int, row: Sequence[SpanPlace], store: Store) -> Tracks:
 
 
 def joined(row: Sequence[SpanPlace], store: Store) -> dict[int, Tracks]:
-    """All tracks of a row, by the span in which they begin; results are never changed, so the last rows' are held."""
+    """All tracks of a row, by the span in which they begin.
+
+    Results are never changed, so the last row's are held: whoever asks span by span asks row by row.
+    """
     folders = tuple(
         (place.number, place.first_frame, place.facts.lead_frames, place.facts.lead_shot_ends, _folder(place, store))
         for place in row
@@ -37,7 +37,7 @@ def joined(row: Sequence[SpanPlace], store: Store) -> dict[int, Tracks]:
     return _joined(folders)
 
 
-@functools.lru_cache(maxsize=_ROWS_HELD)
+@functools.lru_cache(maxsize=1)
 def _joined(spans: tuple[tuple[int, int, int, tuple[int, ...], Path], ...]) -> dict[int, Tracks]:
     return join_tracks(
         SpanBoxes(

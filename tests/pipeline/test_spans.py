@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from synthetic import MODEL, manifest_of, with_options
 
 from facevid.dataset import open_dataset
 from facevid.failures import FailureCode, Stage
+from pipeline import items, row_tracks
 from pipeline.assemble import ShardOrder, references, remove_old_tables, write_description, write_shards
 from pipeline.config import LimitOptions
 from pipeline.faces.options import FacesOptions
@@ -289,6 +291,32 @@ def test_nothing_of_a_video_is_fitted_before_all_of_it_is_searched(tmp_path: Pat
     find_faces(parts[2], desk, Detector(), faces)
     fit_spans(parts, desk, MODEL, fits)
     assert row_state(row, line.job, line.store).next_stage is None
+
+
+def test_a_batch_reads_each_span_once_however_many_rows_it_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = long_line(tmp_path)
+    rows = [line.row(f"talk{n:02d}", f"long {n}".encode()) for n in range(10)]
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+    for row in rows:
+        fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
+        for piece in pieces(row, line.job):
+            find_faces(piece, desk, Detector(), faces)
+    read: Counter[Path] = Counter()
+
+    def read_boxes(folder: Path) -> object:
+        read[folder] += 1
+        return items.read_boxes(folder)
+
+    monkeypatch.setattr(row_tracks, "read_boxes", read_boxes)
+    # As a shuffle may give them: a row's spans apart.
+    batch = sorted((piece for row in rows for piece in pieces(row, line.job)), key=lambda piece: -piece.number)
+    fit_spans(batch, desk, MODEL, fits)
+
+    assert all(line.code(row) is None for row in rows)
+    assert set(read.values()) == {1}
+    assert len(read) == len(batch) == 30
 
 
 def test_a_span_that_takes_its_worker_down_costs_its_video(tmp_path: Path) -> None:
