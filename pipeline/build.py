@@ -1,23 +1,14 @@
-"""`facevid build`: the way in, and the only place that starts Beam.
-
-Beam's local runner is pinned to FnApiRunner: the default one may download another engine at run time. It runs
-in a child process of its own, `python -m pipeline.build --wave FILE`; see `pipeline.driver` and `pipeline.waves`.
-"""
+"""`facevid build`: the way in. Beam runs in child processes, see `pipeline.driver` and `pipeline.waves`."""
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from facevid import assets
 from pipeline.config import BuildOptions
-from pipeline.driver import Wave
-from pipeline.job import state_folder
 from pipeline.manifest_files import read_manifest
-from pipeline.marks import set_apart_the_dead
 from pipeline.prepare import make_job, run_job
-from pipeline.processes import DRIVER_VARIABLE, end_with, leave_when_a_worker_dies
 from pipeline.waves import BuildSummary
 
 _REMARKS_SHOWN = 20
@@ -88,56 +79,3 @@ def check_beam_options(beam_options: Sequence[str]) -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"beam_options: {message}")
-
-
-def drive(wave_file: Path) -> None:
-    """Run one wave in this process, which a parent made for it; it ends with that parent."""
-    wave = Wave.read(wave_file)
-    end_with(wave.parent_pid)
-    leave_when_a_worker_dies(lambda: set_apart_the_dead(state_folder(wave.out)))
-    os.environ[DRIVER_VARIABLE] = str(os.getpid())
-    _bind_to_loopback()
-
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-    from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-
-    from pipeline.transforms import AssembleShards, LabelRows
-
-    mode = "multi_processing" if wave.workers > 1 else "in_memory"
-    options = PipelineOptions(
-        [*wave.beam_options, f"--direct_running_mode={mode}", f"--direct_num_workers={wave.workers}"]
-    )
-    pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
-    rows = pipeline | "Rows" >> beam.Create(list(wave.rows))
-    if wave.kind == "label":
-        _ = rows | "Label" >> LabelRows(wave.out, wave.fit_batch, wave_file if wave.hosts else None)
-    else:
-        _ = rows | "Assemble" >> AssembleShards(wave.out)
-    pipeline.run().wait_until_finish()
-
-
-def _bind_to_loopback() -> None:
-    # Beam's local runner opens its unauthenticated ports on all interfaces and has no option for it.
-    import grpc
-
-    make = grpc.server
-
-    def server(*args: Any, **kwargs: Any) -> Any:
-        made = make(*args, **kwargs)
-        add = made.add_insecure_port
-        made.add_insecure_port = lambda address: add(address.replace("[::]", "localhost"))
-        return made
-
-    grpc.server = server
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the child process: `python -m pipeline.build --wave FILE`."""
-    parser = argparse.ArgumentParser(description="one Beam run of a build; started by `facevid build`")
-    parser.add_argument("--wave", type=Path, required=True, help="the file that says what to run")
-    drive(parser.parse_args(arguments).wave)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """The child process that drives one Beam run, and the parent's side of it.
 
-`python -m pipeline.build --wave FILE` runs what FILE says and exits 0, or `EXIT_WORKER_DIED`, or 1 with a
+`python -m pipeline.drive --wave FILE` runs what FILE says and exits 0, or `EXIT_WORKER_DIED`, or 1 with a
 traceback in the log. Parent and child share the lock of the output, so that it is free only when both are
 gone; the child ends with the parent, however that ends.
 """
@@ -142,7 +142,7 @@ class Driver:
         make_room_for_reason(self._job.state)
         with log.open("wb") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.build", "--wave", str(order)],
+                [sys.executable, "-m", "pipeline.drive", "--wave", str(order)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -14,10 +14,11 @@ from facevid.failures import FailureCode, Stage
 from fitting.face_model import OUTER_EYE_POINTS, FaceModel
 from fitting.options import FitOptions
 from fitting.tracks import FittedTrack, LandmarkSequence
+from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.items import FittedItem, SpanFacts, TrackSummary, write_fitted
 from pipeline.job import limited_key
-from pipeline.label import Desk, SpanOfRow, commit_changed
+from pipeline.label import commit_changed
 from pipeline.row_state import SpanPlace, places, row_state
 from pipeline.row_tracks import Tracks, read_whole, tracks_from
 

@@ -6,12 +6,13 @@ exception out of these functions is a bug or a broken machine, and stops the bui
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from facevid.failures import FailureCode, Stage
+from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.crops import CropSink
 from pipeline.faces.errors import DecoderMemoryError, DecoderTimeoutError, VideoError
 from pipeline.faces.landmarks import LandmarkDetector
@@ -25,13 +26,13 @@ from pipeline.items import (
     write_faces,
     write_fetched,
 )
-from pipeline.job import Job, failure_key, fetch_keys, limited_key
+from pipeline.job import failure_key, fetch_keys, limited_key
 from pipeline.manifest import ManifestRow, is_remote
 from pipeline.progress import Counters
 from pipeline.reading import FileFacts, file_facts, path_to_read
 from pipeline.row_state import RowState, SpanState, row_state
 from pipeline.spans import Span
-from pipeline.store import FetchedVideo, Store
+from pipeline.store import FetchedVideo
 
 
 @runtime_checkable
@@ -58,34 +59,6 @@ class TrackFaces(Protocol):
         end_s: float | None = None,
     ) -> FacesResult:
         """Follow faces through a part of a video, or raise a VideoError."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """Where labelling works: the job, its store and its counters.
-
-    Attributes:
-        job: The build.
-        store: Where results are looked up and committed.
-        counters: Receives what was really done, as opposed to found in the store.
-    """
-
-    job: Job
-    store: Store
-    counters: Counters
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanOfRow:
-    """A part of the work.
-
-    Attributes:
-        row: The manifest's row.
-        number: Place of the span among those of the row's video.
-    """
-
-    row: ManifestRow
-    number: int
 
 
 def fetch_row(

@@ -23,6 +23,7 @@ from fitting.synthetic import SyntheticOptions, synthetic_track
 from fitting.tracks import LandmarkSequence
 from pipeline.assemble import ShardOrder, references, write_shards
 from pipeline.config import BuildOptions, FetchOptions
+from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.crops import CropSink
 from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.faces.options import FacesOptions
@@ -31,7 +32,7 @@ from pipeline.faces.tracks import FacesResult, StageSeconds
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
 from pipeline.job import Job
-from pipeline.label import Desk, SpanOfRow, fetch_row, find_faces
+from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
 from pipeline.reading import FileFacts

@@ -15,6 +15,7 @@ from facevid import assets
 from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
 from fitting.solver import fit_tracks
 from pipeline.config import BuildOptions, FetchOptions
+from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.landmarks import open_detector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import ffmpeg_program
@@ -22,7 +23,7 @@ from pipeline.faces.tracks import track_faces
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
 from pipeline.job import Job
-from pipeline.label import Desk, SpanOfRow, fetch_row, find_faces
+from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
 from pipeline.row_state import row_state

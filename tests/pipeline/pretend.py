@@ -12,6 +12,7 @@ from facevid.failures import FailureCode, Stage
 from fitting.face_model import FaceModel
 from fitting.options import FitOptions
 from fitting.tracks import FittedTrack, LandmarkSequence
+from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.crops import CropSink
 from pipeline.faces.dissolves import Transition
 from pipeline.faces.errors import CorruptVideoError, NoFaceError, OutsideVideoError
@@ -25,7 +26,7 @@ from pipeline.faces.tracks import FacesResult, StageSeconds
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
 from pipeline.job import Job
-from pipeline.label import Desk, SpanOfRow, fetch_row, find_faces
+from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters, total_counts
 from pipeline.reading import FileFacts

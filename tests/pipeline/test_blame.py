@@ -11,11 +11,12 @@ from synthetic import MODEL, manifest_of, with_options
 
 from facevid.failures import FailureCode, Stage
 from pipeline.blame import Labeller
+from pipeline.desk import Desk
 from pipeline.driver import Driver, WaveEnd
 from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
-from pipeline.label import Desk, fetch_row, find_faces
+from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.marks import Mark
 from pipeline.progress import Counters

@@ -18,7 +18,7 @@ from loopback import Loopback
 from facevid import assets
 from facevid.dataset import open_dataset
 from fitting.options import FitOptions
-from pipeline import driver, transforms, waves
+from pipeline import assemble_job, driver, label_job, waves
 from pipeline.build import check_beam_options, run_build
 from pipeline.config import BuildOptions, FetchOptions
 from pipeline.manifest import ManifestError
@@ -83,7 +83,7 @@ class InThisProcess(driver.Driver):
 
     def run(self, kind: str, rows: Sequence[int], **_: Any) -> driver.WaveEnd:
         def step(name: str, elements: Iterable[Any]) -> list[Any]:
-            made: Any = getattr(transforms, name)(self._job.out)
+            made: Any = getattr(label_job if hasattr(label_job, name) else assemble_job, name)(self._job.out)
             made.setup()
             return [output for element in elements for output in made.process(element)]
 

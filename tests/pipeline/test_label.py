@@ -14,12 +14,13 @@ from fitting.face_model import FaceModel
 from fitting.options import FitOptions
 from fitting.tracks import FittedTrack, LandmarkSequence
 from pipeline.config import FetchOptions, PruneOptions
+from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.tracks import FacesResult
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import face_size_px, fit_spans
 from pipeline.items import TrackPart, read_crops, read_facts, read_fitted, read_summaries, read_track
 from pipeline.job import fit_key
-from pipeline.label import Desk, SpanOfRow, fetch_row, find_faces
+from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
 from pipeline.row_state import row_state

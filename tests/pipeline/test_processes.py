@@ -148,3 +148,19 @@ def test_killing_a_group_that_is_gone_is_no_error() -> None:
     with python("", start_new_session=True) as gone:
         gone.wait()
     kill_group(gone.pid)
+
+
+def test_leaving_writes_what_was_printed_and_takes_nothing_apart() -> None:
+    code = "import atexit; from pipeline.processes import leave; "
+    code += "atexit.register(print, 'apart'); print('said'); leave()"
+    with python(code) as gone:
+        told, _ = gone.communicate()
+    assert (told, gone.returncode) == ("said\n", 0)
+
+
+def test_a_driver_is_ready_without_what_only_its_workers_need() -> None:
+    heavy = {"cv2", "scipy", "torch", "yt_dlp"}
+    code = f"import sys, pipeline.drive, pipeline.label_job; print(sorted({heavy} & set(sys.modules)))"
+    with python(code) as ready:
+        told, said = ready.communicate()
+    assert told == "[]\n", said

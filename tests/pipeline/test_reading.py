@@ -11,10 +11,11 @@ from synthetic import with_options
 from facevid.failures import FailureCode, Stage
 from pipeline import reading
 from pipeline.config import LimitOptions
+from pipeline.desk import Desk
 from pipeline.faces.errors import DecoderMemoryError, DecoderTimeoutError, VideoError
 from pipeline.faces.limits import DecodeLimits
 from pipeline.fetch import Fetcher
-from pipeline.label import Desk, fetch_row
+from pipeline.label import fetch_row
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
 from pipeline.reading import FileFacts, file_facts, path_to_read

@@ -10,12 +10,13 @@ from pretend import pieces
 from synthetic import job_in, with_options
 
 from facevid import assets
+from pipeline.desk import Desk
 from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.faces.landmarks import open_detector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.tracks import track_faces
 from pipeline.fetch import Fetcher
-from pipeline.label import Desk, fetch_row, find_faces
+from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
 from pipeline.row_state import places, row_state

@@ -16,12 +16,13 @@ from facevid.failures import FailureCode, Stage
 from pipeline import items, row_tracks
 from pipeline.assemble import ShardOrder, references, remove_old_tables, write_description, write_shards
 from pipeline.config import LimitOptions
+from pipeline.desk import Desk
 from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
 from pipeline.funnel import take_census
 from pipeline.job import limited_key
-from pipeline.label import Desk, fetch_row, find_faces
+from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
 from pipeline.reading import FileFacts

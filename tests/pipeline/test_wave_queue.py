@@ -18,7 +18,7 @@ from pretend import Line
 from synthetic import manifest_of, with_options
 
 from facevid.failures import FailureCode, Stage
-from pipeline import transforms
+from pipeline import label_job
 from pipeline.blame import Labeller
 from pipeline.config import FetchOptions
 from pipeline.driver import Driver, WaveEnd
@@ -252,7 +252,7 @@ def test_a_row_that_was_not_asked_for_has_no_failure(tmp_path: Path, may_rest: b
     shared = WaveQueue(wave_file.with_suffix(".queue"), range(4), hosts, pause_s=0.0)
     shared.begin()
     source = Sources({"rests.org": 600.0})
-    step: Any = transforms._FetchRows(line.job.out, wave_file=wave_file)
+    step: Any = label_job._FetchRows(line.job.out, wave_file=wave_file)
     step._plan, step._store = read_plan(line.job.out), line.store
     step._bench, step._fetcher, step._may_rest, step._queue = step._desk(), source, may_rest, shared
 

@@ -18,12 +18,13 @@ from facevid.failures import FailureCode, Stage
 from pipeline import tell, waves
 from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
 from pipeline.config import LimitOptions, PruneOptions
+from pipeline.desk import Desk
 from pipeline.driver import BuildError, Driver, WaveEnd
 from pipeline.fetch import Fetcher
 from pipeline.fetch_errors import FetchError
 from pipeline.items import CropWriter, FittedItem, SpanFacts, TrackPart, TrackSummary, write_faces, write_fitted
 from pipeline.job import Job
-from pipeline.label import Desk, fetch_row
+from pipeline.label import fetch_row
 from pipeline.manifest import BadRow, Manifest, ManifestRow
 from pipeline.marks import Mark
 from pipeline.progress import Counters

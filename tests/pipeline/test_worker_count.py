@@ -6,11 +6,12 @@ from synthetic import MODEL, with_options
 
 from pipeline import worker_count
 from pipeline.config import BuildOptions, LimitOptions
+from pipeline.desk import Desk
 from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
 from pipeline.forecast import forecast_text
-from pipeline.label import Desk, fetch_row, find_faces
+from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import Manifest, ManifestRow
 from pipeline.plan import read_plan
 from pipeline.progress import Counters

@@ -1,4 +1,4 @@
-"""The steps of the label job, each called as Beam calls it, over made-up videos."""
+"""The steps of both jobs, each called as Beam calls it, over made-up videos."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from pretend import LONG_S, Detector, Line, faces, facts_of, fits
 from synthetic import MODEL, manifest_of, with_options
 
 from facevid.failures import FailureCode, Stage
-from pipeline import label, marks, transforms
+from pipeline import assemble_job, label, label_job, marks
 from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
 from pipeline.plan import Plan, read_plan, write_plan
@@ -27,7 +27,7 @@ class Steps:
         write_plan(Plan(job=self.line.job, manifest=manifest_of(*self.rows)))
 
     def run(self, step: str, elements: list[Any]) -> list[Any]:
-        made: Any = getattr(transforms, step)(self.line.job.out)
+        made: Any = getattr(label_job if hasattr(label_job, step) else assemble_job, step)(self.line.job.out)
         made._plan, made._store = read_plan(self.line.job.out), self.line.store
         made._bench = made._desk()
         made._fetcher = Fetcher(self.line.job.options.fetch, self.line.store, self.line.folder)
@@ -116,7 +116,7 @@ def test_who_searches_a_later_span_is_given_time_to_decode_what_comes_before(
 
     steps = Steps(tmp_path, b"long")
     spans = steps.run("_FetchRows", [0])
-    monkeypatch.setattr(transforms, "in_hand", in_hand)
+    monkeypatch.setattr(label_job, "in_hand", in_hand)
 
     steps.run("_FindFaces", spans)
 

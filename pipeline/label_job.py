@@ -1,14 +1,15 @@
-"""The two Beam jobs, label and assemble, as wiring over the plain functions of `label` and `assemble`.
+"""The first Beam job: from places in the manifest to results in the store, as wiring over plain functions.
 
-What travels between the steps are places in the manifest and references to results in the store, never
-arrays: the local runner keeps what crosses a shuffle in memory at several times its size. Every step finds
-in the store what is done already, so a bundle that is tried again costs nothing.
+What travels between the steps are places in the manifest and numbers of spans, never arrays: the local runner keeps
+what crosses a shuffle in memory at several times its size. Every step finds in the store what is done already, so a
+bundle that is tried again costs nothing.
+
+What a step works with is imported by the worker that does it: with several, their driver works at nothing itself, and
+none of them can start before it is ready.
 """
 
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,13 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 from apache_beam.utils import shared
 
-from facevid import storage
-from facevid.failures import Failure, FailureCode, Stage
-from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
+from facevid.failures import Stage
+from pipeline.desk import SpanOfRow
 from pipeline.driver import Wave
-from pipeline.egress.client import EgressError
-from pipeline.fit_spans import fit_spans
-from pipeline.job import state_folder
-from pipeline.label import Desk, SpanOfRow, fetch_row, find_faces
 from pipeline.marks import in_hand
-from pipeline.plan import Plan, read_plan
-from pipeline.processes import DRIVER_VARIABLE, end_with
-from pipeline.progress import Counters
 from pipeline.row_state import row_state
-from pipeline.stop import leaving_reason
-from pipeline.store import Store, StoreFullError
+from pipeline.steps import Step
 from pipeline.wave_queue import WaveQueue
-
-ASSEMBLED_FOLDER = "assembled"
 
 
 @dataclass(eq=False)
@@ -78,66 +68,7 @@ def _spans_of_row(index: int, numbers: Iterable[int]) -> list[tuple[int, int]]:
     return [(index, number) for number in sorted(set(numbers))]
 
 
-@dataclass(eq=False)
-class AssembleShards(beam.PTransform[Any, Any]):
-    """From places in the manifest (all finished) to shards; what was written goes to files in the state folder.
-
-    Attributes:
-        out: The dataset folder, whose plan says what the rows are.
-    """
-
-    out: Path
-
-    def expand(self, rows: PCollection[int]) -> PCollection[int]:
-        """Wire it."""
-        written: PCollection[int] = (
-            rows
-            | "SpreadRows" >> beam.Reshuffle()
-            | "ListReferences" >> beam.ParDo(_ListReferences(self.out))
-            | "GroupByShard" >> beam.GroupByKey()
-            | "WriteShards" >> beam.ParDo(_WriteShards(self.out))
-        )
-        return written
-
-
-class _Work(beam.DoFn):
-    """What all steps need in their worker process."""
-
-    def __init__(self, out: Path, heavy: shared.Shared | None = None) -> None:
-        self._out = out
-        self._heavy = heavy or shared.Shared()
-
-    def setup(self) -> None:
-        if driver := os.environ.get(DRIVER_VARIABLE):
-            end_with(int(driver))
-        self._plan: Plan = read_plan(self._out)
-        self._store = Store(self._plan.job.store_folder)
-
-    def process(self, element: Any) -> Iterator[Any]:
-        """Do the step; a reason to stop that is no bug reaches the parent."""
-        job = self._plan.job
-        with leaving_reason(job.state, [job.store_folder, job.out], StoreFullError, EgressError):
-            yield from self._outputs(element)
-
-    def _outputs(self, element: Any) -> Iterator[Any]:
-        """The step itself."""
-        raise NotImplementedError
-
-    def _desk(self) -> Desk:
-        return Desk(job=self._plan.job, store=self._store, counters=Counters(self._plan.job.state))
-
-    def _once_per_process(self, make: Callable[[], Any]) -> Any:
-        return self._heavy.acquire(lambda: _Held(make())).value
-
-
-class _Held:
-    """Beam shares what can be referred to weakly; slotted dataclasses cannot."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class _WithFaces(_Work):
+class _WithFaces(Step):
     """What finds faces."""
 
     def setup(self) -> None:
@@ -156,6 +87,8 @@ class _WithFaces(_Work):
 
     def find(self, index: int, number: int) -> None:
         """Have the faces of one span in the store; a span that has nothing to fit is done."""
+        from pipeline.label import find_faces
+
         row = self._plan.manifest.rows[index]
         spans = row_state(row, self._plan.job, self._store).spans
         # Some files are decoded from their beginning, see `indexed`, and frames come after that.
@@ -212,6 +145,8 @@ class _FetchRows(_WithFaces):
             yield from self._row(*taken)
 
     def _row(self, index: int, host: str | None) -> Iterator[tuple[int, int]]:
+        from pipeline.label import fetch_row
+
         row = self._plan.manifest.rows[index]
         with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH) as self._begin_anew:
             on_rest = partial(self._put_off, index, host) if self._may_rest and host is not None else None
@@ -238,7 +173,6 @@ class _FetchRows(_WithFaces):
             if span.next_stage is not None:
                 yield index, number
 
-
     def _put_off(self, index: int, host: str, rest_s: float) -> None:
         if self._queue is not None:
             self._queue.refuse(index, host, rest_s)
@@ -256,7 +190,7 @@ class _FindFaces(_WithFaces):
             yield index, number
 
 
-class _FitSpans(_Work):
+class _FitSpans(Step):
     def setup(self) -> None:
         super().setup()
         import torch
@@ -269,6 +203,7 @@ class _FitSpans(_Work):
 
     def _outputs(self, pieces: list[tuple[int, int]]) -> Iterator[int]:
         from fitting.solver import fit_tracks
+        from pipeline.fit_spans import fit_spans
 
         rows = [self._plan.manifest.rows[index] for index, _ in pieces]
         spans = [SpanOfRow(row=row, number=number) for row, (_, number) in zip(rows, pieces, strict=True)]
@@ -280,59 +215,3 @@ class _FitSpans(_Work):
             self._bench.counters.add("videos", 1 / max(len(row_state(row, self._plan.job, self._store).spans), 1))
         self._bench.counters.flush()
         yield len(pieces)
-
-
-class _ListReferences(_Work):
-    def setup(self) -> None:
-        super().setup()
-        self._bench = self._desk()
-
-    def finish_bundle(self) -> None:
-        self._bench.counters.flush()
-
-    def _outputs(self, index: int) -> Iterator[tuple[int, str]]:
-        """(shard, reference as JSON): a track by its row's place and its number, or a failure."""
-        from facevid.shards import shard_of
-
-        manifest, job = self._plan.manifest, self._plan.job
-        failures: list[Failure]
-        if index >= len(manifest.rows):
-            failures = [bad_row_failure(manifest.bad_rows[index - len(manifest.rows)])]
-        else:
-            row = manifest.rows[index]
-            tracks, failures = references(index, row, job, self._store)
-            for track in tracks:
-                yield shard_of(row.video_id, track, job.options.shards), json.dumps([index, track])
-        for failure in failures:
-            yield failure_shard(failure, job.options.shards), json.dumps(asdict(failure))
-        self._bench.counters.add("listed")
-
-
-class _WriteShards(_Work):
-    def setup(self) -> None:
-        super().setup()
-        from fitting.face_model import load_face_model
-
-        self._bench = self._desk()
-        self._model = self._once_per_process(lambda: load_face_model(self._plan.job.model_path))
-
-    def _outputs(self, group: tuple[int, Iterable[str]]) -> Iterator[int]:
-        shard, texts = group
-        found = [json.loads(text) for text in texts]
-        order = ShardOrder(
-            shard=shard,
-            tracks=tuple((pair[0], pair[1]) for pair in found if isinstance(pair, list)),
-            failures=tuple(_failure(plain) for plain in found if isinstance(plain, dict)),
-        )
-        written = write_shards(
-            order, self._plan.manifest.rows, self._plan.job, self._store, self._model,
-            on_frames=lambda frames: self._bench.counters.add("assembled_frames", frames),
-        )  # fmt: skip
-        self._bench.counters.flush()
-        record = json.dumps([asdict(info) for info in written]).encode()
-        storage.write_bytes(state_folder(self._out) / ASSEMBLED_FOLDER / f"{shard:05d}.json", record)
-        yield shard
-
-
-def _failure(plain: dict[str, Any]) -> Failure:
-    return Failure(**plain | {"stage": Stage(plain["stage"]), "code": FailureCode(plain["code"])})
