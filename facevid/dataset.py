@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Float32, Float64, Int32
 
 from facevid import storage
 from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, DatasetError
 from facevid.keep import parse_keep
 from facevid.schema import TABLES, dataset_schemas
+from facevid.shard_file import ShardFile
 from facevid.shards import ShardInfo
 from facevid.splits import SPLITS, Split
 
@@ -104,21 +104,13 @@ class Dataset:
         self.schema(name)
         return tuple(sorted((s for s in self.description.shards if s.table == name), key=lambda shard: shard.path))
 
-    def open_shard(self, shard: ShardInfo) -> pq.ParquetFile:
+    def open_shard(self, shard: ShardInfo) -> ShardFile:
         """A shard to read row groups from; close it, or use it in a `with`.
 
         Raises:
-            DatasetError: The file is missing or no Parquet file.
+            DatasetError: The file is missing, no Parquet file, or has not as many rows as it should.
         """
-        path = storage.join(self.root, shard.path)
-        try:
-            # Arrow's threads let go of a file when they like, and where it is one of Python's need the interpreter for
-            # it: if that is ending just then, the process aborts.
-            return pq.ParquetFile(storage.local_file(path) or storage.open_read(path), pre_buffer=True)
-        except FileNotFoundError as error:
-            raise DatasetError(f"{path} is missing; run the build again, it resumes") from error
-        except pa.ArrowInvalid as error:
-            raise DatasetError(f"{path} is damaged ({error}); remove it and run the build again") from error
+        return ShardFile(self.root, shard, self.schema(shard.table))
 
     def table(
         self, name: str, *, columns: Sequence[str] | None = None, kept_only: bool = False, keep: str = ""
@@ -147,7 +139,7 @@ class Dataset:
         read = list(dict.fromkeys([*wanted, *asked, *(["kept"] if kept_only else [])]))
         parts = [pa.schema([schema.field(column) for column in read]).empty_table()]
         for shard in self.shards(name):
-            whole = self._read(shard, read).cast(parts[0].schema)
+            whole = self._read(shard, read)
             if kept_only:
                 whole = whole.filter(pc.field("kept"))
             parts.append(whole.filter(condition.expression) if condition else whole)
@@ -186,12 +178,7 @@ class Dataset:
 
     def _read(self, shard: ShardInfo, columns: list[str]) -> pa.Table:
         with self.open_shard(shard) as file:
-            if missing := [column for column in columns if column not in file.schema_arrow.names]:
-                raise DatasetError(
-                    f"{storage.join(self.root, shard.path)} has no columns {', '.join(missing)}: an earlier version of "
-                    "FaceVid wrote it; run the build again, which writes the tables anew"
-                )
-            return file.read(columns=columns).select(columns)
+            return file.read(columns)
 
     def verify(self) -> None:
         """Read every file and compare size and sha256 with `facevid.json`.
@@ -200,15 +187,14 @@ class Dataset:
             DatasetError: The first file that is missing, truncated or altered.
         """
         for shard in self.description.shards:
-            self._verify_file(shard.path, shard.sha256, size=shard.bytes)
-        self._verify_file(FACE_MODEL_FILE, self.description.face_model_sha256, size=None)
+            _require_size(self.root, shard)
+            self._verify_file(shard.path, shard.sha256)
+        self._verify_file(FACE_MODEL_FILE, self.description.face_model_sha256)
 
-    def _verify_file(self, name: str, wanted: str, *, size: int | None) -> None:
+    def _verify_file(self, name: str, wanted: str) -> None:
         path = storage.join(self.root, name)
         if not storage.exists(path):
             raise DatasetError(f"{path} is missing; run the build again, it resumes")
-        if size is not None and (seen_bytes := storage.size_bytes(path)) != size:
-            raise DatasetError(f"{path} has {seen_bytes} bytes, not {size}: truncated or altered; build it again")
         if (seen := storage.sha256(path)) != wanted:
             raise DatasetError(f"{path} has sha256 {seen}, not {wanted}: altered; build it again")
 
@@ -216,8 +202,11 @@ class Dataset:
 def open_dataset(path: str | Path) -> Dataset:
     """Open a dataset folder, or a bucket's address.
 
+    Shards may be symbolic links, as in a cache of downloads; what they point to counts as the file.
+
     Raises:
-        DatasetError: It is no dataset, its build did not finish, or it is of a newer schema.
+        DatasetError: It is no dataset, its build did not finish, it is of a newer schema, or a shard is missing or not
+            of the size that it was written with.
     """
     root = str(path)
     where = storage.join(root, DESCRIPTION_FILE)
@@ -231,9 +220,18 @@ def open_dataset(path: str | Path) -> Dataset:
         raise DatasetError(f"{where} is not text ({error}); build the dataset again") from error
     description = DatasetDescription.from_json(text, where=where)
     for shard in description.shards:
-        if not storage.exists(storage.join(root, shard.path)):
-            raise DatasetError(f"{storage.join(root, shard.path)} is missing; run the build again, it resumes")
+        _require_size(root, shard)
     return Dataset(root=root, description=description)
+
+
+def _require_size(root: str, shard: ShardInfo) -> None:
+    path = storage.join(root, shard.path)
+    try:
+        seen_bytes = storage.size_bytes(path)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is missing; run the build again, it resumes") from error
+    if seen_bytes != shard.bytes:
+        raise DatasetError(f"{path} has {seen_bytes} bytes, not {shard.bytes}: truncated or altered; build it again")
 
 
 def vectors(column: Any) -> Float32[np.ndarray, "rows width"]:

@@ -3,8 +3,8 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
 from facevid.schema import SCHEMA_VERSION, TABLES
 from facevid.shards import ShardInfo
@@ -12,7 +12,8 @@ from facevid.shards import ShardInfo
 DESCRIPTION_FILE = "facevid.json"
 FACE_MODEL_FILE = "face_model.npz"
 """The face model that the dataset was fitted with, beside the description."""
-_SHARD_PATH = rf"({'|'.join(TABLES)})/part-\d{{5,}}-of-\d{{5,}}\.parquet"
+_SHARD_FILE = r"part-\d{5,}-of-\d{5,}\.parquet"
+_LARGEST_WIDTH = 1_000_000
 
 
 class DatasetError(Exception):
@@ -116,17 +117,40 @@ class DatasetDescription:
         if not isinstance(plain, dict) or plain.pop("format", None) != "facevid":
             raise DatasetError(f"{where} does not describe a FaceVid dataset")
         version = plain.get("schema_version")
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
+        if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
             raise DatasetError(
-                f"{where} has schema version {version!r}, this program reads up to {SCHEMA_VERSION}; "
-                "install a newer facevid"
+                f"{where} has schema version {version!r}, this program reads 1 to {SCHEMA_VERSION}; "
+                "for a later one install a newer facevid"
             )
         try:
-            funnel = tuple(FunnelStep(**step) for step in plain.pop("funnel"))
-            shards = tuple(ShardInfo(**shard) for shard in plain.pop("shards"))
+            funnel = tuple(_made(FunnelStep, step) for step in plain.pop("funnel"))
+            shards = tuple(_made(ShardInfo, shard) for shard in plain.pop("shards"))
             # The file may come from a stranger: its paths must not lead out of the folder.
-            if strange := [shard.path for shard in shards if not re.fullmatch(_SHARD_PATH, shard.path)]:
+            if strange := [shard.path for shard in shards if not _is_shard_of(shard.table, shard.path)]:
                 raise ValueError(f"{strange[0]!r} is no path of a shard")
-            return cls(**plain, funnel=funnel, shards=shards)
+            if len({shard.path for shard in shards}) < len(shards):
+                raise ValueError("a shard is listed twice")
+            description = _made(cls, plain | {"funnel": funnel, "shards": shards})
+            for name in ("n_identity", "n_expression", "points"):
+                if not 1 <= getattr(description, name) <= _LARGEST_WIDTH:
+                    raise ValueError(f"{name}={getattr(description, name)} is not between 1 and {_LARGEST_WIDTH}")
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{where} is incomplete or altered: {error}") from error
+        return description
+
+
+def _is_shard_of(table: str, path: str) -> bool:
+    return table in TABLES and re.fullmatch(f"{table}/{_SHARD_FILE}", path) is not None
+
+
+_Made = TypeVar("_Made", DatasetDescription, FunnelStep, ShardInfo)
+
+
+def _made(kind: type[_Made], plain: dict[str, Any]) -> _Made:
+    for each in fields(kind):
+        value = plain.get(each.name, each.default)
+        if each.type in (int, str) and type(value) is not each.type:
+            raise TypeError(f"{each.name} is {value!r}")
+        if each.type is int and value < 0:
+            raise ValueError(f"{each.name} is {value!r}")
+    return kind(**plain)

@@ -53,8 +53,8 @@ def spreads(dataset: Dataset, name: str, *, most_rows: int = MOST_ROWS) -> dict[
         if rows >= most_rows:
             break
         with dataset.open_shard(shard) as file:
-            there = [column for column in columns if column in file.schema_arrow.names]  # others came later
-            for batch in file.iter_batches(columns=there):
+            there = [column for column in columns if column in file.columns]  # others came later
+            for batch in file.batches(there):
                 for column in there:
                     values = batch[column][: most_rows - rows].drop_null().to_numpy()
                     parts[column].append(values[np.isfinite(values)])

@@ -1,6 +1,7 @@
 """Fixtures for several packages: a small dataset on disk, written through the real shard writer."""
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import settings
 
@@ -158,6 +160,27 @@ def write_dataset(tmp_path: Path) -> Callable[..., Path]:
         return Path(_write(str(tmp_path / name), tracks, **options))
 
     return write
+
+
+@pytest.fixture
+def forge_shard() -> Callable[..., Path]:
+    """Replace the first shard of a table that has rows, and describe the new one, as a stranger could."""
+
+    def forge(dataset: Path, table: str, change: Callable[[pa.Table], pa.Table | bytes], **listed: object) -> Path:
+        where = dataset / DESCRIPTION_FILE
+        plain = json.loads(where.read_text("utf-8"))
+        shard = next(shard for shard in plain["shards"] if shard["table"] == table and shard["rows"])
+        path = dataset / shard["path"]
+        new = change(pq.read_table(path))
+        if isinstance(new, bytes):
+            path.write_bytes(new)
+        else:
+            pq.write_table(new, path)
+        shard |= {"bytes": path.stat().st_size, "sha256": storage.sha256(path), **listed}
+        where.write_text(json.dumps(plain), "utf-8")
+        return path
+
+    return forge
 
 
 @pytest.fixture

@@ -146,6 +146,11 @@ def _face_model(dataset: Dataset) -> FaceModel:
         raise DatasetError(
             f"{dataset.face_model_path} is not the face model that the dataset was fitted with; build the dataset again"
         )
+    if model.n_expression != dataset.description.n_expression:
+        raise DatasetError(
+            f"{dataset.face_model_path} has {model.n_expression} expression components, and the dataset "
+            f"{dataset.description.n_expression}; build the dataset again"
+        )
     return model
 
 

@@ -130,12 +130,13 @@ def _join(
 ) -> _Part:
     """Match the crops of a shard with the frames of its twin: same hash, so the same tracks."""
     with dataset.open_shard(crops_shard) as file:
-        groups = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
-        crops = file.read(columns=_KEY)
+        groups, crops = file.row_groups, file.read(_KEY)
     with dataset.open_shard(frames_shard) as file:
-        frames = file.read(columns=[*_KEY, "kept", "expression", "expression_sigma"])
-    names = {name: code for code, name in enumerate(sorted(set(frames["video_id"].to_pylist())))}
-    frame_keys, crop_keys = _codes(frames, names), _codes(crops, names)
+        frames = file.read([*_KEY, "kept", "expression", "expression_sigma"])
+    frame_keys, crop_keys = _codes(frames, crops)
+    if not (np.diff(frame_keys) > 0).all():
+        row = frames.slice(int((np.diff(frame_keys) <= 0).argmax()) + 1, 1).select(_KEY).to_pylist()[0]
+        raise DatasetError(f"{frames_shard.path}: rows are not sorted, or repeated, at {row}; build the dataset again")
     place = np.searchsorted(frame_keys, crop_keys)
     found = place < len(frame_keys)
     found[found] = frame_keys[place[found]] == crop_keys[found]
@@ -149,22 +150,34 @@ def _join(
     rows = np.flatnonzero(kept)
     group = np.searchsorted(starts, rows, side="right") - 1
     labels = frames.take(pa.array(place[rows]))
+    expression, sigma = vectors(labels["expression"]), vectors(labels["expression_sigma"])
+    for name, fit in (("expression", np.isfinite(expression)), ("expression_sigma", np.isfinite(sigma) & (sigma >= 0))):
+        if not fit.all():
+            row = labels.slice(int((~fit.all(axis=1)).argmax()), 1).select([*_KEY, name]).to_pylist()[0]
+            raise DatasetError(
+                f"{frames_shard.path}: column {name} holds what is no label, negative or not finite, as in {row}; "
+                "build the dataset again"
+            )
     return _Part(
         shard=number,
-        expression=vectors(labels["expression"]),
-        sigma=vectors(labels["expression_sigma"]),
+        expression=expression,
+        sigma=sigma,
         video=np.array([home[pairs[row][0]] for row in rows], np.int32),
         row_group=group.astype(np.int32),
         row=(rows - starts[group]).astype(np.int32),
     )
 
 
-def _codes(table: pa.Table, names: dict[str, int]) -> Int64[np.ndarray, " rows"]:
-    # (video, track, frame) as one sortable number: 18 + 14 + 31 bits. A crop of a video without frames gets -1.
-    video = np.array([names.get(name, -1) for name in table["video_id"].to_pylist()], np.int64)
-    track = table["track"].to_numpy().astype(np.int64)
-    code = (video << 45) | (track << 31) | table["frame"].to_numpy()
-    return np.where(video < 0, np.int64(-1), code)
+def _codes(frames: pa.Table, crops: pa.Table) -> tuple[Int64[np.ndarray, " frames"], Int64[np.ndarray, " crops"]]:
+    """(video, track, frame) of each row as one number, sortable as the three are."""
+    both = pa.concat_tables([frames.select(_KEY), crops.select(_KEY)])
+    # Frames come first and are sorted, so that ids are numbered in their order.
+    video = both["video_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    track, frame = (both[name].to_numpy().astype(np.int64) for name in ("track", "frame"))
+    # Numbers of 31 bits each, two of which fit into 64: videos and tracks are counted together first.
+    _, pair = np.unique((video << 32) + track, return_inverse=True)
+    code = (pair << 32) + frame
+    return code[: len(frames)], code[len(frames) :]
 
 
 def _stacked(parts: Iterable[np.ndarray], width: int) -> Float32[np.ndarray, "rows width"]:

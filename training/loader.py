@@ -111,7 +111,7 @@ def _read(examples: Examples, window: Int64[np.ndarray, " window"]) -> dict[int,
     jpegs = {}
     for (shard, group), members in places.items():
         with examples.dataset.open_shard(examples.shards[shard]) as file:
-            column = file.read_row_group(group, columns=["jpeg"])["jpeg"]
+            column = file.read(["jpeg"], row_group=group)["jpeg"]
         for example in members:
             jpegs[example] = column[int(examples.row[example])].as_py()
     return jpegs

@@ -95,14 +95,30 @@ def test_a_sound_dataset_verifies(dataset: Path) -> None:
     facevid.open(dataset).verify()
 
 
-def test_a_truncated_shard_is_found(dataset: Path) -> None:
-    shard = next(shard for shard in facevid.open(dataset).shards("frames") if shard.rows)
+def test_a_truncated_shard_is_told_at_once(dataset: Path) -> None:
+    opened = facevid.open(dataset)
+    shard = next(shard for shard in opened.shards("frames") if shard.rows)
     path = dataset / shard.path
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(DatasetError, match=r"frames/part-.* has \d+ bytes, not \d+: truncated or altered"):
-        facevid.open(dataset).verify()
-    with pytest.raises(DatasetError, match="is damaged"):
-        facevid.open(dataset).table("frames")
+    truncated = r"frames/part-.* has \d+ bytes, not \d+: truncated or altered"
+    with pytest.raises(DatasetError, match=truncated):
+        facevid.open(dataset)
+    with pytest.raises(DatasetError, match=truncated):
+        opened.verify()
+    with pytest.raises(DatasetError, match=r"frames/part-.* is damaged"):
+        opened.table("frames")
+
+
+def test_shards_may_be_links_as_in_a_cache_of_downloads(dataset: Path, tmp_path: Path) -> None:
+    whole = facevid.open(dataset).table("frames")
+    for shard in facevid.open(dataset).shards("frames"):
+        blob = (dataset / shard.path).rename(tmp_path / shard.sha256)
+        (dataset / shard.path).symlink_to(blob)
+    assert facevid.open(dataset).table("frames") == whole
+
+    blob.unlink()
+    with pytest.raises(DatasetError, match=r"frames/part-.* is missing"):
+        facevid.open(dataset)
 
 
 def test_one_flipped_bit_is_found(dataset: Path) -> None:
@@ -135,13 +151,26 @@ def test_a_folder_that_is_no_dataset_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"schema_version": 9}, "has schema version 9, this program reads up to 2; install a newer facevid"),
+        ({"schema_version": 9},
+         "has schema version 9, this program reads 1 to 2; for a later one install a newer facevid"),
         ({"format": "coco"}, "does not describe a FaceVid dataset"),
         ({"points": None, "surprise": 1}, "is incomplete or altered"),
         ({"funnel": [{"step": "fit", "unit": "tracks", "entered": 3, "ok": 1, "failed": 1, "filtered": 0}]},
          "entered=3 is not ok=1"),
         ({"shards": [{"table": "tracks", "path": "../../etc/passwd", "rows": 1, "bytes": 1, "sha256": "0"}]},
          "is no path of a shard"),
+        ({"shards": [{"table": "tracks", "path": "frames/part-00000-of-00001.parquet", "rows": 1, "bytes": 1,
+                      "sha256": "0"}]}, "is no path of a shard"),
+        ({"shards": [{"table": "tracks", "path": "tracks/part-00000-of-00001.parquet", "rows": "1", "bytes": 1,
+                      "sha256": "0"}]}, "is incomplete or altered: rows is '1'"),
+        ({"shards": [{"table": "tracks", "path": "tracks/part-00000-of-00001.parquet", "rows": 1, "bytes": 1,
+                      "sha256": "0"}] * 2}, "a shard is listed twice"),
+        ({"schema_version": True}, "has schema version True, this program"),
+        ({"schema_version": 0}, "has schema version 0, this program reads 1 to 2"),
+        ({"schema_version": None}, "has schema version None, this program"),
+        ({"points": "68"}, "is incomplete or altered: points is '68'"),
+        ({"n_expression": 10**12}, "n_expression=1000000000000 is not between 1 and 1000000"),
+        ({"n_identity": -1}, "n_identity is -1"),
     ],
 )
 def test_a_description_of_something_else_is_refused(dataset: Path, change: dict[str, object], complaint: str) -> None:

@@ -108,3 +108,13 @@ def test_another_face_model_beside_the_dataset_stops_the_training(
     path.write_text(path.read_text("utf-8").replace('"face_model_sha256": "', '"face_model_sha256": "0'), "utf-8")
     with pytest.raises(DatasetError, match="is not the face model that the dataset was fitted with"):
         train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)
+
+
+def test_a_face_model_of_another_width_stops_the_training(
+    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path
+) -> None:
+    dataset = write_dataset(toy_track(video_id="a"))
+    path = dataset / "facevid.json"
+    path.write_text(path.read_text("utf-8").replace('"n_expression": 4', '"n_expression": 5'), "utf-8")
+    with pytest.raises(DatasetError, match=r"face_model\.npz has 4 expression components, and the dataset 5"):
+        train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)

@@ -1,5 +1,6 @@
 """Which crops are trained on, in which order, and that pictures and labels belong together."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,3 +112,92 @@ def test_a_crop_that_is_no_picture_is_named(examples: Examples, monkeypatch: pyt
     monkeypatch.setattr(loader, "_read", lambda _, window: {int(example): b"no JPEG" for example in window})
     with pytest.raises(DatasetError, match=r"crops/part-.*: crop 0 of row group 0 is no picture"):
         list(ordered_batches(examples, np.arange(1), batch_size=1, workers=1))
+
+
+@pytest.fixture
+def one_video(write_dataset: Callable[..., Path], toy_track: type) -> Path:
+    return write_dataset(toy_track(video_id="a", frames=8), shards=1)
+
+
+def changed(table: pa.Table, name: str, row: int, value: object) -> pa.Table:
+    values = table[name].to_pylist()
+    values[row] = value
+    place = table.column_names.index(name)
+    return table.set_column(place, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+
+
+def without(name: str) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: table.drop_columns([name])
+
+
+def with_value(name: str, row: int, value: object) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: changed(table, name, row, value)
+
+
+def with_text(name: str) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: table.set_column(
+        table.column_names.index(name), name, pa.array(["no number"] * len(table))
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "complaint"),
+    [
+        ("frames", without("expression"), r"has no columns expression: an earlier version"),
+        ("crops", without("frame"), r"has no columns frame"),
+        ("tracks", without("subject_id"), r"has no columns subject_id"),
+        ("frames", with_text("expression_sigma"), r"column expression_sigma is of type string"),
+        ("crops", with_text("track"), r"column track is of type string"),
+        ("frames", with_value("expression", 1, [0.0, math.nan, 0.0, 0.0]),
+         r"column expression holds what is no label, negative or not finite, as in .*'frame': 1, .*nan"),
+        ("frames", with_value("expression", 2, [0.0, math.inf, 0.0, 0.0]), r"column expression holds .*'frame': 2"),
+        ("frames", with_value("expression_sigma", 2, [0.1, -0.1, 0.1, 0.1]), r"column expression_sigma holds .*-0.1"),
+        ("frames", with_value("frame", 3, 1), r"rows are not sorted, or repeated, at .*'frame': 1"),
+        ("frames", lambda table: table.slice(0, 0), r"has 0 rows, not 8"),
+        ("crops", lambda _: b"<html>", r"is damaged"),
+    ],
+)  # fmt: skip
+def test_shards_of_a_stranger_are_refused_by_name_before_training(
+    one_video: Path, forge_shard: Callable[..., Path],
+    table: str, change: Callable[[pa.Table], pa.Table | bytes], complaint: str,
+) -> None:
+    forge_shard(one_video, table, change)
+    with pytest.raises(DatasetError, match=rf"{table}/part-00000-of-00001\.parquet:? {complaint}"):
+        load_examples(facevid.open(one_video), "train")
+
+
+def test_a_label_that_nobody_trains_on_may_be_anything(
+    write_dataset: Callable[..., Path], toy_track: type, forge_shard: Callable[..., Path]
+) -> None:
+    path = write_dataset(toy_track(video_id="a", frames=8, dropped_frames=(3,)), shards=1)
+    forge_shard(path, "frames", with_value("expression", 3, [math.nan] * 4))
+    assert len(load_examples(facevid.open(path), "train")) == 7
+
+
+def test_a_crop_without_a_picture_is_told(one_video: Path, forge_shard: Callable[..., Path]) -> None:
+    def without_one(table: pa.Table) -> pa.Table:
+        values = [None, *table["jpeg"].to_pylist()[1:]]
+        return table.set_column(table.column_names.index("jpeg"), "jpeg", pa.array(values, pa.binary()))
+
+    forge_shard(one_video, "crops", without_one)
+    examples = load_examples(facevid.open(one_video), "train")
+    with pytest.raises(DatasetError, match=r"crops/part-.*: column jpeg lacks values in 1 rows"):
+        list(ordered_batches(examples, np.arange(8), batch_size=8, workers=0))
+
+
+def test_tracks_of_one_video_are_told_apart_however_many_there_are(
+    write_dataset: Callable[..., Path], toy_track: type
+) -> None:
+    # An hours-long talk show has tens of thousands.
+    keys = [(video_id, track) for video_id in "ab" for track in (0, 1 << 14, 1 << 20)]
+    tracks = [toy_track(video_id=video_id, track=track, frames=3) for video_id, track in keys]
+    dataset = facevid.open(write_dataset(*tracks, shards=1))
+    examples = load_examples(dataset, "train")
+    wanted = [row["expression"] for row in dataset.table("frames", columns=["expression"]).to_pylist()]
+    np.testing.assert_array_equal(examples.expression, wanted)
+
+
+def test_an_empty_shard_gives_no_example(write_dataset: Callable[..., Path], toy_track: type) -> None:
+    dataset = facevid.open(write_dataset(toy_track(video_id="a", frames=4), shards=3))
+    assert sorted(shard.rows for shard in dataset.shards("crops")) == [0, 0, 4]
+    assert len(load_examples(dataset, "train")) == 4

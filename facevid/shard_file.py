@@ -1,0 +1,129 @@
+"""One shard, opened: what it holds is checked against the schema before anybody computes with it.
+
+A shard may come from an earlier version of this program, from another program, or from a stranger. Columns of another
+type are taken where Arrow can cast them without loss.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from facevid import storage
+from facevid.description import DatasetError
+from facevid.shards import ShardInfo
+
+_REBUILD = "run the build again, which writes the tables anew"
+_EARLIER = f"an earlier version of FaceVid wrote it; {_REBUILD}"
+
+
+class ShardFile(AbstractContextManager["ShardFile"]):
+    """A shard to read from; close it, or use it in a `with`.
+
+    Args:
+        root: The dataset folder: a local path or a bucket's address.
+        shard: Which shard.
+        schema: The columns of its table.
+
+    Attributes:
+        path: The file.
+
+    Raises:
+        DatasetError: The file is missing, no Parquet file, or has not as many rows as it should.
+    """
+
+    def __init__(self, root: str, shard: ShardInfo, schema: pa.Schema) -> None:
+        self.path = storage.join(root, shard.path)
+        self._schema = schema
+        try:
+            # Arrow's threads let go of a file when they like, and where it is one of Python's need the interpreter for
+            # it: if that is ending just then, the process aborts.
+            source = storage.local_file(self.path) or storage.open_read(self.path)
+            self._file = pq.ParquetFile(source, pre_buffer=True)
+        except FileNotFoundError as error:
+            raise DatasetError(f"{self.path} is missing; run the build again, it resumes") from error
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(error) from error
+        if (rows := self._file.metadata.num_rows) != shard.rows:
+            self._file.close()
+            raise DatasetError(f"{self.path} has {rows} rows, not {shard.rows}: altered; build it again")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the schema that the file has."""
+        return tuple(name for name in self._schema.names if name in self._file.schema_arrow.names)
+
+    @property
+    def row_groups(self) -> tuple[int, ...]:
+        """Rows of each row group."""
+        metadata = self._file.metadata
+        return tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+
+    def read(self, columns: Sequence[str], *, row_group: int | None = None) -> pa.Table:
+        """Some columns, of the schema's types and in the order asked for.
+
+        Args:
+            columns: Names of the schema.
+            row_group: Only this one's rows.
+
+        Raises:
+            DatasetError: The file lacks a column, has it in another type, with nulls where none may be, or is damaged.
+        """
+        wanted = list(columns)
+        self._require(wanted)
+        try:
+            if row_group is None:
+                table = self._file.read(columns=wanted)
+            else:
+                table = self._file.read_row_group(row_group, columns=wanted)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(error) from error
+        return self._as_in_schema(table, wanted)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The same in pieces, for what is too large to be in memory at once.
+
+        Raises:
+            DatasetError: As `read`.
+        """
+        wanted = list(columns)
+        self._require(wanted)
+        try:
+            for batch in self._file.iter_batches(columns=wanted):
+                yield self._as_in_schema(pa.Table.from_batches([batch]), wanted)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(error) from error
+
+    def _require(self, columns: list[str]) -> None:
+        if missing := [column for column in columns if column not in self._file.schema_arrow.names]:
+            raise DatasetError(f"{self.path} has no columns {', '.join(missing)}: {_EARLIER}")
+
+    def _as_in_schema(self, table: pa.Table, columns: list[str]) -> pa.Table:
+        fields = [self._schema.field(column) for column in columns]
+        return pa.table([self._cast(table[field.name], field) for field in fields], schema=pa.schema(fields))
+
+    def _cast(self, column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+        if column.null_count and not field.nullable:
+            raise DatasetError(f"{self.path}: column {field.name} lacks values in {column.null_count} rows; {_REBUILD}")
+        try:
+            return column.cast(field.type)
+        except (pa.ArrowException, ValueError) as error:
+            raise DatasetError(
+                f"{self.path}: column {field.name} is of type {column.type}, which is no {field.type} ({error}); "
+                f"{_REBUILD}"
+            ) from error
+
+    def _damaged(self, error: Exception) -> DatasetError:
+        return DatasetError(f"{self.path} is damaged ({error}); remove it and run the build again")
+

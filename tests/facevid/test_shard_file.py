@@ -1,0 +1,88 @@
+"""What is said of shards that are not as the schema says: they may come from strangers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import facevid
+from facevid.description import DatasetError
+
+Change = Callable[[pa.Table], pa.Table | bytes]
+
+
+@pytest.fixture
+def dataset(write_dataset: Callable[..., Path], toy_track: type) -> Path:
+    return write_dataset(toy_track(video_id="a", frames=6), toy_track(video_id="b", frames=5), shards=1)
+
+
+def replaced(table: pa.Table, name: str, values: object) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, values)
+
+
+def as_text(table: pa.Table) -> pa.Table:
+    return replaced(table, "expression", pa.array(["smile"] * len(table)))
+
+
+def narrower(table: pa.Table) -> pa.Table:
+    return replaced(table, "expression", pa.array([[1.0, 2.0]] * len(table), pa.list_(pa.float32(), 2)))
+
+
+def with_a_null(table: pa.Table) -> pa.Table:
+    values = table["expression"].to_pylist()
+    return replaced(table, "expression", pa.array([None, *values[1:]], pa.list_(pa.float32())))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda table: table.drop_columns(["expression"]), r"has no columns expression: an earlier version"),
+        (as_text, r"column expression is of type string, which is no fixed_size_list<.*; run the build again"),
+        (narrower, r"column expression is of type fixed_size_list<.*>\[2\], which is no fixed_size_list<.*>\[4\]"),
+        (with_a_null, r"column expression lacks values in 1 rows"),
+        (lambda table: table.slice(2), r"has 9 rows, not 11: altered"),
+        (lambda table: table.slice(0, 0), r"has 0 rows, not 11: altered"),
+        (lambda _: b"<!DOCTYPE html><title>Sign in</title>", r"is damaged \(.*\); remove it"),
+        (lambda _: b"", r"is damaged \(.*\); remove it"),
+    ],
+    ids=["column-lacking", "text", "narrower", "null", "fewer-rows", "no-rows", "web-page", "empty"],
+)  # fmt: skip
+def test_what_is_no_shard_is_named_with_file_and_column(
+    dataset: Path, forge_shard: Callable[..., Path], change: Change, complaint: str
+) -> None:
+    forge_shard(dataset, "frames", change)
+    opened = facevid.open(dataset)
+
+    for read in (lambda: opened.table("frames"), lambda: list(opened.tracks())):
+        with pytest.raises(DatasetError, match=rf"frames/part-00000-of-00001\.parquet:? {complaint}"):
+            read()
+
+
+def test_damage_inside_a_shard_is_told(dataset: Path, forge_shard: Callable[..., Path]) -> None:
+    path = dataset / facevid.open(dataset).shards("frames")[0].path
+    data = bytearray(path.read_bytes())
+    data[4:400] = bytes(396)  # the pages of the first columns; the footer stays whole
+    forge_shard(dataset, "frames", lambda _: bytes(data))
+
+    with pytest.raises(DatasetError, match=r"frames/part-.* is damaged"):
+        facevid.open(dataset).table("frames")
+
+
+def test_columns_that_another_program_wrote_in_wider_types_are_taken(
+    dataset: Path, forge_shard: Callable[..., Path]
+) -> None:
+    before = facevid.open(dataset).table("frames")
+
+    def rewritten(table: pa.Table) -> pa.Table:
+        wide = replaced(table, "video_id", table["video_id"].cast(pa.large_string()))
+        wide = replaced(wide, "frame", wide["frame"].cast(pa.int64()))
+        return replaced(wide, "expression", pa.array(wide["expression"].to_pylist(), pa.list_(pa.float64())))
+
+    forge_shard(dataset, "frames", rewritten)
+    after = facevid.open(dataset).table("frames")
+
+    assert after.schema.equals(before.schema)
+    assert after["video_id"].to_pylist() == before["video_id"].to_pylist()
+    np.testing.assert_array_equal(after["expression"].to_pylist(), before["expression"].to_pylist())
