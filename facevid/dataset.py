@@ -112,6 +112,21 @@ class Dataset:
         """
         return ShardFile(self.root, shard, self.schema(shard.table))
 
+    def lacking(self, name: str) -> tuple[str, ...]:
+        """Columns of a table that an earlier version of FaceVid did not write; all of them where there is no shard.
+
+        One build writes all shards, so the first speaks for them.
+
+        Raises:
+            ValueError: There is no table of this name.
+            DatasetError: The shard is missing or damaged.
+        """
+        there: tuple[str, ...] = ()
+        for shard in self.shards(name)[:1]:
+            with self.open_shard(shard) as file:
+                there = file.columns
+        return tuple(column for column in self.schema(name).names if column not in there)
+
     def table(
         self, name: str, *, columns: Sequence[str] | None = None, kept_only: bool = False, keep: str = ""
     ) -> pa.Table:

@@ -13,6 +13,8 @@ from facevid.commands.console import say, use_one_opencv_thread
 class Schema:
     """Show every column of a dataset's tables: type, unit, meaning; of a dataset also between what its numbers lie.
 
+    Columns that a dataset lacks, as an earlier version wrote it, are marked.
+
     Example: facevid schema out --table frames
     """
 
@@ -40,9 +42,14 @@ class Schema:
             if self.table not in (None, name):
                 continue
             known = spreads(dataset, name) if dataset is not None else {}
-            print(name)
+            lacking = dataset.lacking(name) if dataset is not None else ()
+            none_there = len(lacking) == len(schema.names)
+            print(f"{name} (not in this dataset)" if none_there else name)
             for column, line in zip(schema.names, column_lines(schema), strict=True):
-                print(f"  {line}" + (f"; {known[column].words()}" if column in known else ""))
+                note = f"; {known[column].words()}" if column in known else ""
+                if column in lacking and not none_there:
+                    note = "; NOT IN THIS DATASET, which an earlier version wrote: build again"
+                print(f"  {line}{note}")
             print()
         return 0
 

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,3 +71,22 @@ def test_the_schema_of_a_dataset_says_where_its_numbers_lie(
 
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  brightness"))
     assert line.endswith("0 to 1; here 0.5 to 0.5 in 90 % of the rows, half up to 0.5")
+
+
+def test_the_schema_of_a_dataset_marks_what_it_lacks(
+    write_dataset: Write, toy_track: type, forge_shard: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_dataset(toy_track(video_id="a"), shards=1)
+    forge_shard(folder, "frames", lambda table: table.drop_columns(["occlusion", "jitter"]))
+    where = folder / "facevid.json"
+    plain = json.loads(where.read_text("utf-8"))
+    plain["shards"] = [shard for shard in plain["shards"] if shard["table"] != "crops"]
+    where.write_text(json.dumps(plain), "utf-8")
+
+    assert cli.main(["schema", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    marked = [line.split()[0] for line in lines if "NOT IN THIS DATASET" in line]
+    assert marked == ["occlusion", "jitter"]
+    assert [line for line in lines if line and line[0] != " "] == [
+        "frames", "tracks", "crops (not in this dataset)", "failures",
+    ]  # fmt: skip
