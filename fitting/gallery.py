@@ -5,11 +5,13 @@ component at minus and plus two standard deviations, ARKit units where the model
 as numbered points.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
+from tqdm import tqdm
 
 from fitting.arkit import expression_of
 from fitting.face_model import FaceModel, LandmarkEmbedding
@@ -27,71 +29,104 @@ _EXTRA_POINT_COLOUR = (0, 110, 0)
 _SIDES_DEG = ((0.0, 0.0), (-30.0, 0.0), (30.0, 0.0), (-60.0, 0.0), (60.0, 0.0), (90.0, 0.0), (0.0, 25.0), (0.0, -25.0))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What one tile shows.
+
+    Attributes:
+        label: Its caption.
+        identity: Identity coefficients.
+        expression: Expression coefficients.
+        yaw_deg: From which side it is seen.
+        pitch_deg: And from how far above.
+    """
+
+    label: str
+    identity: Float32[np.ndarray, " n_identity"]
+    expression: Float32[np.ndarray, " n_expression"]
+    yaw_deg: float = 0.0
+    pitch_deg: float = 0.0
+
+
 def render_gallery(model: FaceModel, out_png: Path) -> None:
-    """Write the gallery of a model as a PNG.
+    """Write the gallery of a model as a PNG, which takes some seconds: a bar on standard error says how far it is.
 
     Args:
         model: The model; with ibug68 landmarks it is shown with brows, lips and irises, without in one colour.
         out_png: The file to write; its folder is made.
+
+    Raises:
+        ValueError: The file's name does not end in .png.
+        OSError: It cannot be written.
     """
+    if out_png.suffix.lower() != ".png":
+        raise ValueError(f"out={str(out_png)!r} must end in .png")
+    out_png.parent.mkdir(parents=True, exist_ok=True)
     paint = paint_of(model) if "ibug68" in model.landmarks else None
-    plain = np.zeros(model.n_identity, dtype=np.float32)
-    neutral = model.neutral_expression
-    rng = np.random.default_rng(SEED)
-    sections = [
-        (
-            "neutral mean face",
-            [
-                (f"yaw {yaw:.0f} pitch {pitch:.0f}", _tile(model, paint, plain, neutral, yaw_deg=yaw, pitch_deg=pitch))
-                for yaw, pitch in _SIDES_DEG
-            ],
-        ),
-        (
-            "random identities",
-            [
-                (f"identity {k}", _tile(model, paint, identity, neutral, yaw_deg=20.0 * (k % 3 - 1)))
-                for k, identity in enumerate(rng.normal(size=(3 * COLUMNS, model.n_identity)).astype(np.float32))
-            ],
-        ),
-        (
-            "expression components, mean identity",
-            [
-                (f"expression {k} at {sign * _SPREAD_SD:+.0f} sd", _tile(model, paint, plain, neutral + moved))
-                for k, component in enumerate(np.eye(model.n_expression, dtype=np.float32))
-                for sign in (-1, 1)
-                for moved in [np.float32(sign * _SPREAD_SD) * component]
-            ],
-        ),
-        (
-            "random identities with random expressions, 1 sd",
-            [
-                (
-                    f"random {k}",
-                    _tile(
-                        model,
-                        paint,
-                        rng.normal(size=model.n_identity).astype(np.float32),
-                        rng.normal(size=model.n_expression).astype(np.float32),
-                        yaw_deg=15.0 * (k % 3 - 1),
-                    ),
-                )
-                for k in range(2 * COLUMNS)
-            ],
-        ),
-    ]
-    if model.arkit is not None:
-        names = [name for name in model.arkit.names if not name.endswith("Right")]
-        units = [(name, expression_of(model, {name: 1.0})) for name in names]
-        sections.append(("ARKit units at 1", [(n, _tile(model, paint, plain, e, yaw_deg=15.0)) for n, e in units]))
-    rows = [_section(title, tiles) for title, tiles in sections]
-    rows.append(_section_of_landmarks(model, paint))
+    sections = _sections(model)
+    rows = []
+    with tqdm(
+        desc="model render", unit="tile", total=sum(map(len, sections.values())) + len(model.landmarks)
+    ) as bar:
+        for title, looks in sections.items():
+            tiles = []
+            for look in looks:
+                tiles.append(_labelled(_tile(model, paint, look), look.label))
+                bar.update()
+            rows.append(_section(title, tiles))
+        schemes = []
+        for scheme in sorted(model.landmarks):
+            drawn = _with_points(model, paint, model.landmarks[scheme], side_px=_LANDMARK_TILE_PX, yaw_deg=0.0)
+            schemes.append(_labelled(drawn, f"landmarks {scheme}"))
+            bar.update()
+    if schemes:
+        rows.append(_grid(schemes, max(COLUMNS * _TILE_PX // _LANDMARK_TILE_PX, 1)))
     width = max(row.shape[1] for row in rows)
     picture = np.concatenate(
         [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_BACKGROUND) for row in rows]
     )
-    out_png.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(out_png), picture[:, :, ::-1]):
         raise OSError(f"cannot write {out_png}")
+
+
+def _sections(model: FaceModel) -> dict[str, list[_Look]]:
+    """What is shown, under its headings."""
+    plain = np.zeros(model.n_identity, dtype=np.float32)
+    neutral = model.neutral_expression
+    rng = np.random.default_rng(SEED)
+    sections = {
+        "neutral mean face": [
+            _Look(label=f"yaw {yaw:.0f} pitch {pitch:.0f}", identity=plain, expression=neutral, yaw_deg=yaw,
+                  pitch_deg=pitch)
+            for yaw, pitch in _SIDES_DEG
+        ],
+        "random identities": [
+            _Look(label=f"identity {k}", identity=identity, expression=neutral, yaw_deg=20.0 * (k % 3 - 1))
+            for k, identity in enumerate(rng.normal(size=(3 * COLUMNS, model.n_identity)).astype(np.float32))
+        ],
+        "expression components, mean identity": [
+            _Look(label=f"expression {k} at {sign * _SPREAD_SD:+.0f} sd", identity=plain,
+                  expression=neutral + np.float32(sign * _SPREAD_SD) * component)
+            for k, component in enumerate(np.eye(model.n_expression, dtype=np.float32))
+            for sign in (-1, 1)
+        ],
+        "random identities with random expressions, 1 sd": [
+            _Look(
+                label=f"random {k}",
+                identity=rng.normal(size=model.n_identity).astype(np.float32),
+                expression=rng.normal(size=model.n_expression).astype(np.float32),
+                yaw_deg=15.0 * (k % 3 - 1),
+            )
+            for k in range(2 * COLUMNS)
+        ],
+    }  # fmt: skip
+    if model.arkit is not None:
+        names = [name for name in model.arkit.names if not name.endswith("Right")]
+        sections["ARKit units at 1"] = [
+            _Look(label=name, identity=plain, expression=expression_of(model, {name: 1.0}), yaw_deg=15.0)
+            for name in names
+        ]
+    return sections
 
 
 def landmark_picture(
@@ -128,23 +163,10 @@ def _with_points(
     return picture
 
 
-def _section_of_landmarks(model: FaceModel, paint: FacePaint | None) -> UInt8[np.ndarray, "height width 3"]:
-    tiles = []
-    for scheme in sorted(model.landmarks):
-        drawn = _with_points(model, paint, model.landmarks[scheme], side_px=_LANDMARK_TILE_PX, yaw_deg=0.0)
-        tiles.append(_labelled(drawn, f"landmarks {scheme}"))
-    if not tiles:
-        return np.zeros((0, 0, 3), dtype=np.uint8)
-    per_row = max(COLUMNS * _TILE_PX // _LANDMARK_TILE_PX, 1)
-    return _grid(tiles, per_row)
-
-
-def _section(
-    title: str, tiles: list[tuple[str, UInt8[np.ndarray, "side side 3"]]]
-) -> UInt8[np.ndarray, "height width 3"]:
+def _section(title: str, tiles: list[UInt8[np.ndarray, "side side 3"]]) -> UInt8[np.ndarray, "height width 3"]:
     heading = np.full((28, COLUMNS * _TILE_PX, 3), 40, dtype=np.uint8)
     _write(heading, title, (6, 19), (255, 255, 255))
-    return np.concatenate([heading, _grid([_labelled(tile, label) for label, tile in tiles], COLUMNS)])
+    return np.concatenate([heading, _grid(tiles, COLUMNS)])
 
 
 def _grid(tiles: list[UInt8[np.ndarray, "side side 3"]], columns: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -167,17 +189,9 @@ def _write(
     cv2.putText(picture, text, at_px, cv2.FONT_HERSHEY_SIMPLEX, 0.36, colour, 1, cv2.LINE_AA)
 
 
-def _tile(
-    model: FaceModel,
-    paint: FacePaint | None,
-    identity: Float32[np.ndarray, " n_identity"],
-    expression: Float32[np.ndarray, " n_expression"],
-    *,
-    yaw_deg: float = 0.0,
-    pitch_deg: float = 0.0,
-) -> UInt8[np.ndarray, "side side 3"]:
-    vertices = model.vertices_mm(identity, expression)
-    at = _placed(model, vertices, side_px=_TILE_PX, yaw_deg=yaw_deg, pitch_deg=pitch_deg)
+def _tile(model: FaceModel, paint: FacePaint | None, look: _Look) -> UInt8[np.ndarray, "side side 3"]:
+    vertices = model.vertices_mm(look.identity, look.expression)
+    at = _placed(model, vertices, side_px=_TILE_PX, yaw_deg=look.yaw_deg, pitch_deg=look.pitch_deg)
     return _drawn(model, paint, at, _TILE_PX)
 
 

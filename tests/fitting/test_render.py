@@ -234,15 +234,23 @@ def test_painted_eyes_have_a_dark_middle_and_a_light_border() -> None:
         assert colours[y, x + 24].min() > 180, "white of the eye"
 
 
-def test_the_gallery_is_written_for_painted_and_for_plain_models(toy_model, tmp_path) -> None:
+def test_the_gallery_is_written_for_painted_and_for_plain_models(toy_model, tmp_path, capsys) -> None:
     import cv2
 
     render_gallery(toy_model, tmp_path / "plain" / "gallery.png")
+    # Every tile is told: 8 sides, 24 identities, 2 for each of 4 components, 16 random faces.
+    assert "56/56" in capsys.readouterr().err
     picture = cv2.imread(str(tmp_path / "plain" / "gallery.png"))
     assert picture.shape[1] == 1920
     points = landmark_picture(load_face_model(), "mediapipe68", side_px=200)
     assert points.shape == (200, 200, 3)
     assert (points == [0, 0, 220]).all(axis=2).sum() > 300, "68 dots"
+
+
+def test_a_gallery_that_is_no_png_is_refused_before_it_is_drawn(toy_model, tmp_path, capsys) -> None:
+    with pytest.raises(ValueError, match=r"faces' must end in \.png"):
+        render_gallery(toy_model, tmp_path / "faces")
+    assert not capsys.readouterr().err
 
 
 def test_a_model_without_ibug_landmarks_cannot_be_painted(toy_model) -> None:
