@@ -238,8 +238,8 @@ def test_the_gallery_is_written_for_painted_and_for_plain_models(toy_model, tmp_
     import cv2
 
     render_gallery(toy_model, tmp_path / "plain" / "gallery.png")
-    # Every tile is told: 8 sides, 24 identities, 2 for each of 4 components, 16 random faces.
-    assert "56/56" in capsys.readouterr().err
+    # Every tile is told: 8 sides, 24 identities, 2 for each of 8 components, 16 random faces, 1 landmark scheme.
+    assert "65/65" in capsys.readouterr().err
     picture = cv2.imread(str(tmp_path / "plain" / "gallery.png"))
     assert picture.shape[1] == 1920
     points = landmark_picture(load_face_model(), "mediapipe68", side_px=200)
