@@ -32,7 +32,9 @@ def drive(wave_file: Path) -> None:
     worker = SubprocessSDKEnvironment.from_command_string(WORKER_COMMAND) if wave.workers > 1 else None
     options = PipelineOptions([*wave.beam_options, f"--direct_num_workers={wave.workers}"])
     pipeline = beam.Pipeline(runner=FnApiRunner(default_environment=worker), options=options)
-    rows = pipeline | "Rows" >> beam.Create(list(wave.rows))
+    # Where elements are turns, every worker has one.
+    elements = range(max(len(wave.rows), wave.workers)) if wave.hosts else wave.rows
+    rows = pipeline | "Rows" >> beam.Create(list(elements))
     # Each job brings its own imports, for which all workers wait.
     if wave.kind == "label":
         from pipeline.label_job import LabelRows

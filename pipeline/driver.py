@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from facevid.failures import Stage
 from pipeline.job import Job
 from pipeline.marks import Mark, read_marks, take_marks
 from pipeline.processes import kill_group, worker_died
+from pipeline.span_queue import span_queue
 from pipeline.stop import look_for_full_disk, make_room_for_reason, take_reason
 from pipeline.store import write_json
 from pipeline.wave_queue import WaveQueue
@@ -139,6 +141,8 @@ class Driver:
         queue = WaveQueue(order.with_suffix(".queue"), rows, hosts, pause_s=0.0) if hosts else None
         if queue is not None:
             queue.begin()
+            for stage in (Stage.FACES, Stage.FIT):
+                span_queue(order, stage).begin()
         make_room_for_reason(self._job.state)
         with log.open("wb") as output:
             child = subprocess.Popen(

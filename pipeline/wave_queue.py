@@ -21,6 +21,7 @@ from pipeline.egress.wire import plain_host
 from pipeline.manifest import is_bucket, is_remote
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_MUST_WAIT = 2
 
 
 def host_of(url: str) -> str:
@@ -93,8 +94,12 @@ class WaveQueue:
         """Make the file anew: nothing is taken."""
         self._path.write_text('{"hosts": {}, "refused": {}}')
 
-    def take(self) -> tuple[int, str] | None:
-        """Take a row, and be counted at its host until `leave`; None where none is left that may be had now."""
+    def take(self, *, patient: bool = True) -> tuple[int, str] | None:
+        """Take a row, and be counted at its host until `leave`; None where none is left that may be had now.
+
+        Args:
+            patient: Also a row whose host must be waited for, because of another worker or of the pause.
+        """
         with self._shared() as (hosts, _):
             now_s = self._clock()
             left = {
@@ -107,6 +112,8 @@ class WaveQueue:
             # Who has most left is asked first: the last host to be done is what the wave waits for.
             host = min(left, key=lambda each: (*_wait(each, hosts[each], now_s), -left[each]))
             chosen = hosts[host]
+            if not patient and _wait(host, chosen, now_s)[0] >= _MUST_WAIT:
+                return None
             row = self._rows[host][chosen.taken]
             chosen.taken += 1
             chosen.busy += 1
@@ -153,8 +160,8 @@ def _wait(host: str, known: _Host, now_s: float) -> tuple[int, float]:
     if not host:
         return 1, 0.0
     if known.busy:
-        return 2 + known.busy, 0.0
-    return (0, 0.0) if known.free_s <= now_s else (2, known.free_s)
+        return _MUST_WAIT + known.busy, 0.0
+    return (0, 0.0) if known.free_s <= now_s else (_MUST_WAIT, known.free_s)
 
 
 def due_first(resting: Mapping[int, float], now_s: float) -> list[int]:

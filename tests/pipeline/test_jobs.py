@@ -10,11 +10,15 @@ from synthetic import MODEL, manifest_of, with_options
 
 from facevid.failures import FailureCode, Stage
 from pipeline import assemble_job, label, label_job, marks
+from pipeline.driver import Wave
 from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
 from pipeline.plan import Plan, read_plan, write_plan
 from pipeline.progress import total_counts
 from pipeline.row_state import row_state
+from pipeline.span_queue import span_queue
+from pipeline.store import write_json
+from pipeline.wave_queue import WaveQueue
 
 
 class Steps:
@@ -26,12 +30,29 @@ class Steps:
         self.rows = [self.line.row(f"v{number}", content) for number, content in enumerate(contents)]
         write_plan(Plan(job=self.line.job, manifest=manifest_of(*self.rows)))
 
-    def run(self, step: str, elements: list[Any]) -> list[Any]:
-        made: Any = getattr(label_job if hasattr(label_job, step) else assemble_job, step)(self.line.job.out)
+    def begin_wave(self, *, workers: int) -> Path:
+        """The files of a wave whose elements are turns, as the driver makes them."""
+        order = self.line.job.out / "wave.json"
+        rows, hosts = list(range(len(self.rows))), [""] * len(self.rows)
+        write_json(order, {
+            "kind": "label", "out": str(self.line.job.out), "rows": rows, "workers": workers, "fit_batch": 8,
+            "beam_options": [], "parent_pid": 1, "hosts": hosts, "may_rest": False,
+        })  # fmt: skip
+        WaveQueue(order.with_suffix(".queue"), rows, hosts, pause_s=0.0).begin()
+        for stage in (Stage.FACES, Stage.FIT):
+            span_queue(order, stage).begin()
+        return order
+
+    def run(self, step: str, elements: list[Any], order: Path | None = None) -> list[Any]:
+        job = label_job if hasattr(label_job, step) else assemble_job
+        made: Any = getattr(job, step)(self.line.job.out, **{} if order is None else {"wave_file": order})
         made._plan, made._store = read_plan(self.line.job.out), self.line.store
+        if order is not None:
+            made._wave = Wave.read(order)
+            made._queue = WaveQueue(order.with_suffix(".queue"), made._wave.rows, made._wave.hosts, pause_s=0.0)
         made._bench = made._desk()
         made._fetcher = Fetcher(self.line.job.options.fetch, self.line.store, self.line.folder)
-        made._detector, made._track_faces, made._model = Detector(), faces, MODEL
+        made._faces, made._model = (Detector(), faces), MODEL
         outputs = [output for element in elements for output in made.process(element)]
         made.finish_bundle()
         return outputs
@@ -83,12 +104,62 @@ def test_a_short_video_is_searched_by_who_fetched_it(tmp_path: Path) -> None:
 def test_spans_behind_one_that_failed_are_not_searched(tmp_path: Path) -> None:
     steps = Steps(tmp_path, b"long broken")
 
-    assert steps.run("_FindFaces", steps.run("_FetchRows", [0])) == [(0, 0)]
+    spans = steps.run("_FindFaces", steps.run("_FetchRows", [0]))
 
     assert steps.counts()["decoded_frames"] == 217
     assert steps.line.code(steps.rows[0]) == (Stage.FACES, FailureCode.CORRUPT)
+    # The first has something to fit, but not the row.
+    assert steps.run("_SpansToFit", [(0, [number for _, number in spans])]) == []
     assert steps.run("_FitSpans", [[(0, 0)]]) == [1]
-    assert steps.counts()["fitted_tracks"] == 0
+    counts = steps.counts()
+    assert counts["fitted_tracks"] == 0
+
+
+def test_who_has_no_row_left_searches_the_spans_of_long_videos(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, b"long", b"video")
+    order = steps.begin_wave(workers=2)
+
+    spans = steps.run("_FetchRows", [0], order)
+
+    assert sorted(spans) == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert steps.counts()["read"] == pytest.approx(2)
+    assert steps.run("_FetchRows", [1], order) == []
+    before = steps.counts()["decoded_frames"]
+    assert steps.run("_FindFaces", spans, order) == spans
+    assert steps.counts()["decoded_frames"] == before
+
+
+def test_spans_that_come_when_a_worker_has_gone_on_are_shared_at_the_next_step(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, b"long")
+    order = steps.begin_wave(workers=2)
+    span_queue(order, Stage.FACES).hold()
+
+    spans = steps.run("_FetchRows", [0], order)
+
+    assert (steps.counts()["fetched"], steps.counts()["decoded_frames"]) == (1, 0)
+    # Whoever has a turn first takes them all here; as many workers have one as there are spans.
+    steps.run("_FindFaces", spans[2:], order)
+    assert steps.counts()["searched_s"] == pytest.approx(LONG_S)
+
+
+def test_spans_are_fitted_by_whoever_is_free_until_none_is_left(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, b"long", b"video", b"black")
+    order = steps.begin_wave(workers=2)
+    spans = steps.run("_FindFaces", steps.run("_FetchRows", [0], order), order)
+    ready = steps.run("_SpansToFit", [(0, [0, 1, 2]), (1, [0])], order)
+    assert ready == [(0, 0), (0, 1), (0, 2), (1, 0)] == sorted(spans)
+
+    waiting = span_queue(order, Stage.FIT)
+    # The two faces of the short video have the most frames.
+    assert waiting.take(most=8, workers=2) == [(1, 0)]
+    waiting.offer([(400.0, 1, 0)])
+    steps.run("_FitSpans", [ready[:1]], order)
+
+    assert waiting.take() == []
+    assert all(row_state(row, steps.line.job, steps.line.store).next_stage is None for row in steps.rows)
+    assert steps.counts()["videos"] == pytest.approx(3)
+    # A turn for which nothing is left loads nothing.
+    assert steps.run("_FitSpans", [ready[1:]], order) == [3]
 
 
 def test_only_what_is_left_of_a_video_is_given_out_again(tmp_path: Path) -> None:

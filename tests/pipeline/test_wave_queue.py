@@ -29,6 +29,7 @@ from pipeline.fetch_errors import FetchError
 from pipeline.manifest import ManifestRow
 from pipeline.plan import Plan, read_plan, write_plan
 from pipeline.row_state import row_state
+from pipeline.span_queue import span_queue
 from pipeline.store import Store, write_json
 from pipeline.watch import Watch
 from pipeline.wave_queue import WaveQueue, host_of, interleaved
@@ -88,6 +89,20 @@ def test_a_worker_takes_a_row_whose_host_can_be_asked_now(tmp_path: Path) -> Non
     # One who asks now must wait for the worker at a, as no other host has rows.
     assert rows.take() == (2, "a")
     assert rows.take() is None
+
+
+def test_who_has_other_work_takes_no_row_that_must_wait(tmp_path: Path) -> None:
+    clock = Clock()
+    rows = queue(tmp_path, ["a", "a", ""], clock)
+    assert rows.take(patient=False) == (0, "a")
+    # Another worker is at a.
+    assert [rows.take(patient=False) for _ in range(2)] == [(2, ""), None]
+
+    rows.leave("a")
+    clock.now_s += 4.9
+    assert rows.take(patient=False) is None
+    clock.now_s += 0.2
+    assert rows.take(patient=False) == (1, "a")
 
 
 def test_hosts_that_rest_are_passed_over_until_they_do_not(tmp_path: Path) -> None:
@@ -251,6 +266,7 @@ def test_a_row_that_was_not_asked_for_has_no_failure(tmp_path: Path, may_rest: b
     })  # fmt: skip
     shared = WaveQueue(wave_file.with_suffix(".queue"), range(4), hosts, pause_s=0.0)
     shared.begin()
+    span_queue(wave_file, Stage.FACES).begin()
     source = Sources({"rests.org": 600.0})
     step: Any = label_job._FetchRows(line.job.out, wave_file=wave_file)
     step._plan, step._store = read_plan(line.job.out), line.store

@@ -1,0 +1,83 @@
+"""Which spans of a wave are next in a step, in a small file from which all workers take, the largest first.
+
+Beam deals the elements of a step out before it begins; with parts that take from a second to minutes, the worker with
+the longer hand works on while the others have nothing left. So elements are turns, as in `pipeline.wave_queue`: who has
+one takes spans until none is left. Which worker takes which span changes no result.
+"""
+
+import fcntl
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from facevid.failures import Stage
+
+Sized = tuple[float, int, int]
+"""How much of a span there is to work on, in seconds or frames; its row's place; its number."""
+
+
+def span_queue(wave_file: Path, stage: Stage) -> "SpanQueue":
+    """The queue of the spans that wait for a stage, in the wave of this file (see `pipeline.driver`)."""
+    return SpanQueue(wave_file.with_suffix(f".{stage.value}"))
+
+
+class SpanQueue:
+    """The spans that wait for one step, as seen by one worker.
+
+    Args:
+        path: The file that all workers share; `begin` makes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def begin(self) -> None:
+        """Make the file anew: nothing waits."""
+        self._path.write_text('{"held": false, "waiting": []}')
+
+    def offer(self, spans: Iterable[Sized]) -> None:
+        """Let spans wait."""
+        with self._shared() as plain:
+            waiting = [*map(tuple, plain["waiting"]), *spans]
+            plain["waiting"] = sorted(waiting, key=lambda each: (-each[0], *each[1:]))
+
+    def hold(self) -> None:
+        """Keep what waits, and what is yet offered, for the next step: a worker has gone on to it."""
+        with self._shared() as plain:
+            plain["held"] = True
+
+    def take(self, *, most: int = 1, workers: int = 1, held: bool = False) -> list[tuple[int, int]]:
+        """Take the largest span that waits, and more as long as all workers will have enough.
+
+        Args:
+            most: No more than this many.
+            workers: How many take from this queue: each takes half its part of what is left, or a single span.
+            held: Also what is held for this step.
+
+        Returns:
+            Places of rows and numbers of spans; none where none waits.
+        """
+        with self._shared() as plain:
+            waiting: list[Sized] = plain["waiting"]
+            if plain["held"] and not held:
+                return []
+            part = math.inf if workers == 1 else sum(size for size, *_ in waiting) / (2 * workers)
+            taken: list[Sized] = []
+            while waiting and len(taken) < most:
+                if taken and sum(size for size, *_ in taken) + waiting[0][0] > part:
+                    break
+                taken.append(waiting.pop(0))
+            return [(index, number) for _, index, number in taken]
+
+    @contextmanager
+    def _shared(self) -> Iterator[dict[str, Any]]:
+        with self._path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            plain = json.load(file)
+            yield plain
+            file.seek(0)
+            file.write(json.dumps(plain))
+            file.truncate()
