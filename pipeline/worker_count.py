@@ -5,11 +5,15 @@ right, and slow.
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from facevid.failures import Stage
 from pipeline.config import BuildOptions
+from pipeline.faces.errors import DecoderMemoryError, DecoderTimeoutError
+from pipeline.faces.limits import DecodeLimits
 from pipeline.job import Job
-from pipeline.manifest import ManifestRow
+from pipeline.manifest import ManifestRow, is_remote, local_path
+from pipeline.reading import FileFacts, file_facts
 from pipeline.row_state import row_state
 from pipeline.spans import spans_of
 from pipeline.store import Store
@@ -40,17 +44,25 @@ def workers_at_once(
     return enough, f"workers: {sizes}, using {enough}; --worker-memory-bytes says otherwise"
 
 
-def workers_for(rows: Iterable[ManifestRow], job: Job, store: Store, *, most: int) -> int:
+def workers_for(
+    rows: Iterable[ManifestRow],
+    job: Job,
+    store: Store,
+    *,
+    most: int,
+    facts_of: Callable[[Path, DecodeLimits], FileFacts] | None = None,
+) -> int:
     """How many workers have something to do in a wave: the spans of one video are worked on by several.
 
-    How long a video is shows when it is fetched; until then it may be long enough for all, unless the manifest asks for
-    a clip of it.
+    How long a video of the web is shows when it is downloaded; until then it may be long enough for all, unless the
+    manifest asks for a clip of it.
 
     Args:
         rows: The wave's.
         job: The build.
         store: Where results are.
-        most: No more than this many.
+        most: No more than this many; as soon as there is work for so many, no further row is looked at.
+        facts_of: Tells what a local file says of itself; ffmpeg where it is left out.
     """
     parts = 0
     for row in rows:
@@ -59,9 +71,27 @@ def workers_for(rows: Iterable[ManifestRow], job: Job, store: Store, *, most: in
         state = row_state(row, job, store)
         if state.next_stage is not Stage.FETCH:
             parts += sum(span.next_stage is not None for span in state.spans)
-        elif row.end_s is None:
-            parts = most
-        else:
-            parts += len(spans_of(start_s=row.start_s, end_s=row.end_s, duration_s=row.end_s,
-                                  span_s=job.options.faces.span_s))  # fmt: skip
+            continue
+        end_s = row.end_s
+        if end_s is None:
+            if is_remote(row.url):
+                return max(1, most)
+            end_s = _duration_s(row, job, facts_of or file_facts)
+        span_s = job.options.faces.span_s
+        if end_s is not None:  # whatever a file says, the spans that are counted are few
+            end_s = min(end_s, (row.start_s or 0.0) + (most + 1) * span_s)
+        parts += len(spans_of(start_s=row.start_s, end_s=end_s, duration_s=end_s, span_s=span_s))
     return max(1, min(parts, most))
+
+
+def _duration_s(
+    row: ManifestRow, job: Job, facts_of: Callable[[Path, DecodeLimits], FileFacts]
+) -> float | None:
+    """What a local file says of its duration; None where it says nothing, or may not be asked."""
+    path = local_path(row.url, job.manifest_folder)
+    try:
+        if not job.options.fetch.allow_local or not path.is_file():
+            return None
+        return facts_of(path, job.options.limits).duration_s
+    except (OSError, DecoderTimeoutError, DecoderMemoryError):
+        return None  # the worker that fetches it says what is wrong with it

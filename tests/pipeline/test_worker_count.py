@@ -7,6 +7,7 @@ from synthetic import MODEL, with_options
 from pipeline import worker_count
 from pipeline.config import BuildOptions, LimitOptions
 from pipeline.desk import Desk
+from pipeline.faces.errors import DecoderTimeoutError
 from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
@@ -15,6 +16,7 @@ from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import Manifest, ManifestRow
 from pipeline.plan import read_plan
 from pipeline.progress import Counters
+from pipeline.reading import FileFacts
 from pipeline.waves import Waves
 from pipeline.worker_count import WORKER_BYTES, workers_at_once, workers_for
 
@@ -59,9 +61,9 @@ def test_a_long_video_alone_has_as_many_workers_as_spans_with_something_to_do(tm
     desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
 
     def workers(*rows: ManifestRow, most: int = 8) -> int:
-        return workers_for(rows, line.job, line.store, most=most)
+        return workers_for(rows, line.job, line.store, most=most, facts_of=facts_of)
 
-    assert workers(row) == 8  # nobody knows how long it is
+    assert workers(row) == 3
     fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
     assert (workers(row), workers(row, most=2)) == (3, 2)
     for piece in pieces(row, line.job):
@@ -70,6 +72,34 @@ def test_a_long_video_alone_has_as_many_workers_as_spans_with_something_to_do(tm
     spans = pieces(row, line.job)
     fit_spans(spans[:2], desk, MODEL, fits)
     assert workers(row) == 1
+
+
+@pytest.mark.parametrize(("said_s", "count"), [(5.0, 1), (61.0, 3), (1e12, 8), (None, 1)])
+def test_a_local_video_alone_has_no_more_workers_than_it_is_long_for(
+    tmp_path: Path, said_s: float | None, count: int
+) -> None:
+    line = Line(tmp_path)
+    line.job = with_options(line.job, faces=FacesOptions(span_s=20.0))
+    row = line.row("talk", b"video")
+
+    def says(_: Path, limits: object) -> FileFacts:
+        return FileFacts(duration_s=said_s)
+
+    assert workers_for([row], line.job, line.store, most=8, facts_of=says) == count
+
+
+def test_what_cannot_be_asked_for_its_length_has_one_worker_and_what_is_on_the_web_has_all(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+
+    def hangs(path: Path, limits: object) -> FileFacts:
+        raise DecoderTimeoutError(f"{path.name} took too long")
+
+    def workers(row: ManifestRow) -> int:
+        return workers_for([row], line.job, line.store, most=8, facts_of=hangs)
+
+    assert workers(line.row("talk", b"video")) == 1
+    assert workers(ManifestRow(video_id="gone", url="gone.mp4")) == 1
+    assert workers(ManifestRow(video_id="web", url="https://example.org/a.mp4")) == 8
 
 
 def test_clips_that_the_manifest_asks_for_have_no_more_workers_than_spans(tmp_path: Path) -> None:
