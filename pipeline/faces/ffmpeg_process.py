@@ -76,8 +76,8 @@ class PatientReader:
         self._poll = select.poll()
         self._poll.register(pipe.fileno(), select.POLLIN)
 
-    def fill(self, target: memoryview, *, more_s: float = 0.0) -> bool:
-        """Fill a buffer; false where the pipe ends before.
+    def fill(self, target: memoryview, *, more_s: float = 0.0) -> int:
+        """Fill a buffer, and tell how many bytes there were: fewer only where the pipe ends.
 
         Args:
             target: The buffer.
@@ -91,9 +91,9 @@ class PatientReader:
             self._wait(0.0 if filled else more_s)
             got = self._pipe.readinto(target[filled:])  # type: ignore[attr-defined]
             if not got:
-                return False
+                break
             filled += got
-        return True
+        return filled
 
     def read_up_to(self, count: int) -> bytes:
         """The bytes until the pipe ends, or as many.

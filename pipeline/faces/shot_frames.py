@@ -31,7 +31,7 @@ class ShotFrame:
 
 
 class ShotFrames:
-    """The frames of a video and its shots; iterate over it once.
+    """The frames of a video and its shots, in blocks; iterate over it once.
 
     Args:
         video: The video.
@@ -46,24 +46,27 @@ class ShotFrames:
         self._video = video
         self._shots = ShotDetector()
 
-    def __iter__(self) -> Iterator[ShotFrame]:
-        """The frames in presentation order.
+    def __iter__(self) -> Iterator[list[ShotFrame]]:
+        """The frames in presentation order; those of a block stay until the next one is taken.
 
         Raises:
             VideoError: As the video raises it.
         """
-        frames = iter(self._video)
+        blocks = self._video.blocks()
         while True:
             start = time.perf_counter()
-            frame = next(frames, None)
+            block = next(blocks, None)
             decoded = time.perf_counter()
             self.decode_s += decoded - start
-            if frame is None:
+            if block is None:
                 return
-            settled = self._shots(frame.picture, index=frame.index, pts_s=frame.pts_s)
-            seen = ShotFrame(frame, self._shots.looks_new, tuple(settled), self._shots.settled_before(frame.index))
+            seen = [self._seen(frame) for frame in block]
             self.shots_s += time.perf_counter() - decoded
             yield seen
+
+    def _seen(self, frame: VideoFrame) -> ShotFrame:
+        settled = self._shots(frame.picture, index=frame.index, pts_s=frame.pts_s)
+        return ShotFrame(frame, self._shots.looks_new, tuple(settled), self._shots.settled_before(frame.index))
 
     def finish(self) -> list[Transition]:
         """Transitions that were waiting for further frames when the video ended."""

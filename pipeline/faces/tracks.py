@@ -3,15 +3,17 @@
 Frames never leave `track_faces`: what comes out is landmarks, and crops that go to a sink as they are made.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.faces.ahead import BatchedDetector, LookAhead
 from pipeline.faces.crops import CropSink
 from pipeline.faces.dissolves import Transition
 from pipeline.faces.errors import NoFaceError, TrackTooShortError
-from pipeline.faces.follow import FaceFollower
+from pipeline.faces.follow import FaceFollower, Seen
 from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.faces.landmarks import LandmarkDetector
 from pipeline.faces.limits import DecodeLimits
@@ -19,7 +21,7 @@ from pipeline.faces.occlusion import OcclusionSampler
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import VideoInfo
 from pipeline.faces.recorder import ShortTrack, TrackRecorder
-from pipeline.faces.shot_frames import ShotFrames
+from pipeline.faces.shot_frames import ShotFrame, ShotFrames
 from pipeline.faces.video import open_video
 
 FALSE_ALARM_FRAMES = 2
@@ -62,6 +64,11 @@ class FacesResult:
     person_changes_s: tuple[float, ...]
     transitions: tuple[Transition, ...]
     seconds: StageSeconds
+
+
+class _Look(NamedTuple):
+    seen: Seen
+    occlusion: dict[int, float]
 
 
 def track_faces(
@@ -109,22 +116,26 @@ def track_faces(
         path, start_s=start_s, end_s=end_s, height_px=options.height_px, fps=options.fps, limits=limits
     ) as video:
         shot_frames = ShotFrames(video)
-        for shot_frame in ahead.frames(shot_frames) if ahead else shot_frames:
-            frame = shot_frame.frame
-            seen = follow(frame.picture, looks_new=shot_frame.looks_new)
-            for number, face in seen.found.items():
-                recorder.add(number, frame, face, occlusion=occlusion(number, frame.index, frame.picture, face))
-            for number in seen.missed:
-                recorder.miss(number, frame)
-            for number in seen.stopped:
-                recorder.stop(number)
-            for transition in shot_frame.settled:
-                recorder.separate(transition)
-            transitions += shot_frame.settled
-            recorder.settle(shot_frame.settled_before)
-            frames_read = frame.index + 1
-            if on_frame is not None:
-                on_frame(frame.pts_s)
+        for block in _looked_ahead(shot_frames, ahead) if ahead else shot_frames:
+            # The networks for all of a block, then the crops of all of it: what each needs stays in the caches.
+            looks = []
+            for shot_frame in block:
+                looks.append(_look(shot_frame, follow, occlusion))
+                if on_frame is not None:
+                    on_frame(shot_frame.frame.pts_s)
+            for shot_frame, look in zip(block, looks, strict=True):
+                frame = shot_frame.frame
+                for number, face in look.seen.found.items():
+                    recorder.add(number, frame, face, occlusion=look.occlusion[number])
+                for number in look.seen.missed:
+                    recorder.miss(number, frame)
+                for number in look.seen.stopped:
+                    recorder.stop(number)
+                for transition in shot_frame.settled:
+                    recorder.separate(transition)
+                transitions += shot_frame.settled
+                recorder.settle(shot_frame.settled_before)
+                frames_read = frame.index + 1
     for transition in (settled := shot_frames.finish()):
         recorder.separate(transition)
     recorder.finish()
@@ -149,6 +160,18 @@ def track_faces(
             smooth=recorder.smooth_s,
         ),
     )
+
+
+def _looked_ahead(blocks: Iterable[list[ShotFrame]], ahead: LookAhead) -> Iterator[list[ShotFrame]]:
+    for frame in ahead.frames(chain.from_iterable(blocks)):
+        yield [frame]
+
+
+def _look(shot_frame: ShotFrame, follow: FaceFollower, occlusion: OcclusionSampler) -> _Look:
+    frame = shot_frame.frame
+    seen = follow(frame.picture, looks_new=shot_frame.looks_new)
+    asked = {number: occlusion(number, frame.index, frame.picture, face) for number, face in seen.found.items()}
+    return _Look(seen, asked)
 
 
 def _why_none(path: Path, frames: int, short: Sequence[ShortTrack], options: FacesOptions) -> str:

@@ -4,6 +4,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from pipeline.faces import video as video_module
 from pipeline.faces.errors import (
     CorruptVideoError,
     NoVideoStreamError,
@@ -188,6 +189,38 @@ def test_all_frames_share_one_buffer_and_their_colours_do_not(make_clip):
         frames = [(frame.picture._samples.luma.ctypes.data, frame.rgb) for frame in video]
     assert len({address for address, _ in frames}) == 1
     assert (frames[0][1] != frames[1][1]).any()
+
+
+def test_blocks_hold_the_same_frames_all_at_once(make_clip):
+    path = make_clip("n.mp4", "testsrc2=size=64x48:rate=10:duration=2.5", *H264)
+    with open_video(path) as video:
+        alone = [(frame.index, frame.pts_s, frame.rgb) for frame in video]
+    with open_video(path) as video:
+        blocks = [[(f.index, f.pts_s, f.picture.rgb) for f in list(block)] for block in video.blocks(8)]
+    assert [len(block) for block in blocks] == [8, 8, 8, 1]
+    for one, other in zip(alone, [frame for block in blocks for frame in block], strict=True):
+        assert one[:2] == other[:2]
+        np.testing.assert_array_equal(one[2], other[2])
+
+
+def test_a_block_of_large_pictures_has_fewer_of_them(make_clip, monkeypatch):
+    monkeypatch.setattr(video_module, "BLOCK_BYTES", 3 * 64 * 48 * 3 // 2)
+    path = make_clip("o.mp4", "testsrc2=size=64x48:rate=10:duration=0.7", *H264)
+    with open_video(path) as video:
+        assert [len(block) for block in video.blocks()] == [3, 3, 1]
+    monkeypatch.setattr(video_module, "BLOCK_BYTES", 1)
+    with open_video(path) as video:
+        assert [len(block) for block in video.blocks()] == [1] * 7
+
+
+def test_a_part_in_the_middle_of_a_file_without_an_index_comes_in_blocks(make_clip):
+    path = make_clip("p.ts", "testsrc2=size=64x48:rate=10:duration=4", *H264)
+    with open_video(path, start_s=2.0, end_s=3.0) as video:
+        alone = [(frame.index, frame.pts_s) for frame in video]
+    with open_video(path, start_s=2.0, end_s=3.0) as video:
+        together = [(frame.index, frame.pts_s) for block in video.blocks(6) for frame in block]
+    assert len(alone) == 10
+    assert together == alone
 
 
 MOVING = "testsrc2=size=160x120:rate=25:duration=8"
