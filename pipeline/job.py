@@ -21,7 +21,7 @@ from pipeline.store import FetchedVideo
 
 FETCH_VERSION = 3
 INDEX_VERSION = 1
-FACES_VERSION = 7
+FACES_VERSION = 8
 FIT_VERSION = 5
 ASSEMBLE_VERSION = 4
 

@@ -1,12 +1,13 @@
 """The lids of both eyes, from MediaPipe's eye network, asked only where the picture of an eye has changed.
 
 Ablavatski et al., "Real-time Pupil Tracking from Monocular Video for Digital Puppetry", CVPR workshops 2020. The
-network takes as long for one eye as the mesh does for the whole face, and in most frames of a video an eye shows what
-it showed before. So the eye is registered to its picture of when the network last saw it, by the translation that
+network takes nearly as long for one eye as the mesh does for the whole face, and in most frames of a video an eye shows
+what it showed before. So the eye is registered to its picture of when the network last saw it, by the translation that
 explains the difference best (one step of Lucas and Kanade, "An Iterative Image Registration Technique with an
-Application to Stereo Vision", IJCAI 1981, equation 9). If what this leaves unexplained is nowhere more than a motion by
-a small part of the eye would make, the lids are where they were, moved as the picture is. They are always compared
-with the picture that the network saw, never with one that was itself compared: nothing adds up over time.
+Application to Stereo Vision", IJCAI 1981, equation 9); how bright the whole eye is does not count, as light flickers.
+If what this leaves unexplained is nowhere more than a motion by a small part of the eye would make, the lids are where
+they were, moved as the picture is. They are always compared with the picture that the network saw, never with one that
+was itself compared: nothing adds up over time.
 """
 
 import math
@@ -23,7 +24,7 @@ from pipeline.faces.regions import FaceRegion, mapped
 from pipeline.faces.schemes import INNER_EYES, LIDS_LEFT, LIDS_RIGHT, OUTER_EYES
 
 EYE_FILE = "iris_landmark.tflite"
-LARGEST_CHANGE_PX = 0.8
+LARGEST_CHANGE_PX = 0.9
 """Grey levels that differ by less than a motion by so many pixels of the square would make are no change. An eye is 28
 pixels wide there, a thirteenth of which the network's own noise moves a lid on unsteady faces."""
 
@@ -31,6 +32,8 @@ _OUTPUT = "output_eyes_contours_and_brows"
 _GROWTH = 2.3
 _CORNERS = np.array([OUTER_EYES[0], INNER_EYES[0], INNER_EYES[1], OUTER_EYES[1]])
 _LIDS = len(LIDS_RIGHT)
+_LID_VALUES = [3 * lid + axis for axis in (0, 1) for lid in range(_LIDS)]
+"""Of the output, which has x, y and z of each point, the lids first: x of all lids, and y."""
 _EYES, _LID_IDS = range(2), (list(LIDS_RIGHT), list(LIDS_LEFT))
 _ROWS, _COLUMNS = 32, 44
 _AROUND_EYE = np.s_[15:49, 9:55]
@@ -47,7 +50,7 @@ class EyeSeen:
 
     Attributes:
         lids: Its lids, pixels of the square.
-        grey: The square's grey levels around the eye, row by row.
+        grey: The square's grey levels around the eye against their mean, row by row.
         slopes: Their change per pixel, to the right and down.
         products: Of the slopes with one another: right with right, right with down, down with down.
         largest_level: Mean difference in a cell that counts as a change.
@@ -95,7 +98,7 @@ class EyeReader:
     """
 
     def __init__(self, networks: Path, *, reuse: bool = True) -> None:
-        self._network = Network(networks / EYE_FILE, low=0.0, output=_OUTPUT, most=2)
+        self._network = Network(networks / EYE_FILE, low=0.0, wanted={_OUTPUT: _LID_VALUES}, most=2)
         self._reuse = reuse
         self.asked = self.reused = 0
 
@@ -141,7 +144,7 @@ class EyeReader:
             return []
         (answer,) = self._network(*(square.rgb for square in squares))
         # The network counts from the square's edge; pixel centres lie half a pixel further in.
-        return [points[:_LIDS, :2] - np.float32(0.5) for points in answer.reshape(len(squares), -1, 3)]
+        return [lids.T - np.float32(0.5) for lids in answer.reshape(len(squares), 2, _LIDS)]
 
 
 def _region_between(first: list[float], second: list[float]) -> FaceRegion:
@@ -155,9 +158,10 @@ def _region_between(first: list[float], second: list[float]) -> FaceRegion:
 
 
 def _grey_around_eye(light: UInt8[np.ndarray, "64 64"]) -> Float32[np.ndarray, "rows columns"]:
-    """Grey levels, with a pixel more on each side."""
+    """Grey levels against their mean, with a pixel more on each side."""
     # Blurred, so that slopes hold over a pixel.
-    return cv2.blur(light[_AROUND_EYE], (3, 3)).astype(np.float32)
+    grey = cv2.boxFilter(light[_AROUND_EYE], cv2.CV_32F, (3, 3))
+    return np.subtract(grey, np.float32(cv2.mean(grey)[0]), out=grey)
 
 
 def _eye_seen(lids: Float32[np.ndarray, "16 2"], grey: Float32[np.ndarray, "rows columns"]) -> EyeSeen:

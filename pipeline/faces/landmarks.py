@@ -30,6 +30,9 @@ MESH_FILE = "face_landmark.tflite"
 
 _MEDIAPIPE_FILES = (SHORT_RANGE_FILE, FULL_RANGE_FILE, MESH_FILE, EYE_FILE)
 _FACE_GROWTH = 1.5
+_POINTS_OUTPUT, _PRESENCE_OUTPUT = "conv2d_20", "conv2d_30"
+_POINT_VALUES = [3 * point + axis for axis in (0, 1) for point in range(MESH_POINTS)]
+"""Of the output, which has x, y and z of each point: x of all points, and y."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +111,9 @@ class MediapipeDetector:
         self.scheme = scheme
         self._ids = points_of(scheme)
         self._find = FaceFinder(networks)
-        self._mesh = Network(networks / MESH_FILE, low=0.0)
+        wanted = {_POINTS_OUTPUT: _POINT_VALUES, _PRESENCE_OUTPUT: None}
+        self._mesh = Network(networks / MESH_FILE, low=0.0, wanted=wanted)
+        self._presence = Network(networks / MESH_FILE, low=0.0, wanted={_PRESENCE_OUTPUT: None})
         self.eyes = EyeReader(networks, reuse=reuse_eyes)
         self.weights_sha256 = _sha256_over(networks, _MEDIAPIPE_FILES)
 
@@ -150,8 +155,8 @@ class MediapipeDetector:
         for other in (slice(0, middle), slice(middle, None)):
             alone = square.copy()
             alone[other] = blank
-            _, presence = self._mesh(alone)
-            least = min(least, float(presence.reshape(-1)[0]))
+            (presence,) = self._presence(alone)
+            least = min(least, presence.item())
         return 1.0 - _probability(least)
 
     def mesh_points(
@@ -175,7 +180,7 @@ class MediapipeDetector:
         square, to_frame = look_into(picture, region, self._mesh.size_px)
         points, presence = self._mesh(square)
         # The network counts from the square's edge; pixel centres lie half a pixel further in.
-        flat = points.reshape(MESH_POINTS, 3)[:, :2] - np.float32(0.5)
+        flat = points.reshape(2, MESH_POINTS).T - np.float32(0.5)
         return mapped(flat, to_frame), _probability(presence.item())
 
 

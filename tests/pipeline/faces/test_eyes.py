@@ -20,12 +20,13 @@ from pipeline.faces.video import open_video
 LIDS = np.arange(32, dtype=np.float32).reshape(16, 2)
 
 
-def eye(*, x=0.0, y=0.0, gap=6.0, gain=1.0, noise=0.0):
+def eye(*, x=0.0, y=0.0, gap=6.0, gain=1.0, brightness=0.0, noise=0.0):
     """A square with a dark almond on skin, its middle and its height as asked for."""
     rows, columns = np.mgrid[:64, :64]
     across, down = (columns - 31.5 - x) / 14, rows - 31.5 - y
     inside = gap * (1 - across**2) - np.abs(down)
     level = gain * (180 - 120 / (1 + np.exp(-1.5 * inside)) + 10 * np.sin(rows / 9) + 10 * np.cos(columns / 11))
+    level += brightness
     level = level + noise * np.random.default_rng(0).standard_normal(level.shape)
     return np.clip(np.round(level), 0, 255).astype(np.uint8)
 
@@ -38,6 +39,10 @@ def kept(now, then):
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (0.4, 0), (0, -0.5), (0.6, 0.6), (-0.8, 0.5)])
 def test_lids_go_with_an_eye_that_moved_a_little(x, y):
     np.testing.assert_allclose(kept(eye(x=x, y=y), eye()) - LIDS, np.tile([x, y], (16, 1)), atol=0.15)
+
+
+def test_light_that_flickers_is_no_change():
+    np.testing.assert_allclose(kept(eye(brightness=12, x=0.3), eye()), LIDS + np.array([0.3, 0]), atol=0.15)
 
 
 def test_noise_of_a_camera_is_no_change():

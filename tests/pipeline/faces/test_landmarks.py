@@ -4,10 +4,8 @@ import pytest
 
 from facevid import assets
 from pipeline.faces.errors import NoFaceError
-from pipeline.faces.eyes import EYE_FILE
 from pipeline.faces.follow import face_in_image
 from pipeline.faces.landmarks import MediapipeDetector, detector_sha256, open_detector
-from pipeline.faces.networks import Network
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.schemes import mirror_of, points_of
@@ -124,22 +122,3 @@ def test_a_real_video_without_a_face_fails_as_no_face(detector):
     with pytest.raises(NoFaceError) as caught:
         track_faces(assets.fetch("no_face.mp4"), detector, OPTIONS)
     assert caught.value.code == "no_face"
-
-
-def test_a_network_cut_to_one_output_gives_what_the_whole_one_gives(networks):
-    square = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    whole = Network(networks / EYE_FILE, low=0.0)(square)
-    (cut,) = Network(networks / EYE_FILE, low=0.0, output="output_eyes_contours_and_brows")(square)
-    np.testing.assert_array_equal(cut, whole[0])
-
-
-def test_two_pictures_at_once_have_the_outputs_of_each(networks):
-    squares = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
-    network = Network(networks / EYE_FILE, low=-1.0, most=2)
-    for both, *each in zip(network(*squares), *(network(square) for square in squares), strict=True):
-        np.testing.assert_array_equal(both.reshape(2, -1), np.concatenate(each))
-
-
-def test_an_output_that_is_not_there_is_named(networks):
-    with pytest.raises(ValueError, match=r"iris_landmark\.tflite .* it has no output='nose'"):
-        Network(networks / EYE_FILE, low=0.0, output="nose")
