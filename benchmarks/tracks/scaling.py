@@ -1,6 +1,7 @@
-"""Two workers of a build against one, beside two processes that share nothing.
+"""Two workers of a build against one, beside two processes that share nothing and do the same.
 
-Half of the work is one long video: a worker that took it for itself would be alone at the end.
+Half of the work is one long video: a worker that took it for itself would be alone at the end. Each is measured twice,
+the second time in the opposite order, so that a machine that becomes slower meanwhile favours nobody.
 """
 
 import contextlib
@@ -9,84 +10,142 @@ import io
 import json
 import multiprocessing
 import shutil
-import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from threading import Barrier
+from time import perf_counter
+from typing import Any
+
+import torch
 
 from benchmarks.tracks.setting import Setting, print_table, say
-from benchmarks.tracks.throughput import SOURCE, NoCrops, looped
+from benchmarks.tracks.throughput import SOURCE, looped
 from facevid import assets
+from fitting.solver import fit_tracks
 from pipeline.build import run_build
 from pipeline.config import BuildOptions, FetchOptions
+from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.landmarks import open_detector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.tracks import track_faces
+from pipeline.fetch import Fetcher
+from pipeline.fit_spans import fit_spans
+from pipeline.label import fetch_row, find_faces
+from pipeline.manifest_files import read_manifest
+from pipeline.prepare import make_job
+from pipeline.progress import Counters
+from pipeline.row_state import row_state
+from pipeline.store import Store
 
-MINUTES, QUICK_MINUTES = (2.1, 0.7, 0.7, 0.7), (0.4, 0.2, 0.2)
+MINUTES, QUICK_MINUTES = (1.5, 0.5, 0.5, 0.5), (0.4, 0.2, 0.2)
 """The first by itself is as long as the others together."""
-SPAN_S, QUICK_SPAN_S = 42.0, 12.0
+SPAN_S, QUICK_SPAN_S = 30.0, 12.0
+_AT_WORK = ("fetch_s", "faces_s", "fit_s")
 
 
 def measure(setting: Setting) -> dict[str, float]:
-    span_s = QUICK_SPAN_S if setting.quick else SPAN_S
     videos = [
         # Of different lengths by a frame or so: the same bytes would be one video.
         looped(setting.videos / SOURCE, setting.work, minutes=minutes + k / 500)
         for k, minutes in enumerate(QUICK_MINUTES if setting.quick else MINUTES)
     ]
-    alone_s, together_s = _processes([videos]), _processes([videos[:1], videos[1:]])
-    built = {
-        workers: _build(videos, setting.work / f"scaling-{workers}", workers=workers, span_s=span_s)
-        for workers in (1, 2)
-    }
-    ceiling, gain = alone_s / together_s, built[1] / built[2]
+    span_s = QUICK_SPAN_S if setting.quick else SPAN_S
+    folder = setting.work / "scaling"
+    order = ["alone", "together", "build-1", "build-2"]
+    wall_s, busy_s = Counter[str](), Counter[str]()
+    for name in order if setting.quick else [*order, *reversed(order)]:
+        say(name)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if name.startswith("build"):
+            workers = int(name[-1])
+            build_s, work_s = _build(videos, folder, workers=workers, span_s=span_s)
+            wall_s[name] += build_s
+            busy_s[name] += work_s / workers
+        else:
+            wall_s[name] += _processes([videos] if name == "alone" else [videos[:1], videos[1:]], folder, span_s)
+    shutil.rmtree(folder)
+    ceiling, gain = wall_s["alone"] / wall_s["together"], wall_s["build-1"] / wall_s["build-2"]
+    runs = 1 if setting.quick else 2
     print_table(
         ("", "one, s", "two, s", "gain"),
         [
-            ("processes that share nothing", f"{alone_s:.1f}", f"{together_s:.1f}", f"{ceiling:.2f}"),
-            ("workers of a build", f"{built[1]:.1f}", f"{built[2]:.1f}", f"{gain:.2f}"),
+            (title, f"{one / runs:.1f}", f"{two / runs:.1f}", f"{one / two:.2f}")
+            for title, one, two in (
+                ("processes that share nothing, from when they are ready", wall_s["alone"], wall_s["together"]),
+                ("workers of a build, to the last fit", wall_s["build-1"], wall_s["build-2"]),
+                ("  of which each is at work", busy_s["build-1"], busy_s["build-2"]),
+                ("  of which it starts, loads, waits for the other, and ends",
+                 wall_s["build-1"] - busy_s["build-1"], wall_s["build-2"] - busy_s["build-2"]),
+            )
         ],
-    )
+    )  # fmt: skip
     return {"scaling_ratio": gain / min(ceiling, 2.0)}
 
 
-def _processes(shares: list[list[Path]]) -> float:
+def _options(span_s: float, workers: int) -> BuildOptions:
+    return BuildOptions(
+        fetch=FetchOptions(allow_local=True), faces=FacesOptions(span_s=span_s), workers=workers
+    )
+
+
+def _manifest(videos: Sequence[Path], path: Path) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["video_id", "url"])
+        rows.writerows([video.stem.replace(".", "_"), str(video.resolve())] for video in videos)
+    return path
+
+
+def _processes(shares: list[list[Path]], folder: Path, span_s: float) -> float:
     context = multiprocessing.get_context("spawn")
     ready, go = (context.Barrier(len(shares) + 1) for _ in range(2))
-    say(f"{len(shares)} processes that share nothing")
-    started = [context.Process(target=_track, args=(videos, ready, go)) for videos in shares]
+    started = [
+        context.Process(target=_label, args=(videos, folder / str(number), span_s, ready, go))
+        for number, videos in enumerate(shares)
+    ]
     for process in started:
         process.start()
     ready.wait()
-    begun = time.perf_counter()
+    begun_s = perf_counter()
     go.wait()
     for process in started:
         process.join()
         if process.exitcode:
             raise RuntimeError(f"a process ended with exitcode={process.exitcode}")
-    return time.perf_counter() - begun
+    return perf_counter() - begun_s
 
 
-def _track(videos: list[Path], ready: object, go: object) -> None:
-    options = FacesOptions()
-    detector = open_detector(options, assets.fetch_landmark_networks())
-    ready.wait()  # type: ignore[attr-defined]
-    go.wait()  # type: ignore[attr-defined]
-    for video in videos:
-        track_faces(video, detector, options, NoCrops())
+def _label(videos: list[Path], folder: Path, span_s: float, ready: Barrier, go: Barrier) -> None:
+    """What a worker does with these videos, by the same functions, one after the other."""
+    torch.set_num_threads(1)
+    folder.mkdir()
+    rows = read_manifest(_manifest(videos, folder / "manifest.csv"))
+    options, networks = _options(span_s, 1), assets.fetch_landmark_networks()
+    job, model = make_job(rows, folder / "out", options, networks)
+    desk = Desk(job=job, store=Store(job.store_folder), counters=Counters(job.state))
+    fetcher = Fetcher(options.fetch, desk.store, rows.folder)
+    detector, track = open_detector(options.faces, networks), partial(track_faces, limits=options.limits)
+    ready.wait()
+    go.wait()
+    pieces = []
+    for row in rows.rows:
+        fetch_row(row, desk, fetcher)
+        for number in range(len(row_state(row, job, desk.store).spans)):
+            pieces.append(SpanOfRow(row=row, number=number))
+            find_faces(pieces[-1], desk, detector, track)
+    for begin in range(0, len(pieces), options.fit_batch):
+        fit_spans(pieces[begin : begin + options.fit_batch], desk, model, fit_tracks)
 
 
-def _build(videos: list[Path], out: Path, *, workers: int, span_s: float) -> float:
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    manifest = out.with_suffix(".csv")
-    with manifest.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["video_id", "url"])
-        rows.writerows([video.stem.replace(".", "_"), str(video.resolve())] for video in videos)
-    say(f"a build by {workers} workers")
-    options = BuildOptions(
-        fetch=FetchOptions(allow_local=True), faces=FacesOptions(span_s=span_s), workers=workers
-    )
+def _build(videos: list[Path], folder: Path, *, workers: int, span_s: float) -> tuple[float, float]:
+    """How long a build labels, and how long all its workers together are at work meanwhile, seconds."""
     with contextlib.redirect_stdout(io.StringIO()):
-        run_build(manifest, out, options, beam_options=(), skip_bad_rows=False, report=lambda _: None)
-    return float(json.loads((out / "run.json").read_bytes())["label_s"])
+        run_build(
+            _manifest(videos, folder / "manifest.csv"), folder / "out", _options(span_s, workers), beam_options=(),
+            skip_bad_rows=False, report=lambda _: None,
+        )  # fmt: skip
+    record: dict[str, Any] = json.loads((folder / "out" / "run.json").read_bytes())
+    return float(record["label_s"]), sum(float(record["counts"][name]) for name in _AT_WORK)
