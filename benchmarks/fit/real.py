@@ -21,6 +21,14 @@ from pipeline.faces.tracks import track_faces
 
 SCHEME: Scheme = "mediapipe68"
 SUFFIXES = {".mp4", ".mov", ".webm", ".mkv"}
+OTHER_OPTIONS = {
+    "the defaults": FitOptions(),
+    "expression_smoothness 16": FitOptions(expression_smoothness=16.0),
+    "keyframe_spacing_s 0.12": FitOptions(keyframe_spacing_s=0.12),
+    "no second_pass": FitOptions(second_pass=False),
+    "box_sd None": FitOptions(box_sd=None),
+}
+"""What the help texts of `fitting.options` say of real videos is measured with these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +117,28 @@ def measure_all(
         rows[method] = measure(model, sequences, method)
         advance(len(sequences))
     return rows
+
+
+def measure_options(
+    model: FaceModel, sequences: Sequence[LandmarkSequence], advance: Callable[[int], None]
+) -> dict[str, list[FittedTrack]]:
+    """All videos fitted with each of `OTHER_OPTIONS`."""
+    fits = {}
+    for name, options in OTHER_OPTIONS.items():
+        fits[name] = fit_tracks(sequences, model, options)
+        advance(len(sequences))
+    return fits
+
+
+def print_options(fits: dict[str, list[FittedTrack]]) -> None:
+    """The hold-out error by options, and the largest coefficient."""
+    usual = np.array([fit.holdout_error for fit in fits["the defaults"]])
+    print(f"\n{'other options':28}{'hold-out %':>12}{'larger in':>12}{'largest coefficient, sd':>26}")
+    for name, tracks in fits.items():
+        errors = np.array([fit.holdout_error for fit in tracks])
+        largest_sd = max(float(np.abs(fit.expression).max()) for fit in tracks)
+        larger = f"{(errors > usual).sum()} of {len(usual)}"
+        print(f"{name:28}{100 * errors.mean():12.3f}{larger:>12}{largest_sd:26.2f}")
 
 
 def print_real(names: Sequence[str], rows: dict[str, RealRow]) -> None:

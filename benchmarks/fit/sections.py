@@ -155,9 +155,11 @@ def real_section(run: Run) -> dict[str, Value]:
     if not tracks:
         print(f"\nreal videos: not measured; no face in any video of {run.real_videos}")
         return {}
-    with progress("real videos", len(ALL) * len(tracks)) as advance:
+    with progress("real videos", (len(ALL) + len(real.OTHER_OPTIONS)) * len(tracks)) as advance:
         rows = real.measure_all(model, list(tracks.values()), advance)
+        by_options = real.measure_options(model, list(tracks.values()), advance)
     real.print_real(list(tracks), rows)
+    real.print_options(by_options)
     return {}
 
 
