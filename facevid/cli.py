@@ -97,7 +97,7 @@ def _run(words: list[str]) -> int:
         return 2
     if isinstance(command, Build):
         return _guarded(lambda: command.run(beam_options), interrupted="; run the same command again to go on")
-    again = "; run the same command again to go on" if isinstance(command, Retry) else ""
+    again = "; run the same command again to go on" if isinstance(command, (Retry, TrainDeepExp3D)) else ""
     return _guarded(command.run, interrupted=again)
 
 

@@ -47,6 +47,8 @@ class TrainOptions:
             value = getattr(self, name)
             if not low <= value < float("inf"):  # also refuses NaN
                 raise ValueError(f"{name}={value!r} must be at least {low} and finite")
+        if self.learning_rate == 0.0:
+            raise ValueError("learning_rate=0.0 learns nothing; it must be above 0")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"max_steps={self.max_steps!r} must be at least 1")
         if self.preset not in PRESETS:

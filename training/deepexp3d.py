@@ -1,9 +1,11 @@
 """The training of DeepExp3D: from the shards of a dataset to a model folder."""
 
+import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +13,13 @@ import torch
 from facevid import storage
 from facevid.dataset import Dataset, open_dataset
 from facevid.description import DatasetError
+from facevid.splits import SPLITS, Split
 from fitting.face_model import FaceModel, load_face_model
+from training.checkpoint import Checkpoints, checkpoints
 from training.config import TrainOptions
 from training.evaluation import Metrics, evaluate
 from training.examples import Examples, load_examples
-from training.export import ModelConfig, refuse_existing, resolve_device, software_versions, write_model
+from training.export import ModelConfig, resolve_device, software_versions, write_model
 from training.loader import ordered_batches
 from training.loop import TrainingLoop
 from training.losses import gram_matrix_mm2
@@ -41,6 +45,12 @@ class EpochRecord:
     val: Metrics | None
 
 
+def epoch_record(plain: Mapping[str, Any]) -> EpochRecord:
+    """The record of which `asdict` gave these values, through JSON or not."""
+    val = plain["val"]
+    return EpochRecord(**{**plain, "val": Metrics(**{**val, "pearson": tuple(val["pearson"])}) if val else None})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
     """What a training came to.
@@ -63,6 +73,9 @@ def train_deepexp3d(
 ) -> TrainingResult:
     """Train on the train split, evaluate on val and test, and write a model folder.
 
+    What a training has come to is saved every few minutes, in `OUT.training`: the same call goes on from there, and
+    gives what it would have given in one run, to the bit on the same machine.
+
     Args:
         dataset: Dataset folder, or a bucket's address. Only kept frames that have a crop are used.
         out: Model folder, which must not exist yet.
@@ -70,14 +83,32 @@ def train_deepexp3d(
         report: Called with each line of progress.
 
     Raises:
-        ValueError: `out` exists, or the device is not there.
+        ValueError: `out` exists or is being trained, what was saved is of another training, or the device is not there.
         DatasetError: No dataset, nothing to train on, a damaged shard, or somebody in two splits.
+        OSError: `out` cannot be written, which is told before the training.
+        FloatingPointError: The training diverged.
     """
-    refuse_existing(out)
     device = resolve_device(options.device)
     opened = open_dataset(dataset)
+    with checkpoints(out, _about(opened, options)) as saved:
+        return _train(opened, out, options, device, saved=saved, report=report)
+
+
+def _about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
+    """What decides the weights that come out."""
+    indifferent = {"device", "workers", "val_every", "val_max_crops"}
+    chosen = {name: value for name, value in asdict(options).items() if name not in indifferent}
+    content = hashlib.sha256("".join(shard.sha256 for shard in dataset.description.shards).encode()).hexdigest()
+    return {"dataset": content, "face_model_sha256": dataset.description.face_model_sha256, **chosen}
+
+
+def _train(
+    opened: Dataset, out: Path, options: TrainOptions, device: torch.device, *, saved: Checkpoints,
+    report: Callable[[str], None],
+) -> TrainingResult:
+    earlier = saved.load()
     model = _face_model(opened)
-    splits = {name: load_examples(opened, name) for name in ("train", "val", "test")}
+    splits = {name: load_examples(opened, name) for name in SPLITS}
     train = splits["train"]
     if not len(train):
         raise DatasetError(
@@ -87,19 +118,35 @@ def train_deepexp3d(
     for line in _introduction(splits, options, device):
         report(line)
 
-    gram_mm2 = gram_matrix_mm2(model.expression_basis_mm)
     mean_expression = train.expression.mean(axis=0, dtype=np.float64).astype(np.float32)
     network = build_network(options.preset, opened.description.n_expression, seed=options.seed)
     with torch.no_grad():
         network.head.bias.copy_(torch.from_numpy(mean_expression))
     network.to(device)
-    loop = TrainingLoop(network=network, train=train, model=model, gram_mm2=gram_mm2, options=options, device=device,
-                        report=report)
+    history: list[EpochRecord] = []
+
+    def save() -> None:
+        state = loop.state()
+        saved.save(replace(state, progress={"loop": state.progress, "history": [asdict(line) for line in history]}))
+
+    def save_if_due() -> None:
+        if saved.due():
+            save()
+
+    loop = TrainingLoop(
+        network=network, train=train, model=model, gram_mm2=gram_matrix_mm2(model.expression_basis_mm),
+        options=options, device=device, report=report, after_step=save_if_due,
+    )  # fmt: skip
+    if earlier is not None:
+        loop.restore(replace(earlier, progress=earlier.progress["loop"]))
+        history += [epoch_record(line) for line in earlier.progress["history"]]
+        report(f"going on after step {loop.steps} of {loop.total_steps}, saved in {saved.file}")
 
     def metrics(examples: Examples) -> Metrics | None:
-        return evaluate(network, examples, model, mean_expression=mean_expression, options=options, device=device)
+        return evaluate(
+            network, examples, model, mean_expression=mean_expression, options=options, device=device, report=report
+        )
 
-    history = []
     for epoch, loss in loop.epochs():
         due = loop.done or (len(splits["val"]) > 0 and (epoch + 1) % options.val_every == 0)
         if due:
@@ -107,13 +154,31 @@ def train_deepexp3d(
         val = metrics(splits["val"]) if due else None
         history.append(EpochRecord(epoch=epoch, steps=loop.steps, train_loss_mm2=loss, val=val))
         report(f"epoch {epoch + 1}: train loss {loss:.3f} mm^2" + (f"; {val}" if val else ""))
+        save_if_due()
+    save()  # whatever happens to the disk now, the training is not lost
 
     final = {"train": metrics(train), "val": history[-1].val, "test": metrics(splits["test"])}
     for seen in final.values():
         if seen:
             report(f"final {seen}")
-    description = opened.description
-    config = ModelConfig(
+    record = {
+        "final": {name: asdict(seen) if seen else None for name, seen in final.items()},
+        "history": [asdict(line) for line in history],
+        "steps": loop.steps,
+    }
+    try:
+        write_model(out, network, _config(opened, options), record, probes=_probes(train))
+    except OSError as error:
+        raise OSError(
+            f"{out} cannot be written ({error}); mend that and run the same command again: the training is kept"
+        ) from error
+    report(f"wrote {out}")
+    return TrainingResult(folder=out, history=tuple(history), final=final, crops_per_s=loop.crops_per_s)
+
+
+def _config(dataset: Dataset, options: TrainOptions) -> ModelConfig:
+    description = dataset.description
+    return ModelConfig(
         preset=options.preset,
         n_expression=description.n_expression,
         face_model=description.face_model,
@@ -124,14 +189,6 @@ def train_deepexp3d(
         training=asdict(options),
         versions=software_versions(),
     )
-    record = {
-        "final": {name: asdict(seen) if seen else None for name, seen in final.items()},
-        "history": [asdict(line) for line in history],
-        "steps": loop.steps,
-    }
-    write_model(out, network, config, record, probes=_probes(train))
-    report(f"wrote {out}")
-    return TrainingResult(folder=out, history=tuple(history), final=final, crops_per_s=loop.crops_per_s)
 
 
 def _face_model(dataset: Dataset) -> FaceModel:
@@ -154,7 +211,7 @@ def _face_model(dataset: Dataset) -> FaceModel:
     return model
 
 
-def _introduction(splits: dict[str, Examples], options: TrainOptions, device: torch.device) -> Iterator[str]:
+def _introduction(splits: Mapping[Split, Examples], options: TrainOptions, device: torch.device) -> Iterator[str]:
     counts = ", ".join(f"{name} {len(e)} crops of {len(e.videos)} videos" for name, e in splits.items())
     yield f"DeepExp3D ({options.preset}) on {device}: {counts}"
     if not len(splits["val"]):

@@ -1,5 +1,7 @@
 """How well coefficients are predicted, on the face and per component, and against what knows nothing."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,7 @@ from training.networks import ExpressionNetwork
 
 _SMALL_VIDEOS = 5
 _CHUNK = 256
+_REPORT_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +65,18 @@ def evaluate(
     mean_expression: Float32[np.ndarray, " n_expression"],
     options: TrainOptions,
     device: torch.device,
+    report: Callable[[str], None],
 ) -> Metrics | None:
     """Predict the crops of a split (at most `options.val_max_crops`, evenly spread) and compare with their labels.
+
+    Args:
+        network: The network.
+        examples: The split.
+        model: The face model of the labels.
+        mean_expression: The training set's, which is what the network must beat.
+        options: How many crops, in batches of which size.
+        device: Where the network is.
+        report: Receives a line every few seconds.
 
     Returns:
         The metrics, or None where the split is empty.
@@ -72,11 +85,21 @@ def evaluate(
     if not len(chosen):
         return None
     network.eval()
-    predicted = []
+    predicted, done = [], 0
+    began_s = reported_s = time.monotonic()
     with torch.inference_mode():
         for batch in ordered_batches(examples, chosen, batch_size=options.batch_size, workers=options.workers):
             crops = torch.from_numpy(batch.crops).to(device)
             predicted.append(network(crops).float().cpu().numpy())
+            done += len(batch.crops)
+            now_s = time.monotonic()
+            if now_s - reported_s >= _REPORT_EVERY_S:
+                reported_s = now_s
+                rate = done / (now_s - began_s)
+                report(
+                    f"evaluating {examples.split}: {done} of {len(chosen)} crops, {rate:.0f}/s, "
+                    f"about {(len(chosen) - done) / rate:.0f} s left"
+                )
     videos = len(np.unique(examples.video[chosen]))
     return metrics_of(
         np.concatenate(predicted), examples.expression[chosen], model,

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import secrets
-import shutil
 import warnings
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -17,9 +15,9 @@ from jaxtyping import Float32, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from facevid import storage
 from training.card import model_card
 from training.config import Preset
+from training.model_folder import model_folder
 from training.networks import CHANNEL_MEAN, CHANNEL_STD, CROP_SIDE_PX, ExpressionNetwork, build_network
 
 FORMAT = "facevid-deepexp3d"
@@ -95,6 +93,8 @@ def resolve_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={name!r}: this machine or this build of torch has no CUDA; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={name!r}: there are {torch.cuda.device_count()} CUDA devices, counted from cuda:0")
     return device
 
 
@@ -124,29 +124,15 @@ def write_model(
         ValueError: `out` exists.
         RuntimeError: The exported network does not compute what the network computes.
     """
-    refuse_existing(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.parent / f".partial-{secrets.token_hex(8)}"
-    partial.mkdir()
-    try:
+    with model_folder(out) as folder:
         network.to("cpu").eval()
-        (partial / WEIGHTS_FILE).write_bytes(save({name: v.contiguous() for name, v in network.state_dict().items()}))
-        _export_onnx(network, partial / ONNX_FILE)
-        difference = _onnx_difference(network, partial / ONNX_FILE, probes)
+        (folder / WEIGHTS_FILE).write_bytes(save({name: v.contiguous() for name, v in network.state_dict().items()}))
+        _export_onnx(network, folder / ONNX_FILE)
+        difference = _onnx_difference(network, folder / ONNX_FILE, probes)
         full = metrics | {"onnx_max_difference": difference}
-        _write_json(partial / METRICS_FILE, full)
-        _write_json(partial / CONFIG_FILE, _config_json(config))
-        (partial / CARD_FILE).write_text(model_card(_config_json(config), full), "utf-8")
-        partial.rename(out)
-        storage.sync_folder(out.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def refuse_existing(out: Path) -> None:
-    """Raise ValueError if something is there already: a model is never overwritten."""
-    if out.exists():
-        raise ValueError(f"out={str(out)!r} exists already; choose another folder, or remove it")
+        _write_json(folder / METRICS_FILE, full)
+        _write_json(folder / CONFIG_FILE, _config_json(config))
+        (folder / CARD_FILE).write_text(model_card(_config_json(config), full), "utf-8")
 
 
 def load_deepexp3d(folder: Path, device: str = "cpu") -> DeepExp3D:

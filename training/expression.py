@@ -4,7 +4,6 @@ Run it with `facevid train expression --prototypes --out models/expression`.
 """
 
 import json
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from training.expression_classifier import (
 )
 from training.expression_options import CLASSES, ExpressionOptions
 from training.labels import check_counts, read_labels
+from training.model_folder import model_folder
 from training.prototypes import sample_prototypes
 
 METRICS_FILE = "metrics.json"
@@ -87,25 +87,52 @@ def train_expression(
         The metrics of the cross-validation, in which every sample is scored by a classifier that did not see it.
 
     Raises:
+        OSError: `out` cannot be written, which is told before the training.
         ValueError: `out` exists, not exactly one of `prototypes` and `labels`, a wrong labels file, too few
             samples of a class, or images without `deepexp3d`.
     """
     if prototypes == (labels is not None):
         raise ValueError("give either prototypes (--prototypes) or labels (--labels CSV), not both and not neither")
-    if out.exists():
-        raise ValueError(f"out={str(out)!r} exists already; choose another folder, or remove it")
-    face_model = load_face_model(model_path or DEFAULT_MODEL_PATH)
-    began_s = time.monotonic()
-    if labels is None:
-        report(
-            f"expression: training on {options.per_class} synthetic samples of each class, drawn around FACS "
-            "prototypes. No person's face is behind these labels; the accuracy says how well the prototypes can be "
-            "told apart, not how well faces are read."
-        )
-        samples = _from_prototypes(face_model, options)
-    else:
-        samples = _from_labels(labels, face_model, deepexp3d, report)
-    check_counts(samples.labels, samples.groups, options.folds)
+    with model_folder(out) as folder:
+        face_model = load_face_model(model_path or DEFAULT_MODEL_PATH)
+        began_s = time.monotonic()
+        samples = _samples(face_model, labels, deepexp3d, options, report)
+        check_counts(samples.labels, samples.groups, options.folds)
+        metrics = _train(folder, face_model, samples, options, report)
+    report(
+        f"expression: accuracy {metrics['accuracy_fold_mean']:.3f} +- {metrics['accuracy_fold_sd']:.3f} over "
+        f"{options.folds} folds, macro F1 {metrics['macro_f1']:.3f}, calibration error "
+        f"{metrics['expected_calibration_error']:.3f}, on {len(samples.labels)} "
+        f"{'synthetic' if samples.trained_on == 'prototypes' else 'labelled'} samples, in "
+        f"{time.monotonic() - began_s:.0f} s"
+    )
+    return ExpressionResult(
+        out=out,
+        trained_on=samples.trained_on,
+        samples=len(samples.labels),
+        images_without_face=samples.missed,
+        metrics=metrics,
+    )
+
+
+def _samples(
+    face_model: FaceModel, labels: Path | None, deepexp3d: Path | None, options: ExpressionOptions,
+    report: Callable[[str], None],
+) -> _Samples:
+    if labels is not None:
+        return _from_labels(labels, face_model, deepexp3d, report)
+    report(
+        f"expression: training on {options.per_class} synthetic samples of each class, drawn around FACS "
+        "prototypes. No person's face is behind these labels; the accuracy says how well the prototypes can be "
+        "told apart, not how well faces are read."
+    )
+    coefficients, classes = sample_prototypes(face_model, options.per_class, options.seed)
+    return _Samples(coefficients=coefficients, labels=classes, groups=None, missed=(), trained_on="prototypes")
+
+
+def _train(
+    folder: Path, face_model: FaceModel, samples: _Samples, options: ExpressionOptions, report: Callable[[str], None]
+) -> dict[str, Any]:
     metrics = _cross_validate(samples, options, report)
     metrics |= {
         "trained_on": samples.trained_on,
@@ -126,41 +153,11 @@ def train_expression(
             samples.coefficients, samples.labels, samples.groups, penalty=options.penalty, seed=options.seed
         ),
     )
-    _write(out, classifier, metrics, options)
-    report(
-        f"expression: accuracy {metrics['accuracy_fold_mean']:.3f} +- {metrics['accuracy_fold_sd']:.3f} over "
-        f"{options.folds} folds, macro F1 {metrics['macro_f1']:.3f}, calibration error "
-        f"{metrics['expected_calibration_error']:.3f}, on {len(samples.labels)} "
-        f"{'synthetic' if samples.trained_on == 'prototypes' else 'labelled'} samples, in "
-        f"{time.monotonic() - began_s:.0f} s"
-    )
-    return ExpressionResult(
-        out=out,
-        trained_on=samples.trained_on,
-        samples=len(samples.labels),
-        images_without_face=samples.missed,
-        metrics=metrics,
-    )
-
-
-def _write(
-    out: Path, classifier: ExpressionClassifier, metrics: dict[str, Any], options: ExpressionOptions
-) -> None:
-    # The folder appears whole or not at all.
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=out.parent) as scratch:
-        partial = Path(scratch) / out.name
-        partial.mkdir()
-        save_classifier(classifier, partial)
-        text = json.dumps(metrics | {"options": asdict(options)}, indent=2)
-        (partial / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
-        (partial / CARD_FILE).write_text(expression_card(classifier.config, metrics, options), encoding="utf-8")
-        partial.rename(out)
-
-
-def _from_prototypes(face_model: FaceModel, options: ExpressionOptions) -> _Samples:
-    coefficients, labels = sample_prototypes(face_model, options.per_class, options.seed)
-    return _Samples(coefficients=coefficients, labels=labels, groups=None, missed=(), trained_on="prototypes")
+    save_classifier(classifier, folder)
+    text = json.dumps(metrics | {"options": asdict(options)}, indent=2)
+    (folder / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / CARD_FILE).write_text(expression_card(classifier.config, metrics, options), encoding="utf-8")
+    return metrics
 
 
 def _from_labels(

@@ -53,18 +53,37 @@ def epoch_order(examples: Examples, *, seed: int, epoch: int) -> list[Int64[np.n
 
 
 def training_batches(
-    examples: Examples, *, seed: int, epoch: int, batch_size: int, augmentation: Augmentation | None, workers: int
+    examples: Examples, *, seed: int, epoch: int, batch_size: int, augmentation: Augmentation | None, workers: int,
+    first: int = 0,
 ) -> Generator[Batch]:
     """One epoch of shuffled batches of `batch_size`, or of all examples where there are fewer.
 
     The remainder, fewer than `batch_size`, is left out: another one each epoch.
 
+    Args:
+        examples: Which.
+        seed: Decides the order, with `epoch`.
+        epoch: Index of the epoch.
+        batch_size: Crops per batch.
+        augmentation: How crops are changed, or None.
+        workers: Threads that decode and augment.
+        first: Begin with the batch of this index; those before are not read.
+
     Raises:
         DatasetError: A crop cannot be decoded.
     """
     size = min(batch_size, len(examples))
-    windows = epoch_order(examples, seed=seed, epoch=epoch)
+    windows = _without_first(epoch_order(examples, seed=seed, epoch=epoch), first * size)
     yield from _decoded(examples, _batched(examples, windows, size), augmentation, workers)
+
+
+def _without_first(windows: list[Int64[np.ndarray, " _"]], count: int) -> list[Int64[np.ndarray, " _"]]:
+    left = []
+    for window in windows:
+        if len(window) > count:
+            left.append(window[count:])
+        count = max(0, count - len(window))
+    return left
 
 
 def ordered_batches(

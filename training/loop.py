@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from fitting.face_model import FaceModel
 from training.augment import Augmentation
+from training.checkpoint import State
 from training.config import TrainOptions
 from training.examples import Examples
 from training.loader import Batch, training_batches
@@ -27,16 +28,28 @@ _REPORT_EVERY_S = 10.0
 class TrainingLoop:
     """The optimiser's state and its progress.
 
+    Args:
+        network: What is trained.
+        train: Its examples.
+        model: The face model of their labels.
+        gram_mm2: See `training.losses`.
+        options: How.
+        device: Where.
+        report: Receives progress lines.
+        after_step: Called after every step, when all state is that of one moment.
+
     Attributes:
         steps: Optimiser steps made.
         total_steps: Optimiser steps to make.
+        epoch: Index of the epoch that is under way, or comes next.
     """
 
     def __init__(
         self, *, network: ExpressionNetwork, train: Examples, model: FaceModel,
         gram_mm2: Float32[np.ndarray, "n_expression n_expression"], options: TrainOptions, device: torch.device,
-        report: Callable[[str], None],
+        report: Callable[[str], None], after_step: Callable[[], None] = lambda: None,
     ) -> None:
+        self._after_step = after_step
         self._network, self._train, self._options = network, train, options
         self._device, self._report = device, report
         self._gram_mm2 = torch.from_numpy(gram_mm2).to(device)
@@ -47,7 +60,8 @@ class TrainingLoop:
             report("the face model has no mirror symmetry: crops are not flipped")
         per_epoch = max(1, len(train) // options.batch_size)
         self.total_steps = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
-        self.steps = 0
+        self.steps = self.epoch = 0
+        self._batches_done, self._loss_sum = 0, 0.0
         self._crops = 0
         self._busy_s = 0.0
         self._optimiser = torch.optim.AdamW(_parameter_groups(network, options), lr=options.learning_rate)
@@ -64,26 +78,64 @@ class TrainingLoop:
 
     def epochs(self) -> Iterator[tuple[int, float]]:
         """Train epoch by epoch; yields its index and its mean loss, mm^2."""
-        epoch = 0
         while not self.done:
-            yield epoch, self._epoch(epoch)
-            epoch += 1
+            self._rest_of_epoch()
+            ended, loss = self.epoch, self._loss_sum / self._batches_done
+            self.epoch, self._batches_done, self._loss_sum = ended + 1, 0, 0.0
+            yield ended, loss
 
-    def _epoch(self, epoch: int) -> float:
-        losses = []
+    def _rest_of_epoch(self) -> None:
         self._network.train()
         began_s = reported_s = time.monotonic()
-        for batch in self._batches(epoch):
-            losses.append(self._step(batch))
+        for batch in self._batches(self.epoch, first=self._batches_done):
+            loss = self._step(batch)
+            self._loss_sum += loss
+            self._batches_done += 1
             now_s = time.monotonic()
             self._busy_s += now_s - began_s
             began_s = now_s
+            self._after_step()
             if now_s - reported_s >= _REPORT_EVERY_S:
                 reported_s = now_s
-                self._report(self._progress(losses[-1]))
+                self._report(self._progress(loss))
             if self.done:
                 break
-        return float(np.mean(losses))
+
+    def state(self) -> State:
+        """All that decides how the training goes on."""
+        tensors = {f"network.{name}": value for name, value in self._network.state_dict().items()}
+        for number, parts in self._optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{name}": value for name, value in parts.items()}
+        progress = {
+            "steps": self.steps, "epoch": self.epoch, "batches_done": self._batches_done, "loss_sum": self._loss_sum,
+            "crops": self._crops, "busy_s": self._busy_s,
+        }  # fmt: skip
+        return State(tensors={name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+                     progress=progress)
+
+    def restore(self, state: State) -> None:
+        """Go on from a state; the steps that follow are those that would have followed.
+
+        Raises:
+            ValueError: It is that of another network.
+        """
+        parts: dict[int, dict[str, torch.Tensor]] = {}
+        weights = {}
+        for name, value in state.tensors.items():
+            owner, _, rest = name.partition(".")
+            if owner == "network":
+                weights[rest] = value
+            else:
+                number, _, part = rest.partition(".")
+                parts.setdefault(int(number), {})[part] = value
+        try:
+            self._network.load_state_dict(weights)
+            self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": parts})
+            found = state.progress
+            self.steps, self.epoch, self._batches_done = found["steps"], found["epoch"], found["batches_done"]
+            self._loss_sum, self._crops, self._busy_s = found["loss_sum"], found["crops"], found["busy_s"]
+        except (RuntimeError, KeyError) as error:
+            raise ValueError(f"what was saved of this training is another network's: {error}") from error
 
     def settle_normalisation(self, epoch: int) -> None:
         """Set the statistics of batch normalisation to those of the present weights; call it before an evaluation.
@@ -105,11 +157,11 @@ class TrainingLoop:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
 
-    def _batches(self, epoch: int) -> Generator[Batch]:
+    def _batches(self, epoch: int, *, first: int = 0) -> Generator[Batch]:
         options = self._options
         augmentation = Augmentation(seed=options.seed, epoch=epoch, mirror=self._mirror) if options.augment else None
         return training_batches(self._train, seed=options.seed, epoch=epoch, batch_size=options.batch_size,
-                                augmentation=augmentation, workers=options.workers)
+                                augmentation=augmentation, workers=options.workers, first=first)
 
     def _step(self, batch: Batch) -> float:
         for group in self._optimiser.param_groups:

@@ -7,14 +7,18 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 
 import facevid
 from facevid.description import DatasetError
+from fitting.face_model import FaceModel
+from training import evaluation
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
 from training.examples import load_examples
 from training.export import load_deepexp3d
 from training.loader import ordered_batches
+from training.networks import build_network
 
 BRIEF = TrainOptions(preset="fast", max_steps=1, batch_size=4, workers=0)
 
@@ -81,7 +85,30 @@ def test_nothing_to_train_on_is_told(write_dataset: Callable[..., Path], toy_tra
     dataset = write_dataset(toy_track(video_id="b", split="val"))
     with pytest.raises(DatasetError, match="no kept crop in the train split"):
         train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)
-    assert not (tmp_path / "model").exists()
+    assert not list(tmp_path.glob("*model*"))
+
+
+def test_an_evaluation_of_many_crops_says_how_far_it_is(
+    write_dataset: Callable[..., Path], toy_track: type, toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = load_examples(facevid.open(write_dataset(toy_track(video_id="a", frames=10))), "train")
+    monkeypatch.setattr(evaluation, "_REPORT_EVERY_S", 0.0)
+    lines: list[str] = []
+    evaluation.evaluate(
+        build_network("fast", 4), examples, toy_model, mean_expression=np.zeros(4, np.float32), options=BRIEF,
+        device=torch.device("cpu"), report=lines.append,
+    )
+    assert [line.split(",")[0] for line in lines] == [
+        f"evaluating train: {done} of 10 crops" for done in (4, 8, 10)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("learning_rate", 0.0), ("batch_size", 0), ("epochs", 0), ("max_steps", 0)]
+)
+def test_options_that_train_nothing_are_refused(option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{option}={value}"):
+        TrainOptions(**{option: value})
 
 
 def test_a_model_is_never_overwritten(write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path) -> None:

@@ -79,6 +79,27 @@ def test_batches_do_not_depend_on_the_number_of_threads(examples: Examples) -> N
             np.testing.assert_array_equal(batch.expression, wanted.expression)
 
 
+def test_batches_from_the_middle_of_an_epoch_are_those_of_the_whole(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "WINDOW_ROW_GROUPS", 1)
+    options = {"seed": 1, "epoch": 2, "batch_size": 4, "augmentation": None, "workers": 0}
+    whole = list(training_batches(examples, **options))
+    read: list[int] = []
+    original = loader._read
+
+    def reading(examples: Examples, window: np.ndarray) -> dict[int, bytes]:
+        read.extend(window.tolist())
+        return original(examples, window)
+
+    monkeypatch.setattr(loader, "_read", reading)
+    for first in range(5):
+        read.clear()
+        rest = list(training_batches(examples, first=first, **options))
+        assert [batch.examples.tolist() for batch in rest] == [batch.examples.tolist() for batch in whole[first:]]
+        assert len(read) == 19 - 4 * first
+
+
 def test_fewer_examples_than_a_batch_make_one_batch(examples: Examples) -> None:
     batches = list(training_batches(examples, seed=0, epoch=0, batch_size=100, augmentation=None, workers=0))
     assert [len(batch.crops) for batch in batches] == [19]

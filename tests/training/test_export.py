@@ -44,6 +44,14 @@ def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:
         load_deepexp3d(tmp_path)
 
 
+def test_a_second_cuda_device_where_there_is_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert resolve_device("cuda:0").index == 0
+    with pytest.raises(ValueError, match="device='cuda:1': there are 1 CUDA devices, counted from cuda:0"):
+        resolve_device("cuda:1")
+
+
 def test_a_cuda_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto").type == "cpu"

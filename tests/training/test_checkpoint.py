@@ -1,0 +1,153 @@
+"""A training that is stopped goes on to the same model, and what would be lost later is told before."""
+
+import errno
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facevid import storage
+from training import checkpoint, deepexp3d
+from training.checkpoint import Checkpoints, State, checkpoints
+from training.config import TrainOptions
+from training.deepexp3d import train_deepexp3d
+
+OPTIONS = TrainOptions(preset="fast", epochs=2, batch_size=4, workers=0, learning_rate=4e-3)
+Train = Callable[..., tuple[dict[str, torch.Tensor], dict]]
+
+
+@pytest.fixture
+def train(
+    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Train]:
+    """Trains on 13 crops, three steps an epoch; gives the weights and the record of the model that is written."""
+    dataset = write_dataset(toy_track(video_id="a", frames=13), toy_track(video_id="b", frames=3, split="val"))
+    written: list[tuple[dict[str, torch.Tensor], dict]] = []
+
+    def write_model(out: Path, network: torch.nn.Module, config: object, record: dict, **_: object) -> None:
+        out.mkdir()
+        written.append((network.state_dict(), record))
+
+    monkeypatch.setattr(deepexp3d, "write_model", write_model)
+
+    def run(out: Path, options: TrainOptions = OPTIONS, lines: list[str] | None = None) -> tuple:
+        train_deepexp3d(dataset, out, options, [].append if lines is None else lines.append)
+        return written[-1]
+
+    return run
+
+
+def stopped_after(saves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on every step is saved, and after so many saves somebody presses Ctrl-C."""
+    save, seen = Checkpoints.save, []
+
+    def save_and_stop(self: Checkpoints, state: State) -> None:
+        save(self, state)
+        seen.append(state)
+        if len(seen) == saves:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(Checkpoints, "save", save_and_stop)
+
+
+# Saves follow each of three steps and the epoch, twice, and then the whole.
+@pytest.mark.parametrize("saves", [2, 4, 6, 9])
+def test_a_stopped_training_goes_on_to_the_same_model(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+) -> None:
+    whole, record = train(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stopped_after(saves, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "model")
+    assert (tmp_path / "model.training" / "checkpoint.safetensors").is_file()
+
+    lines: list[str] = []
+    resumed, resumed_record = train(tmp_path / "model", lines=lines)
+
+    steps = {2: 2, 4: 3, 6: 5, 9: 6}[saves]
+    assert any(f"going on after step {steps} of 6" in line for line in lines)
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+    assert resumed_record == record
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "model", "whole"]
+
+
+def test_a_training_that_was_begun_otherwise_is_not_taken_up(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stopped_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "model")
+
+    with pytest.raises(ValueError, match=r"begun with learning_rate=0\.004; this one has learning_rate=0\.1.*remove"):
+        train(tmp_path / "model", replace(OPTIONS, learning_rate=0.1))
+    # Threads and the device change no result.
+    train(tmp_path / "model", replace(OPTIONS, workers=1, device="cpu"))
+
+
+def test_a_damaged_checkpoint_is_told(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "model.training").mkdir()
+    (tmp_path / "model.training" / "checkpoint.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged .* remove .*model\.training to begin"):
+        train(tmp_path / "model")
+
+
+def test_two_trainings_of_one_model_are_refused_before_they_begin(train: Train, tmp_path: Path) -> None:
+    lines: list[str] = []
+    refused = pytest.raises(ValueError, match="is being trained by another process")
+    with checkpoints(tmp_path / "model", {}), refused:
+        train(tmp_path / "model", lines=lines)
+    assert not lines
+    train(tmp_path / "model")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_training(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    lines: list[str] = []
+    with pytest.raises(OSError, match="file"):
+        train(tmp_path / "file" / "model", lines=lines)
+    assert not lines
+
+
+def test_a_full_disk_costs_what_was_not_saved_and_says_what_to_do(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = train(tmp_path / "whole")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deepexp3d, "write_model", full)
+        with pytest.raises(OSError, match=r"No space left .* run the same command again: the training is kept"):
+            train(tmp_path / "model")
+    resumed, _ = train(tmp_path / "model")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+    saved = Checkpoints(tmp_path, {"seed": 1})
+    saved.save(State(tensors={"a": torch.arange(3)}, progress={"steps": 3}))
+    monkeypatch.setattr(storage, "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left .*run the same command again: it goes on from what was saved"):
+        saved.save(State(tensors={}, progress={}))
+    found = saved.load()
+    assert found is not None
+    assert found.progress == {"steps": 3}
+    np.testing.assert_array_equal(found.tensors["a"], [0, 1, 2])
+
+
+def test_the_state_is_saved_every_few_minutes(tmp_path: Path) -> None:
+    now_s = [0.0]
+    saved = Checkpoints(tmp_path, {}, clock=lambda: now_s[0])
+    due = []
+    for now_s[0] in (0.0, 299.0, 300.0, 301.0, 599.0, 600.0):
+        due.append(saved.due())
+        if due[-1]:
+            saved.save(State(tensors={}, progress={}))
+    assert due == [False, False, True, False, False, True]

@@ -1,0 +1,135 @@
+"""A training that was stopped goes on: what it has come to lies beside the model to be, in `OUT.training`.
+
+One file of safetensors holds network, optimiser and progress. It is replaced as a whole, between two steps. A lock,
+which the kernel releases when its holder ends, keeps a second training away.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from facevid import storage
+from training.model_folder import refuse_existing
+
+SAVE_EVERY_S = 300.0
+_FILE = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a training has come to.
+
+    Attributes:
+        tensors: Weights, statistics and the optimiser's moments, by name, on the CPU.
+        progress: Everything else, plain values.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    progress: Mapping[str, Any]
+
+
+class Checkpoints:
+    """Saves the state of one training, and finds that of an earlier one.
+
+    Args:
+        folder: The training's own folder.
+        about: What is trained, on what and how, plain values: only the same training goes on.
+        clock: Monotonic seconds; tests replace it.
+    """
+
+    def __init__(
+        self, folder: Path, about: Mapping[str, Any], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._folder, self._about, self._clock = folder, json.loads(json.dumps(about)), clock
+        self._saved_s = clock()
+
+    @property
+    def file(self) -> Path:
+        """Where the state is saved."""
+        return self._folder / _FILE
+
+    def due(self) -> bool:
+        """Whether the last save was long enough ago."""
+        return self._clock() - self._saved_s >= SAVE_EVERY_S
+
+    def save(self, state: State) -> None:
+        """Replace the saved state.
+
+        Raises:
+            OSError: It cannot be written; the message says what to do.
+        """
+        about = {"about": json.dumps(self._about), "progress": json.dumps(state.progress)}
+        try:
+            storage.write_bytes(self.file, save(dict(state.tensors), metadata=about))
+        except OSError as error:
+            raise OSError(
+                f"{self.file} cannot be written ({error}); mend that and run the same command again: it goes on from "
+                "what was saved last"
+            ) from error
+        self._saved_s = self._clock()
+
+    def load(self) -> State | None:
+        """The saved state; None where nothing was saved.
+
+        Raises:
+            ValueError: It is that of another training, or damaged.
+        """
+        if not self.file.exists():
+            return None
+        remedy = f"remove {self._folder} to begin anew"
+        try:
+            with safe_open(self.file, framework="pt") as file:
+                found = file.metadata()
+                about, progress = json.loads(found["about"]), json.loads(found["progress"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.file} is damaged ({error}); {remedy}") from error
+        for name, value in self._about.items():
+            if about.get(name) != value:
+                raise ValueError(
+                    f"{self._folder} holds a training that was stopped, begun with {name}={about.get(name)!r}; this "
+                    f"one has {name}={value!r}. Give it what it was begun with, choose another --out, or {remedy}"
+                )
+        return State(tensors=tensors, progress=progress)
+
+
+@contextmanager
+def checkpoints(out: Path, about: Mapping[str, Any]) -> Iterator[Checkpoints]:
+    """The checkpoints of the training of one model; they are removed when it is there.
+
+    Args:
+        out: The model's folder, which must not exist yet.
+        about: See `Checkpoints`.
+
+    Raises:
+        ValueError: `out` exists, or another training of it is running.
+        OSError: The folder cannot be written.
+    """
+    refuse_existing(out)
+    folder = out.with_name(f"{out.name}.training")
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"out={str(out)!r} is being trained by another process; choose another folder") from error
+        found = Checkpoints(folder, about)
+        try:
+            yield found
+        finally:
+            if out.exists() or not found.file.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)
