@@ -110,16 +110,14 @@ class LookAhead:
         """Where to look for the landmarks of a face that was found."""
         return self._detector.region_of(box)
 
-    def landmarks(
-        self, picture: Picture, region: FaceRegion, last: FaceLandmarks | None = None
-    ) -> FaceLandmarks | None:
+    def landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
         """The landmarks of the face in a region: what is known of it, or else a look."""
         near = [(_shared(region, look.region), look.face) for look in self._known.get(picture, ())]
         best, face = max(near, key=lambda one: one[0], default=(0.0, None))
         if face is not None and best >= _SAME_PLACE:
             return face
         self.alone += 1
-        return self._detector.landmarks(picture, region, last)
+        return self._detector.landmarks(picture, region)
 
     def _key(self, frame: ShotFrame, *, frames: int) -> list[list[FaceBox]]:
         return self._keys(frame.frame.picture, looks_new=frame.looks_new, frames=frames)

@@ -74,12 +74,7 @@ class FanDetector:
         """The upright square that the network was trained to look into."""
         return _region(box.x0, box.y0, box.x1, box.y1)
 
-    def landmarks(
-        self,
-        picture: Picture,
-        region: FaceRegion,
-        last: FaceLandmarks | None = None,  # noqa: ARG002  # it has nothing to gain from it
-    ) -> FaceLandmarks | None:
+    def landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
         """The landmarks of the face in a region; the mean height of the heat maps is their confidence."""
         return self.landmarks_of([(picture, region)])[0]
 

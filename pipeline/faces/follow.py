@@ -13,13 +13,14 @@ frame that shows any, and others only count when it is gone.
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.faces.detect import overlap, surest
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
+from pipeline.faces.lids import LidsOfFaces
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox, FaceRegion
@@ -94,6 +95,7 @@ class FaceFollower:
     def __init__(self, detector: LandmarkDetector, options: FacesOptions) -> None:
         self._detector = detector
         self._options = options
+        self._lids = LidsOfFaces(detector)
         self._most = 1 if options.faces == "first" else options.max_faces
         self._followed: list[_Followed] = []
         self._begun = 0
@@ -113,6 +115,17 @@ class FaceFollower:
             picture: The frame's.
             looks_new: Whether it is a first frame, or so unlike the one before that any face may be in it.
         """
+        return self.with_lids(picture, self.find(picture, looks_new=looks_new))
+
+    def with_lids(self, picture: Picture, seen: Seen) -> Seen:
+        """What `find` gave for a frame, with the lids of its faces; frames come in order, and may come later."""
+        start = time.perf_counter()
+        found = self._lids(picture, seen.found, seen.missed)
+        self.seconds.landmarks += time.perf_counter() - start
+        return replace(seen, found=found)
+
+    def find(self, picture: Picture, *, looks_new: bool) -> Seen:
+        """Look at the next frame, but not yet for lids."""
         found: dict[int, FaceLandmarks] = {}
         for followed in self._followed:
             face = self._again(picture, followed.last)
@@ -134,13 +147,13 @@ class FaceFollower:
         return Seen(found=dict(sorted(found.items())), missed=tuple(missed), stopped=tuple(stopped))
 
     def _again(self, picture: Picture, last: FaceLandmarks) -> FaceLandmarks | None:
-        face = self._landmarks(picture, last.region, last)
+        face = self._landmarks(picture, last.region)
         if face is None or not self._is_same(face, last):
             return None
         if overlap(face.box_px, last.box_px) >= _WELL_CENTRED:
             return face
         # It moved so far that the last region held it off centre; there the networks are less exact.
-        return self._landmarks(picture, face.region, last) or face
+        return self._landmarks(picture, face.region) or face
 
     def _leave_one_each(self, found: dict[int, FaceLandmarks]) -> None:
         last = {followed.number: followed.last.box_px for followed in self._followed}
@@ -231,11 +244,9 @@ class FaceFollower:
     def _is_same(self, face: FaceLandmarks, last: FaceLandmarks) -> bool:
         return overlap(face.box_px, last.box_px) >= self._options.margin
 
-    def _landmarks(
-        self, picture: Picture, region: FaceRegion, last: FaceLandmarks | None = None
-    ) -> FaceLandmarks | None:
+    def _landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
         start = time.perf_counter()
-        face = self._detector.landmarks(picture, region, last)
+        face = self._detector.landmarks(picture, region)
         self.seconds.landmarks += time.perf_counter() - start
         if face is None or face.confidence < self._options.min_confidence:
             return None

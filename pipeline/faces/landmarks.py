@@ -45,7 +45,7 @@ class FaceLandmarks:
         confidence: Face presence score, 0 to 1.
         box_px: Box x0, y0, x1, y1 around all that the network knows of the face.
         region: Where to look for the same face in the next frame.
-        eyes: What spares work in the next frame, where the detector has such; large.
+        mesh: All points that the network knows, where the lids are still to be found (see `lids`); large.
     """
 
     scheme: str
@@ -53,7 +53,7 @@ class FaceLandmarks:
     confidence: float
     box_px: Float32[np.ndarray, " 4"]
     region: FaceRegion
-    eyes: EyesSeen | None = None
+    mesh: Float32[np.ndarray, "468 2"] | None = None
 
 
 @runtime_checkable
@@ -78,16 +78,8 @@ class LandmarkDetector(Protocol):
     def region_of(self, box: FaceBox) -> FaceRegion:
         """Where to look for the landmarks of a face that was found."""
 
-    def landmarks(
-        self, picture: Picture, region: FaceRegion, last: FaceLandmarks | None = None
-    ) -> FaceLandmarks | None:
-        """The landmarks of the face in a region, with their confidence; None where the result cannot be a face.
-
-        Args:
-            picture: The displayed picture.
-            region: Where to look.
-            last: The same face in the frame before, if it was there.
-        """
+    def landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
+        """The landmarks of the face in a region, with their confidence; None where the result cannot be a face."""
 
 
 class MediapipeDetector:
@@ -125,10 +117,8 @@ class MediapipeDetector:
         """The square, half as large again as the box, with the eyes made level."""
         return region_of_box(box, growth=_FACE_GROWTH)
 
-    def landmarks(
-        self, picture: Picture, region: FaceRegion, last: FaceLandmarks | None = None
-    ) -> FaceLandmarks | None:
-        """The landmarks of the face in a region; None where the points do not span a face's area."""
+    def landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
+        """The landmarks of the face in a region, before its lids; None where the points do not span a face's area."""
         mesh, confidence = self._mesh_in(picture, region)
         box = _box_around(mesh)
         if not math.isfinite(float(box.sum())):
@@ -136,15 +126,34 @@ class MediapipeDetector:
         next_region = region_of_points(mesh, growth=_FACE_GROWTH)
         if next_region.side_px < 1:
             return None
-        refined, eyes = self.eyes(picture, mesh, None if last is None else last.eyes)
         return FaceLandmarks(
             scheme=self.scheme,
-            points_px=refined[self._ids],
+            points_px=mesh[self._ids],
             confidence=confidence,
             box_px=box,
             region=next_region,
-            eyes=eyes,
+            mesh=mesh,
         )
+
+    def with_lids(
+        self, picture: Picture, face: FaceLandmarks, before: EyesSeen | None
+    ) -> tuple[FaceLandmarks, EyesSeen]:
+        """A face that `landmarks` gave, with its lids; see `lids.LidDetector`.
+
+        Raises:
+            ValueError: It has them already.
+        """
+        if face.mesh is None:
+            raise ValueError("the face has no mesh: its lids were found already, or another detector found it")
+        mesh, eyes = self.eyes(picture, face.mesh, before)
+        complete = FaceLandmarks(
+            scheme=face.scheme,
+            points_px=mesh[self._ids],
+            confidence=face.confidence,
+            box_px=face.box_px,
+            region=face.region,
+        )
+        return complete, eyes
 
     def occlusion(self, picture: Picture, region: FaceRegion) -> float:
         """1 minus the presence score of the worse half of a face, upper or lower, with the other one blanked."""

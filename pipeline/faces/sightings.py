@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -43,10 +43,8 @@ class Sightings:
         """The face was seen."""
         self._seen_at.append(len(self._frames))
         self._frames.append((frame, pts_s))
-        # What only the next frame needs is not kept.
-        face = replace(sighting.face, eyes=None)
         look = sighting.look.astype(np.float16)
-        self._seen.append(sighting._replace(face=face, look=look))
+        self._seen.append(sighting._replace(look=look))
         self._leaps.append(0.0)
         leap = self._recent.add(look)
         if leap > 0:

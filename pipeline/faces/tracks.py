@@ -117,19 +117,23 @@ def track_faces(
     ) as video:
         shot_frames = ShotFrames(video)
         for block in _looked_ahead(shot_frames, ahead) if ahead else shot_frames:
-            # The networks for all of a block, then the crops of all of it: what each needs stays in the caches.
+            # Each for all of a block: faces, then their lids and crops. What one of them needs stays in the caches.
             looks = []
             for shot_frame in block:
                 looks.append(_look(shot_frame, follow, occlusion))
                 if on_frame is not None:
                     on_frame(shot_frame.frame.pts_s)
-            for shot_frame, look in zip(block, looks, strict=True):
+            complete = [
+                follow.with_lids(shot_frame.frame.picture, look.seen)
+                for shot_frame, look in zip(block, looks, strict=True)
+            ]
+            for shot_frame, look, seen in zip(block, looks, complete, strict=True):
                 frame = shot_frame.frame
-                for number, face in look.seen.found.items():
+                for number, face in seen.found.items():
                     recorder.add(number, frame, face, occlusion=look.occlusion[number])
-                for number in look.seen.missed:
+                for number in seen.missed:
                     recorder.miss(number, frame)
-                for number in look.seen.stopped:
+                for number in seen.stopped:
                     recorder.stop(number)
                 for transition in shot_frame.settled:
                     recorder.separate(transition)
@@ -169,7 +173,7 @@ def _looked_ahead(blocks: Iterable[list[ShotFrame]], ahead: LookAhead) -> Iterat
 
 def _look(shot_frame: ShotFrame, follow: FaceFollower, occlusion: OcclusionSampler) -> _Look:
     frame = shot_frame.frame
-    seen = follow(frame.picture, looks_new=shot_frame.looks_new)
+    seen = follow.find(frame.picture, looks_new=shot_frame.looks_new)
     asked = {number: occlusion(number, frame.index, frame.picture, face) for number, face in seen.found.items()}
     return _Look(seen, asked)
 

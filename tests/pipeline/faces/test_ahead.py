@@ -47,7 +47,7 @@ class Scripted:
     def region_of(self, box):
         return region(box.x0, box.y0, box.side_px)
 
-    def landmarks(self, picture, region, last=None):
+    def landmarks(self, picture, region):
         self.alone.append(number(picture))
         return self._seen(picture, region)
 

@@ -1,20 +1,15 @@
 """Lids of an eye that did not change are kept, and of no other."""
 
-import gc
-import weakref
-
 import numpy as np
 import pytest
 
 from facevid import assets
 from pipeline.faces import eyes
-from pipeline.faces.appearance import LOOK_VALUES
 from pipeline.faces.eyes import EyeReader
 from pipeline.faces.landmarks import MediapipeDetector
+from pipeline.faces.lids import LidsOfFaces
 from pipeline.faces.picture import Picture
-from pipeline.faces.register import CropQuality
 from pipeline.faces.schemes import LIDS_LEFT
-from pipeline.faces.sightings import Sighting, Sightings
 from pipeline.faces.video import open_video
 
 LIDS = np.arange(32, dtype=np.float32).reshape(16, 2)
@@ -78,34 +73,43 @@ def pictures():
 
 def followed(detector, pictures):
     face = detector.landmarks(pictures[0], detector.region_of(detector.find_faces(pictures[0])[0]))
-    faces = []
+    faces, looks, eyes = [], [], None
     for picture in pictures:
-        face = detector.landmarks(picture, face.region, face)
-        faces.append(face)
-    return faces
+        face = detector.landmarks(picture, face.region)
+        complete, eyes = detector.with_lids(picture, face, eyes)
+        faces.append(complete)
+        looks.extend(eyes)
+    return faces, looks
 
 
 def test_a_picture_that_is_shown_twice_has_the_same_lids_and_asks_no_network(networks, pictures):
     detector = MediapipeDetector(networks)
-    region = detector.region_of(detector.find_faces(pictures[0])[0])
-    first = detector.landmarks(pictures[0], region)
-    asked = detector.eyes.asked
-    again = detector.landmarks(pictures[0], region, first)
-    assert (detector.eyes.asked, detector.eyes.reused) == (asked, 2)
+    face = detector.landmarks(pictures[0], detector.region_of(detector.find_faces(pictures[0])[0]))
+    first, eyes = detector.with_lids(pictures[0], face, None)
+    again, _ = detector.with_lids(pictures[0], face, eyes)
+    assert (detector.eyes.asked, detector.eyes.reused) == (2, 2)
     np.testing.assert_allclose(again.points_px, first.points_px, atol=1e-4)
+    assert np.abs(first.points_px - face.points_px)[36:48].max() > 1
+    np.testing.assert_array_equal(first.points_px[:36], face.points_px[:36])
+
+
+def test_lids_that_were_found_are_not_looked_for_again(networks, pictures):
+    detector = MediapipeDetector(networks)
+    (face,), _ = followed(detector, pictures[:1])
+    with pytest.raises(ValueError, match="its lids were found already"):
+        detector.with_lids(pictures[0], face, None)
 
 
 def test_kept_lids_are_those_that_the_network_would_give_and_compared_with_what_it_saw(networks, pictures):
     thrifty, thorough = MediapipeDetector(networks), MediapipeDetector(networks, reuse_eyes=False)
-    ours, truth = followed(thrifty, pictures), followed(thorough, pictures)
+    (ours, looks), (truth, _) = followed(thrifty, pictures), followed(thorough, pictures)
     assert thrifty.eyes.reused >= 10
-    assert (thorough.eyes.reused, thorough.eyes.asked) == (0, 2 * len(pictures) + 2)
+    assert (thorough.eyes.reused, thorough.eyes.asked) == (0, 2 * len(pictures))
     for one, other in zip(ours, truth, strict=True):
         apart = np.linalg.norm(one.points_px - other.points_px, axis=1)
         assert apart.max() < 0.015 * np.linalg.norm(other.points_px[36] - other.points_px[45])
         np.testing.assert_array_equal(one.points_px[:36], other.points_px[:36])
-    seen = {id(look) for face in ours for look in face.eyes}
-    assert len(seen) <= thrifty.eyes.asked
+    assert len({id(look) for look in looks}) == thrifty.eyes.asked
 
 
 def test_an_eye_that_is_covered_is_looked_at_and_the_other_is_not(networks, pictures):
@@ -122,15 +126,30 @@ def test_an_eye_that_is_covered_is_looked_at_and_the_other_is_not(networks, pict
     np.testing.assert_array_equal(refined[30], mesh[30])
 
 
-def test_what_was_seen_of_the_eyes_is_not_kept_with_a_track(networks, pictures):
+def test_a_face_that_was_missed_keeps_its_eyes_and_one_that_is_gone_does_not(networks, pictures):
     detector = MediapipeDetector(networks)
-    face = followed(detector, pictures[:1])[0]
-    alive = weakref.ref(face.eyes[0].slopes)
-    sightings = Sightings()
-    quality, look = CropQuality(sharpness=1.0, brightness=0.5), np.zeros(LOOK_VALUES, dtype=np.float32)
-    sightings.add(0, 0.0, Sighting(face, quality, look))
-    del face
-    gc.collect()
-    assert len(sightings) == 1
-    assert alive() is None
+    face = detector.landmarks(pictures[0], detector.region_of(detector.find_faces(pictures[0])[0]))
+    lids = LidsOfFaces(detector)
+    complete = lids(pictures[0], {4: face}, ())
+    assert complete[4].mesh is None
+    assert lids(pictures[0], {}, (4,)) == {}
+    lids(pictures[0], {4: face}, ())
+    assert (detector.eyes.asked, detector.eyes.reused) == (2, 2)
+    lids(pictures[0], {}, ())
+    lids(pictures[0], {4: face}, ())
+    assert (detector.eyes.asked, detector.eyes.reused) == (4, 2)
 
+
+def test_faces_of_a_detector_without_lids_of_its_own_stay_as_they_are(networks, pictures):
+    class Complete:
+        name = scheme = weights_sha256 = ""
+
+        def find_faces(self, picture, window=None): ...
+
+        def region_of(self, box): ...
+
+        def landmarks(self, picture, region): ...
+
+    detector = MediapipeDetector(networks)
+    face = detector.landmarks(pictures[0], detector.region_of(detector.find_faces(pictures[0])[0]))
+    assert LidsOfFaces(Complete())(pictures[0], {0: face}, ()) == {0: face}

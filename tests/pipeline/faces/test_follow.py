@@ -47,7 +47,7 @@ class ScriptedDetector:
     def region_of(self, box):
         return FaceRegion(x=(box.x0 + box.x1) / 2, y=(box.y0 + box.y1) / 2, side_px=box.side_px, angle_rad=0.0)
 
-    def landmarks(self, picture, region, last=None):
+    def landmarks(self, picture, region):
         faces = self._faces()
         near = [f for f in faces if np.hypot(f[0] + f[2] / 2 - region.x, f[1] + f[2] / 2 - region.y) < region.side_px]
         if not near:
@@ -90,7 +90,7 @@ NONE: list[tuple[float, float, float, float]] = []
 class NearSightedDetector(ScriptedDetector):
     """Sees a face only near the middle of its region, and then half-way between the two."""
 
-    def landmarks(self, picture, region, last=None):
+    def landmarks(self, picture, region):
         x, y, s, _ = self._faces()[0]
         if np.hypot(x + s / 2 - region.x, y + s / 2 - region.y) > 0.8 * s:
             return None

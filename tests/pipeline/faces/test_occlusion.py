@@ -49,7 +49,7 @@ class Silent:
     def region_of(self, box):
         return FACE.region
 
-    def landmarks(self, picture, region, last=None):
+    def landmarks(self, picture, region):
         return None
 
 

@@ -31,7 +31,7 @@ class EverywhereAFace:
     def region_of(self, box):
         return REGION
 
-    def landmarks(self, picture, region, last=None):
+    def landmarks(self, picture, region):
         points = np.random.default_rng(0).uniform((55, 35), (105, 85), (68, 2))
         return FaceLandmarks(
             scheme=self.scheme, points_px=points.astype(np.float32), confidence=0.9,
