@@ -12,13 +12,12 @@ tracks are parted at leaps, and none is pruned for its similarity.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from pipeline.faces.planes import Colours, Planes
 from pipeline.faces.register import Crop
 
 STRETCH_FRAMES = 5
@@ -30,11 +29,26 @@ _LUMA_CELLS, _EDGE_CELLS, _EDGE_PIXELS, _DIRECTIONS, _COLOUR_CELLS = 12, 8, 64, 
 _LEAST_CONTRAST_LEVELS = 4.0
 # So that each part tells about as much; chosen on crops of six people.
 _LUMA_WEIGHT, _EDGES_WEIGHT, _COLOUR_WEIGHT_PER_LEVEL = 0.7, 1.6, 0.023
-_AROUND, _FAR_AROUND = (13, 13), (21, 21)
 _LOOKED_BACK = 2 * STRETCH_FRAMES - 1
-_ANGLES = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
-_UNIT_DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1).astype(np.float32)
-_IN_CELL = np.kron(np.eye(_EDGE_CELLS), np.ones(_EDGE_PIXELS // _EDGE_CELLS)).astype(np.float32)
+
+
+def _means_around(pixels: int, around: int) -> Float32[np.ndarray, "pixels pixels"]:
+    """Each pixel's mean over so many around it, as a matrix; the border mirrors."""
+    places = np.abs(np.arange(pixels)[:, None] + np.arange(around) - around // 2)
+    places = np.minimum(places, 2 * (pixels - 1) - places)
+    matrix = np.zeros((pixels, pixels), dtype=np.float32)
+    np.add.at(matrix, (np.arange(pixels)[:, None], places), 1 / around)
+    return matrix
+
+
+def _in_cells(cells: int, pixels_per_cell: int) -> Float32[np.ndarray, "cells pixels"]:
+    return np.kron(np.eye(cells), np.ones(pixels_per_cell)).astype(np.float32)
+
+
+# Products of small matrices: filters and sums over short axes would take several times as long.
+_AROUND, _FAR_AROUND = _means_around(4 * _LUMA_CELLS, 13), _means_around(4 * _LUMA_CELLS, 21)
+_IN_LUMA_CELL = _in_cells(_LUMA_CELLS, 4) / np.float32(4)
+_IN_EDGE_CELL = _in_cells(_EDGE_CELLS, _EDGE_PIXELS // _EDGE_CELLS)
 
 LOOK_VALUES = _LUMA_CELLS**2 + _EDGE_CELLS**2 * _DIRECTIONS + 2 * _COLOUR_CELLS**2
 
@@ -43,10 +57,17 @@ Look = Float[np.ndarray, " values"]
 
 def look_of(crop: Crop) -> Look:
     """The look of a registered crop."""
+    return looks_of([crop])[0]
+
+
+def looks_of(crops: Sequence[Crop]) -> list[Look]:
+    """The looks of registered crops; that of each is the same in whatever company."""
+    if not crops:
+        return []
     # Half the size first, which takes next to no time: what is asked for is coarser still.
-    grey = cv2.resize(crop.light[_INNER], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    colours = _colours(crop.samples)
-    return np.concatenate((_LUMA_WEIGHT * _luma(grey), _EDGES_WEIGHT * _edges(grey), colours), dtype=np.float32)
+    greys = [cv2.resize(crop.light[_INNER], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for crop in crops]
+    parts = (_LUMA_WEIGHT * _luma(greys), _EDGES_WEIGHT * _edges(greys), _colours(crops))
+    return list(np.concatenate(parts, axis=1, dtype=np.float32))
 
 
 def difference(first: Look, second: Look) -> float:
@@ -90,37 +111,48 @@ class RecentLooks:
         return max(0.0, min(nearest))
 
 
-def _luma(grey: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, " values"]:
+def _luma(greys: Sequence[UInt8[np.ndarray, "height width"]]) -> Float32[np.ndarray, "crops values"]:
     side = 4 * _LUMA_CELLS
-    small = cv2.resize(grey, (side, side), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    flat = small - cv2.blur(small, _AROUND)
-    # Running sums may end below zero by rounding.
-    contrast = np.sqrt(np.maximum(cv2.blur(flat * flat, _FAR_AROUND), 0)) + np.float32(_LEAST_CONTRAST_LEVELS)
-    return _unit(cv2.resize(flat / contrast, (_LUMA_CELLS, _LUMA_CELLS), interpolation=cv2.INTER_AREA).reshape(-1))
+    small = np.stack([cv2.resize(grey, (side, side), interpolation=cv2.INTER_LINEAR) for grey in greys])
+    flat = small.astype(np.float32)
+    flat -= _AROUND @ flat @ _AROUND.T
+    contrast = np.sqrt(_FAR_AROUND @ (flat * flat) @ _FAR_AROUND.T) + np.float32(_LEAST_CONTRAST_LEVELS)
+    return _unit(_IN_LUMA_CELL @ (flat / contrast) @ _IN_LUMA_CELL.T)
 
 
-def _edges(grey: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, " values"]:
-    small = cv2.resize(grey, (_EDGE_PIXELS, _EDGE_PIXELS), interpolation=cv2.INTER_LINEAR)
-    across, down = (cv2.Sobel(small, cv2.CV_32F, x, 1 - x, ksize=1).reshape(-1) for x in (1, 0))
-    # How much of each gradient points in each direction, summed over the cells.
-    along = _UNIT_DIRECTIONS @ np.stack([across, down])
-    np.maximum(along, 0, out=along)
-    # Products of matrices: numpy's own sums over short axes take several times as long.
-    sums = _IN_CELL @ along.reshape(_DIRECTIONS, _EDGE_PIXELS, _EDGE_PIXELS) @ _IN_CELL.T
-    # The root keeps one strong edge from deciding everything.
-    return _unit(np.sqrt(sums).reshape(-1))
+def _edges(greys: Sequence[UInt8[np.ndarray, "height width"]]) -> Float32[np.ndarray, "crops values"]:
+    side = _EDGE_PIXELS
+    small = np.stack([cv2.resize(grey, (side, side), interpolation=cv2.INTER_LINEAR) for grey in greys])
+    levels = small.astype(np.float32)
+    # Gradients across, down, and along both diagonals; there is none at a border, which mirrors.
+    along = np.zeros((len(greys), 4, side, side), dtype=np.float32)
+    across, down = along[:, 0], along[:, 1]
+    np.subtract(levels[:, :, 2:], levels[:, :, :-2], out=across[:, :, 1:-1])
+    np.subtract(levels[:, 2:], levels[:, :-2], out=down[:, 1:-1])
+    np.add(across, down, out=along[:, 2])
+    np.subtract(down, across, out=along[:, 3])
+    along[:, 2:] *= np.float32(np.sqrt(0.5))
+    # How much of them points forwards and how much backwards in each cell: half of |a| + a, and half of |a| - a.
+    sums = _IN_EDGE_CELL @ along @ _IN_EDGE_CELL.T
+    sizes = _IN_EDGE_CELL @ np.abs(along, out=along) @ _IN_EDGE_CELL.T
+    both = np.concatenate([sizes + sums, sizes - sums], axis=1) / 2
+    # The root keeps one strong edge from deciding everything; rounding may leave less than nothing.
+    return _unit(np.sqrt(np.maximum(both, 0)))
 
 
-def _colours(samples: Planes | Colours) -> Float32[np.ndarray, " values"]:
+def _colours(crops: Sequence[Crop]) -> Float32[np.ndarray, "crops values"]:
     rows, columns = (slice(whole.start // 2, whole.stop // 2) for whole in _INNER)
     cells = (_COLOUR_CELLS, _COLOUR_CELLS)
-    blue, red = (
-        cv2.resize(plane[rows, columns], cells, interpolation=cv2.INTER_AREA) for plane in samples.differences()
-    )
-    levels = np.stack([red, blue], axis=2).reshape(-1).astype(np.float32) - np.float32(128)
-    return levels * np.float32(_COLOUR_WEIGHT_PER_LEVEL)
+    levels = [
+        cv2.resize(plane[rows, columns], cells, interpolation=cv2.INTER_AREA)
+        for crop in crops
+        for plane in crop.samples.differences()
+    ]
+    around_grey = np.stack(levels).reshape(len(crops), -1).astype(np.float32) - np.float32(128)
+    return around_grey * np.float32(_COLOUR_WEIGHT_PER_LEVEL)
 
 
-def _unit(values: Float32[np.ndarray, " values"]) -> Float32[np.ndarray, " values"]:
-    length = float(np.linalg.norm(values))
-    return values / np.float32(length) if length > 0 else values
+def _unit(values: Float32[np.ndarray, "crops ..."]) -> Float32[np.ndarray, "crops values"]:
+    rows = values.reshape(len(values), -1)
+    length = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    return np.asarray(rows / np.where(length > 0, length, 1))

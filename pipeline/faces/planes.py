@@ -204,9 +204,9 @@ def _full_range(
 ) -> UInt8[np.ndarray, "rows columns"]:
     """A plane of so many levels in 256 of them; `zero`, which stands for nothing, becomes another level."""
     gain = 255 / levels
-    # Levels below the range would come back as positive ones.
-    legal: UInt8[np.ndarray, "rows columns"] = np.maximum(plane, np.uint8(_BLACK_LUMA))
-    return cv2.convertScaleAbs(legal, alpha=gain, beta=becomes - gain * zero)
+    # Levels below the range would come back as positive ones; OpenCV cuts them off faster than numpy.
+    above_black: Plane = cv2.subtract(plane, _BLACK_LUMA)  # type: ignore[call-overload]  # the stubs know no numbers
+    return cv2.convertScaleAbs(above_black, alpha=gain, beta=becomes - gain * (zero - _BLACK_LUMA))
 
 
 @functools.cache

@@ -6,18 +6,18 @@ then: only frames that are settled have their crops handed over, and give a trac
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.faces.appearance import look_of
+from pipeline.faces.cropping import CroppedFace, cropped
 from pipeline.faces.crops import CropSink, HeldCrops
 from pipeline.faces.dissolves import Transition
 from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.motion import smoothed_face
 from pipeline.faces.options import FacesOptions
-from pipeline.faces.register import encoded, quality, register
 from pipeline.faces.sightings import Sighting, Sightings
 from pipeline.faces.video import VideoFrame
 
@@ -90,16 +90,24 @@ class TrackRecorder:
         """The finished tracks, by number: in the order in which they had lasted long enough."""
         return tuple(track for _, track in sorted(self._tracks.items()))
 
-    def add(self, number: int, frame: VideoFrame, face: FaceLandmarks, *, occlusion: float = math.nan) -> None:
+    def crops_of(self, faces: Sequence[tuple[VideoFrame, FaceLandmarks]]) -> list[CroppedFace]:
+        """What `add` wants to have of each face."""
+        start = time.perf_counter()
+        jpeg_quality = None if self._sink is None else self._options.jpeg_quality
+        crops = list(cropped([(frame.picture, face.points_px) for frame, face in faces], jpeg_quality=jpeg_quality))
+        self.crops_s += time.perf_counter() - start
+        return crops
+
+    def add(
+        self, number: int, frame: VideoFrame, face: FaceLandmarks, crop: CroppedFace, *, occlusion: float = math.nan
+    ) -> None:
         """A face that is followed was found; NaN where nobody was asked whether it is covered."""
         start = time.perf_counter()
         stretch = self._open(number)
-        crop = register(frame.picture, face.points_px)
-        stretch.sightings.add(frame.index, frame.pts_s, Sighting(face, quality(crop), look_of(crop), occlusion))
+        stretch.sightings.add(frame.index, frame.pts_s, Sighting(face, crop.quality, crop.look, occlusion))
         self._picture_px = (frame.picture.width_px, frame.picture.height_px)
-        if self._sink is not None:
-            jpeg = encoded(crop, jpeg_quality=self._options.jpeg_quality)
-            stretch.crops.add(frame.index, jpeg, crop.crop_from_frame)
+        if crop.jpeg is not None:
+            stretch.crops.add(frame.index, crop.jpeg, crop.crop_from_frame)
         other = stretch.sightings.leap_beyond(self._options.max_appearance_jump)
         if other is not None:
             self._part(stretch, other, other)

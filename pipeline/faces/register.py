@@ -4,12 +4,13 @@ The template is the paper's 224x224 network input (Koujan et al., FG 2020), its 
 figure to about 2 px. It is a tight crop: the chin is on the bottom edge.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import simplejpeg
-from jaxtyping import Float32, UInt8
+from jaxtyping import Complex128, Float32, Float64, UInt8
 
 from pipeline.faces.picture import Picture
 from pipeline.faces.planes import Colours, Planes
@@ -95,19 +96,45 @@ def similarity(
     Raises:
         ValueError: There are fewer than two points, or all points of `source` coincide.
     """
-    if len(source) < 2:
-        raise ValueError(f"a similarity needs at least 2 points, not {len(source)}")
+    return np.asarray(similarities(source[None], target)[0])
+
+
+def similarities(
+    sources: Float32[np.ndarray, "faces points 2"], target: Float32[np.ndarray, "points 2"]
+) -> Float32[np.ndarray, "faces 2 3"]:
+    """`similarity` of many faces to one target; that of each is the same in whatever company.
+
+    Raises:
+        ValueError: There are fewer than two points, or all points of a source coincide.
+    """
+    count = sources.shape[1]
+    if count < 2:
+        raise ValueError(f"a similarity needs at least 2 points, not {count}")
     # As complex numbers: rotation and scale are one factor.
-    a, b = (points.astype(np.float64, order="C").view(np.complex128)[:, 0] for points in (source, target))
-    first = complex(a[0])
+    a, b = (points.astype(np.float64, order="C").view(np.complex128)[..., 0] for points in (sources, target))
+    first, middle_b = a[:, :1], b.mean()
     a = a - first
-    middle_a, middle_b = complex(a.sum()) / len(a), complex(b.sum()) / len(a)
-    spread = float(np.vdot(a, a).real) - len(a) * abs(middle_a) ** 2
-    if not spread > 0:
+    middle_a = a.mean(axis=1)
+    spread = (a.real**2 + a.imag**2).sum(axis=1) - count * (middle_a.real**2 + middle_a.imag**2)
+    if not (spread > 0).all():
         raise ValueError("all points of source coincide")
-    turn = (complex(np.vdot(a, b)) - len(a) * middle_a.conjugate() * middle_b) / spread
-    shift = middle_b - turn * (first + middle_a)
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]], dtype=np.float32)
+    turn = ((a.conj() * b).sum(axis=1) - count * middle_a.conj() * middle_b) / spread
+    shift = middle_b - turn * (first[:, 0] + middle_a)
+    return _matrices(turn, shift).astype(np.float32)
+
+
+def _matrices(
+    turn: Complex128[np.ndarray, " faces"], shift: Complex128[np.ndarray, " faces"]
+) -> Float64[np.ndarray, "faces 2 3"]:
+    rows = np.stack([turn.real, -turn.imag, shift.real, turn.imag, turn.real, shift.imag], axis=1)
+    return np.asarray(rows.reshape(-1, 2, 3))
+
+
+def _inverses(matrices: Float32[np.ndarray, "faces 2 3"]) -> Float64[np.ndarray, "faces 2 3"]:
+    """What turns the similarities back."""
+    exact = matrices.astype(np.float64)
+    back = 1 / (exact[:, 0, 0] + 1j * exact[:, 1, 0])
+    return _matrices(back, -back * (exact[:, 0, 2] + 1j * exact[:, 1, 2]))
 
 
 def register(picture: Picture, landmarks_px: Float32[np.ndarray, "points 2"]) -> Crop:
@@ -122,12 +149,28 @@ def register(picture: Picture, landmarks_px: Float32[np.ndarray, "points 2"]) ->
     Raises:
         ValueError: There are fewer than 68 landmarks, or they coincide.
     """
-    if len(landmarks_px) < len(TEMPLATE68_PX):
-        raise ValueError(f"landmarks_px has {len(landmarks_px)} points; a crop is registered by 68")
-    crop_from_frame = similarity(landmarks_px[INNER_POINTS], TEMPLATE68_PX[INNER_POINTS])
-    square = picture.square(cv2.invertAffineTransform(crop_from_frame), CROP_SIZE_PX, averaged=True)
-    samples = square.samples
-    return Crop(samples=samples, light=samples.light(), inside=square.inside, crop_from_frame=crop_from_frame)
+    return registered([(picture, landmarks_px)])[0]
+
+
+def registered(faces: Sequence[tuple[Picture, Float32[np.ndarray, "points 2"]]]) -> list[Crop]:
+    """`register` of many faces; the crop of each is the same in whatever company.
+
+    Raises:
+        ValueError: There are fewer than 68 landmarks, or they coincide.
+    """
+    if not faces:
+        return []
+    for _, landmarks_px in faces:
+        if len(landmarks_px) < len(TEMPLATE68_PX):
+            raise ValueError(f"landmarks_px has {len(landmarks_px)} points; a crop is registered by 68")
+    inner = np.stack([landmarks_px[INNER_POINTS] for _, landmarks_px in faces])
+    crops_from_frames = similarities(inner, TEMPLATE68_PX[INNER_POINTS])
+    crops = []
+    for (picture, _), there, back in zip(faces, crops_from_frames, _inverses(crops_from_frames), strict=True):
+        square = picture.square(back, CROP_SIZE_PX, averaged=True)
+        samples = square.samples
+        crops.append(Crop(samples=samples, light=samples.light(), inside=square.inside, crop_from_frame=there))
+    return crops
 
 
 def quality(crop: Crop) -> CropQuality:

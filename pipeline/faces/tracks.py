@@ -127,10 +127,16 @@ def track_faces(
                 follow.with_lids(shot_frame.frame.picture, look.seen)
                 for shot_frame, look in zip(block, looks, strict=True)
             ]
+            faces = [
+                (shot_frame.frame, face)
+                for shot_frame, seen in zip(block, complete, strict=True)
+                for face in seen.found.values()
+            ]
+            crops_made = iter(recorder.crops_of(faces))
             for shot_frame, look, seen in zip(block, looks, complete, strict=True):
                 frame = shot_frame.frame
                 for number, face in seen.found.items():
-                    recorder.add(number, frame, face, occlusion=look.occlusion[number])
+                    recorder.add(number, frame, face, next(crops_made), occlusion=look.occlusion[number])
                 for number in seen.missed:
                     recorder.miss(number, frame)
                 for number in seen.stopped:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.faces.appearance import STRETCH_FRAMES, RecentLooks, difference, look_of
+from pipeline.faces.appearance import STRETCH_FRAMES, RecentLooks, difference, look_of, looks_of
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.planes import Colours
@@ -51,6 +51,29 @@ def test_noise_of_the_landmarks_light_and_a_blink_are_no_other_face(change):
 @pytest.mark.parametrize("seed", range(5))
 def test_another_face_is_further_than_the_limit(seed):
     assert difference(look_of(person(seed)), look_of(person(seed + 100))) > LIMIT
+
+
+def test_a_look_is_the_same_in_any_company():
+    crops = [person(seed) for seed in range(9)]
+    together = looks_of(crops)
+    assert all((look == look_of(crop)).all() for look, crop in zip(together, crops, strict=True))
+    assert all((look == other).all() for look, other in zip(together[2:5], looks_of(crops[2:5]), strict=True))
+    assert looks_of([]) == []
+
+
+def test_a_look_knows_which_way_an_edge_goes():
+    rows, columns = np.mgrid[:224, :224]
+    darker_right, darker_down = (
+        crop_of(np.repeat((220 - half)[..., None], 3, axis=2).astype(np.uint8)) for half in (columns // 2, rows // 2)
+    )
+    weights = look_of(darker_right)[144 : 144 + 512].reshape(8, 64).sum(axis=1)
+    turned = look_of(darker_down)[144 : 144 + 512].reshape(8, 64).sum(axis=1)
+    # Across, down, both diagonals; then the same backwards.
+    assert weights.argmax() == 4
+    assert turned.argmax() == 5
+    np.testing.assert_allclose(weights[[6, 3]], weights[4] * 0.5**0.25, rtol=1e-2)
+    np.testing.assert_allclose(turned[[6, 7]], turned[5] * 0.5**0.25, rtol=1e-2)
+    assert weights[[0, 1, 2, 5, 7]].max() < weights[4] / 3
 
 
 def test_a_leap_is_the_nearest_pair_across_the_moment():

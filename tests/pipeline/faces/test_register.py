@@ -13,6 +13,7 @@ from pipeline.faces.register import (
     encoded,
     quality,
     register,
+    registered,
     similarity,
 )
 from pipeline.faces.schemes import IBUG68_MIRROR
@@ -71,6 +72,17 @@ def test_what_lies_at_a_landmark_lies_at_its_place_in_the_template(scale, angle)
     weight = np.where(near, np.clip(weight, 0, None), 0)
     centre = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
     assert np.abs(centre - TEMPLATE68_PX[30]).max() < 0.15
+
+
+def test_a_crop_is_the_same_in_any_company():
+    picture = Picture(np.random.default_rng(4).integers(0, 256, (400, 500, 3)).astype(np.uint8))
+    faces = [
+        (picture, turned(TEMPLATE68_PX, scale=0.5 + 0.3 * k, angle=0.2 * k, shift=(40 * k, 30))) for k in range(5)
+    ]
+    for crop, (one, points) in zip(registered(faces), faces, strict=True):
+        alone = register(one, points)
+        assert (crop.crop_from_frame == alone.crop_from_frame).all()
+        assert (crop.rgb == alone.rgb).all()
 
 
 def test_a_large_face_is_averaged_not_sampled():
