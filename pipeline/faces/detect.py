@@ -47,7 +47,7 @@ class BlazeFace:
     def __call__(self, picture: Picture) -> list[FaceBox]:
         """Faces with a score of at least 0.5, best first."""
         square, scale, left, top = _letterboxed(picture, self._network.size_px)
-        return self._faces(square, scale, float(left), float(top))
+        return self._faces(self._network(square), scale, float(left), float(top))
 
     def inside(self, picture: Picture, window: SearchWindow) -> list[FaceBox]:
         """Faces in a part of a picture, in pixels of the picture, best first."""
@@ -56,13 +56,13 @@ class BlazeFace:
         # From pixel centres to pixel centres; both count from the first pixel's.
         first = np.array([window.left, window.top]) + 0.5 / scale
         from_square = np.array([[1 / scale, 0, first[0]], [0, 1 / scale, first[1]]], dtype=np.float32)
-        square = picture.square(from_square, size, averaged=True).rgb
-        return self._faces(square, scale, -(window.left + 0.5) * scale, -(window.top + 0.5) * scale)
+        answers = self._network.look(picture.square(from_square, size, averaged=True))
+        return self._faces(answers, scale, -(window.left + 0.5) * scale, -(window.top + 0.5) * scale)
 
     def _faces(
-        self, square: UInt8[np.ndarray, "size size 3"], scale: float, left: float, top: float
+        self, answers: list[Float32[np.ndarray, "..."]], scale: float, left: float, top: float
     ) -> list[FaceBox]:
-        boxes, logits = self._network(square)
+        boxes, logits = answers
         scores = sigmoid(logits).reshape(-1)
         if len(scores) != len(self._anchors):
             raise ValueError(f"the network gives {len(scores)} answers for {len(self._anchors)} anchors")

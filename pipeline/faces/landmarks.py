@@ -22,7 +22,7 @@ from pipeline.faces.eyes import EYE_FILE, EyeReader, EyesSeen
 from pipeline.faces.networks import Network
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
-from pipeline.faces.regions import FaceBox, FaceRegion, look_into, mapped, region_of_box, region_of_points
+from pipeline.faces.regions import FaceBox, FaceRegion, around_points, look_into, mapped, region_of_box
 from pipeline.faces.schemes import MESH_POINTS, points_of
 from pipeline.faces.search import SearchWindow
 
@@ -120,11 +120,8 @@ class MediapipeDetector:
     def landmarks(self, picture: Picture, region: FaceRegion) -> FaceLandmarks | None:
         """The landmarks of the face in a region, before its lids; None where the points do not span a face's area."""
         mesh, confidence = self._mesh_in(picture, region)
-        box = _box_around(mesh)
-        if not math.isfinite(float(box.sum())):
-            return None
-        next_region = region_of_points(mesh, growth=_FACE_GROWTH)
-        if next_region.side_px < 1:
+        box, next_region = around_points(mesh, growth=_FACE_GROWTH)
+        if not (math.isfinite(next_region.side_px) and next_region.side_px >= 1):
             return None
         return FaceLandmarks(
             scheme=self.scheme,
@@ -180,14 +177,14 @@ class MediapipeDetector:
         if not boxes:
             return None
         mesh, _ = self._mesh_in(picture, self.region_of(boxes[0]))
-        mesh, confidence = self._mesh_in(picture, region_of_points(mesh, growth=_FACE_GROWTH))
+        mesh, confidence = self._mesh_in(picture, around_points(mesh, growth=_FACE_GROWTH)[1])
         return self.eyes(picture, mesh, None)[0] if confidence >= min_confidence else None
 
     def _mesh_in(
         self, picture: Picture, region: FaceRegion
     ) -> tuple[Float32[np.ndarray, "468 2"], float]:
-        square, to_frame = look_into(picture, region, self._mesh.size_px)
-        points, presence = self._mesh(square)
+        to_frame = region.frame_from_square(self._mesh.size_px)
+        points, presence = self._mesh.look(picture.square(to_frame, self._mesh.size_px, averaged=False))
         # The network counts from the square's edge; pixel centres lie half a pixel further in.
         flat = points.reshape(2, MESH_POINTS).T - np.float32(0.5)
         return mapped(flat, to_frame), _probability(presence.item())
@@ -195,10 +192,6 @@ class MediapipeDetector:
 
 def _probability(logit: float) -> float:
     return 1 / (1 + math.exp(-max(-80.0, min(80.0, logit))))
-
-
-def _box_around(mesh: Float32[np.ndarray, "468 2"]) -> Float32[np.ndarray, " 4"]:
-    return np.concatenate([np.minimum.reduce(mesh), np.maximum.reduce(mesh)])
 
 
 def open_detector(options: FacesOptions, networks: Path) -> LandmarkDetector:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from pipeline.faces.graphs import Wanted, rewritten
+from pipeline.faces.picture import Square
 
 
 class Network:
@@ -46,11 +47,17 @@ class Network:
             squares: RGB pictures of `size_px` x `size_px`; at most as many as were said to come at once.
         """
         run = self._runs[len(squares) - 1]
-        # Straight into the network's own memory, to which nothing may refer while it runs.
+        # Into the network's own memory, to which nothing may refer while it runs.
+        run.input()[:] = squares
+        return run()
+
+    def look(self, *squares: Square) -> list[Float32[np.ndarray, "..."]]:
+        """The same for parts of pictures, whose colours go straight into the network's own memory."""
+        run = self._runs[len(squares) - 1]
         pictures = run.input()
-        for place, square in enumerate(squares):
-            pictures[place] = square
-        del pictures
+        for picture, square in zip(pictures, squares, strict=True):
+            square.put_rgb(picture)
+        del pictures, picture
         return run()
 
 

@@ -45,6 +45,10 @@ class Square:
         """Its colours, black outside the picture."""
         return self.samples.rgb()
 
+    def put_rgb(self, out: UInt8[np.ndarray, "size size 3"]) -> None:
+        """Put its colours into another array."""
+        self.samples.rgb(out)
+
     @property
     def light(self) -> UInt8[np.ndarray, "size size"]:
         """What is light and what is dark in it; which level black has depends on the picture. The cheapest to ask."""

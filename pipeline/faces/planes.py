@@ -80,15 +80,19 @@ class Planes:
         """Blue and red difference in half the size; grey has 128."""
         return self.blue, self.red
 
-    def rgb(self) -> UInt8[np.ndarray, "rows columns 3"]:
-        """The whole picture in colours; chroma is the same for its four pixels, as in ffmpeg's conversion."""
+    def rgb(self, out: UInt8[np.ndarray, "rows columns 3"] | None = None) -> UInt8[np.ndarray, "rows columns 3"]:
+        """The whole picture in colours; chroma is the same for its four pixels, as in ffmpeg's conversion.
+
+        Args:
+            out: Where they belong, if anywhere.
+        """
         rows, columns = self.shape
         if self.matrix == "bt601" and not (rows % 2 or columns % 2):
             # OpenCV's own conversion knows this matrix and even sizes only, and is twice as fast.
             stacked = np.concatenate([plane.reshape(-1) for plane in (self.luma, self.blue, self.red)])
-            return cv2.cvtColor(stacked.reshape(rows * 3 // 2, columns), cv2.COLOR_YUV2RGB_I420)
+            return cv2.cvtColor(stacked.reshape(rows * 3 // 2, columns), cv2.COLOR_YUV2RGB_I420, dst=out)
         chroma = (_doubled(plane)[:rows, :columns] for plane in (self.blue, self.red))
-        return self._colours(cv2.merge([self.luma, *(np.ascontiguousarray(plane) for plane in chroma)]))
+        return self._colours(cv2.merge([self.luma, *(np.ascontiguousarray(plane) for plane in chroma)]), out)
 
     def jfif(self, light: Plane) -> tuple[Plane, Plane, Plane]:
         """Luma, blue and red difference in full range and BT.601, as JPEG files have them (ITU-T T.871).
@@ -117,8 +121,10 @@ class Planes:
             cv2.merge([resized(plane, wide, high, samples_per_pixel) for plane in (self.luma, self.blue, self.red)])
         )
 
-    def _colours(self, samples: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "rows columns 3"]:
-        return cv2.transform(samples, _colours_from_planes(self.matrix))
+    def _colours(
+        self, samples: UInt8[np.ndarray, "rows columns 3"], out: UInt8[np.ndarray, "rows columns 3"] | None = None
+    ) -> UInt8[np.ndarray, "rows columns 3"]:
+        return cv2.transform(samples, _colours_from_planes(self.matrix), dst=out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,9 +167,12 @@ class Colours:
         blue, red = stacked[4 * rows * columns :].reshape(2, rows, columns)
         return blue, red
 
-    def rgb(self) -> UInt8[np.ndarray, "rows columns 3"]:
-        """The whole picture."""
-        return self.colours
+    def rgb(self, out: UInt8[np.ndarray, "rows columns 3"] | None = None) -> UInt8[np.ndarray, "rows columns 3"]:
+        """The whole picture; in `out` where that is given."""
+        if out is None:
+            return self.colours
+        out[:] = self.colours
+        return out
 
     def thumbnail(
         self, wide: int, high: int, samples_per_pixel: int | None = None

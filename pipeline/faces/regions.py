@@ -88,19 +88,29 @@ def region_of_box(box: FaceBox, *, growth: float) -> FaceRegion:
     )
 
 
-def region_of_points(points_px: Float32[np.ndarray, "points 2"], *, growth: float) -> FaceRegion:
-    """The square around landmarks of a scheme or a mesh whose eye corners are given by `OUTER_EYES` of the mesh.
+def around_points(
+    points_px: Float32[np.ndarray, "points 2"], *, growth: float
+) -> tuple[Float32[np.ndarray, " 4"], FaceRegion]:
+    """The upright box around a mesh, x0, y0, x1, y1, and the square around it with its eyes made level.
 
-    The extent is taken along the eyes' line and across it, so that a rolled head keeps its scale.
+    The extent of the square is taken along the eyes' line and across it, so that a rolled head keeps its scale. A mesh
+    that is not finite has a square that is not.
+
+    Args:
+        points_px: A mesh whose eye corners are given by `OUTER_EYES`.
+        growth: Side of the square, over the longer extent.
     """
     (x0, y0), (x1, y1) = (points_px[corner].tolist() for corner in OUTER_EYES)
     angle = math.atan2(y1 - y0, x1 - x0)
     c, s = math.cos(angle), math.sin(angle)
-    turned = np.array([[c, s], [-s, c]], dtype=np.float32) @ points_px.T
-    (left, top), (right, bottom) = turned.min(axis=1).tolist(), turned.max(axis=1).tolist()
+    with np.errstate(invalid="ignore"):
+        along = np.array([[1, 0], [0, 1], [c, s], [-s, c]], dtype=np.float32) @ points_px.T
+    least, most = np.minimum.reduce(along, axis=1), np.maximum.reduce(along, axis=1)
+    (_, _, left, top), (_, _, right, bottom) = least.tolist(), most.tolist()
     u, v = (left + right) / 2, (top + bottom) / 2
     side_px = growth * max(right - left, bottom - top)
-    return FaceRegion(x=c * u - s * v, y=s * u + c * v, side_px=side_px, angle_rad=angle)
+    region = FaceRegion(x=c * u - s * v, y=s * u + c * v, side_px=side_px, angle_rad=angle)
+    return np.concatenate((least[:2], most[:2])), region
 
 
 def look_into(

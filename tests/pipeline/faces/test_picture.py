@@ -68,6 +68,18 @@ def test_what_is_looked_at_is_a_part_of_the_whole(rows, columns, matrix):
         assert np.abs(seen.rgb.astype(int) - expected.rgb)[inside].max() <= 4
 
 
+@pytest.mark.parametrize("kind", ["bt601", "bt709", "rgb"])
+@pytest.mark.parametrize("size_px", [24, 25])
+def test_colours_that_are_put_elsewhere_are_the_same(kind, size_px):
+    planes = noise_planes(96, 128, "bt601" if kind == "rgb" else kind)
+    picture = Picture(Picture(planes).rgb if kind == "rgb" else planes)
+    square = picture.square(np.array([[1.1, 0, 30], [0, 1.1, 20]], dtype=np.float32), size_px, averaged=False)
+    two = np.zeros((2, size_px, size_px, 3), dtype=np.uint8)
+    square.put_rgb(two[1])
+    np.testing.assert_array_equal(two[1], square.rgb)
+    assert not two[0].any()
+
+
 @pytest.mark.parametrize("averaged", [False, True])
 @pytest.mark.parametrize(("shrink", "turn", "size_px"), [(0.7, 0.2, 160), (1.6, -0.4, 101), (2.9, 0.0, 64)])
 def test_colours_lie_where_light_does(shrink, turn, size_px, averaged):

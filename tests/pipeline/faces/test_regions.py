@@ -3,7 +3,7 @@ import pytest
 
 from pipeline.faces.detect import overlap
 from pipeline.faces.picture import Picture
-from pipeline.faces.regions import FaceRegion, look_into, mapped, region_of_points
+from pipeline.faces.regions import FaceRegion, around_points, look_into, mapped
 from pipeline.faces.schemes import OUTER_EYES
 
 
@@ -36,10 +36,18 @@ def test_a_rolled_head_keeps_the_size_of_its_region(angle):
     points[0], points[1] = (-50, -70), (50, 80)
     c, s = np.cos(angle), np.sin(angle)
     rolled = (points @ np.array([[c, s], [-s, c]]) + [300, 200]).astype(np.float32)
-    region = region_of_points(rolled, growth=1.5)
+    box, region = around_points(rolled, growth=1.5)
+    np.testing.assert_allclose(box, [*rolled.min(axis=0), *rolled.max(axis=0)])
     assert region.side_px == pytest.approx(1.5 * 150, rel=1e-4)
     assert region.angle_rad == pytest.approx(angle, abs=1e-4)
     assert (region.x, region.y) == pytest.approx((300 - 5 * s, 200 + 5 * c), abs=0.01)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
+def test_a_mesh_that_is_not_finite_has_a_square_that_is_not(strange):
+    points = np.random.default_rng(0).uniform(-50, 50, (468, 2)).astype(np.float32)
+    points[7, 1] = strange
+    assert not np.isfinite(around_points(points, growth=1.5)[1].side_px)
 
 
 def test_overlap_is_intersection_over_union():
