@@ -11,11 +11,11 @@ times constants. What is left per frame are sums over landmarks of weighted feat
 constant basis, which is one product for all frames.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from scipy.special import hyperu
 from torch import Tensor
 
@@ -50,6 +50,10 @@ class Observations:
     def at(self, index: Tensor | slice) -> "Observations":
         """The observations at an index or slice of the frame axis."""
         return Observations(points=self.points[index], weight=self.weight[index], precision=self.precision)
+
+    def times(self, share: Bool[Tensor, " frames"] | Float[Tensor, " frames"]) -> "Observations":
+        """The same, each frame's weights times its `share`."""
+        return replace(self, weight=self.weight * share[:, None])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

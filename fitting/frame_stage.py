@@ -16,19 +16,21 @@ from torch import Tensor
 
 from fitting.box_constraint import outside
 from fitting.camera import ScaledOrthographic
-from fitting.energy import ROBUST_SCALES, Observations, robust_scale
+from fitting.energy import ROBUST_SCALES, robust_scale
 from fitting.frame_system import Directions, FrameProblem, FrameState
 from fitting.identity_stage import DAMPING_LEAST, DAMPING_START
 from fitting.identity_uncertainty import IdentityUncertainty
-from fitting.landmark_basis import LandmarkBasis
 from fitting.matern_prior import matern_prior
-from fitting.ragged import TimeMajor
-from fitting.sight import PLAIN, Sight
-from fitting.smooth_prior import smooth_prior
 
 CONVERGED_STEP = 0.1
 """A track has converged when no expression coefficient moves by more than this, in standard deviations: 0.03 takes an
 iteration more of three or four, and changes errors against the truth in the fourth digit."""
+
+
+MOST_SMOOTH = 8.0
+"""The largest smoothness under which the first step and the identity's second pass are made, whatever a user allows in
+the end. On seven real videos identities of halves of a video were nearest to each other, beside those of other videos,
+at 6 to 8: errors of detectors are smooth too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,83 +60,103 @@ class FramesFit:
     smoothness: Float64[Tensor, " tracks"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstStep:
+    """Where frames stand after the first iteration.
+
+    Attributes:
+        state: Expressions and cameras.
+        smoothness: How slowly each track's expressions move, as in `FitOptions`: learnt, without a limit.
+        accepted: Whether the step was taken.
+    """
+
+    state: FrameState
+    smoothness: Float64[Tensor, " tracks"]
+    accepted: Bool[Tensor, " tracks"]
+
+
+def first_step(
+    problem: FrameProblem, state: FrameState, spacing_s: Float64[Tensor, " frames"], *, robust: bool, box: float | None
+) -> FirstStep:
+    """Take the first Gauss-Newton step, with a smoothness that is learnt on the way, `MOST_SMOOTH` at most.
+
+    Args:
+        problem: Frames of all tracks. Under a prior of smoothness 0 they stand alone until theirs is learnt.
+        state: Where they start.
+        spacing_s: Time since the frame before.
+        robust: Whether to use robust weights.
+        box: Largest absolute value of an expression coefficient.
+    """
+    damping = problem.observed.points.new_full((len(problem.identity_points),), DAMPING_START)
+    scale = robust_scale(0, robust=robust)
+    system = problem.linearised(state, damping, scale)
+    problem, smoothness = problem.learnt(system, state, spacing_s, MOST_SMOOTH)
+    trial = problem.stepped(state, system, damping, scale, box)
+    before, after = problem.total(system.energy, state), problem.energy(trial, scale)
+    accepted = _helps(before, after)
+    return FirstStep(
+        state=trial.where(accepted[problem.layout.track], state), smoothness=smoothness, accepted=accepted
+    )
+
+
 def fit_frames(
-    observed: Observations,
-    camera: ScaledOrthographic,
-    identity_points: Float[Tensor, "tracks 3 points"],
-    basis: LandmarkBasis,
+    problem: FrameProblem,
+    begun: FirstStep,
+    spacing_s: Float64[Tensor, " frames"],
     *,
+    smoothness: Float64[Tensor, " tracks"],
     uncertainty: IdentityUncertainty,
     lasting: Float[Tensor, " points"],
     keyframe_gap: Float64[Tensor, " tracks"],
-    spacing_s: Float64[Tensor, " frames"],
-    layout: TimeMajor,
-    smoothness: float,
-    learn_smoothness: bool,
     iterations: int,
     robust: bool,
     box: float | None,
-    sight: Sight = PLAIN,
-    identity_spots: Float[Tensor, "tracks 3 spots"] | None = None,
 ) -> FramesFit:
     """Find expression and camera of every frame of every track.
 
     Args:
-        observed: Landmarks of all frames, in the layout's order, as all arguments per frame are.
-        camera: Where the cameras start.
-        identity_points: Landmarks of each track's identity with the mean expression, head frame, mm.
-        basis: The face model at the observed landmarks.
-        uncertainty: What is left open about the identities.
-        lasting: Standard deviation of the error that each landmark keeps through a track, in the unit of `observed`.
-        keyframe_gap: Frames from one of the identity's key frames to the next.
+        problem: Frames of all tracks, under a prior of `smoothness`.
+        begun: Where they stand after the first iteration, the identities perhaps a little different.
         spacing_s: Time since the frame before.
-        layout: Order of the frame axis.
-        smoothness: How slowly expressions move, as in `FitOptions`; at most, where it is learnt.
-        learn_smoothness: Whether it is learnt, track by track.
-        iterations: Largest number of Gauss-Newton iterations.
+        smoothness: How slowly expressions move, as in `FitOptions`.
+        uncertainty: What is left open about the identities.
+        lasting: Standard deviation of the error that each landmark keeps through a track, in the unit of what was
+            observed.
+        keyframe_gap: Frames from one of the identity's key frames to the next.
+        iterations: Largest number of Gauss-Newton iterations, the first one counted; 2 at least.
         robust: Whether to use robust weights.
         box: Largest absolute value of an expression coefficient.
-        sight: Lens of each frame and sliding contour, if any.
-        identity_spots: What `Sight.spots` says of each track's identity.
     """
-    tracks, like = len(identity_points), observed.points
-    chosen = torch.full((tracks,), 0.0 if learn_smoothness else smoothness, dtype=torch.float64, device=like.device)
-    problem = FrameProblem(
-        observed=observed, identity_points=identity_points, basis=basis, layout=layout, sight=sight,
-        prior=smooth_prior(spacing_s, layout, chosen),
-        identity_spots=identity_spots,
-    )  # fmt: skip
-    directions = Directions.of(uncertainty, basis, lasting)
-    state = FrameState(expression=like.new_zeros(len(like), basis.expression.shape[-1]), camera=camera)
-    damping = like.new_full((tracks,), DAMPING_START)
-    running = torch.ones(tracks, dtype=torch.bool, device=like.device)
-    converged, stepped = torch.zeros_like(running), torch.zeros_like(running)
-    taken = torch.zeros(tracks, dtype=torch.int64, device=like.device)
-    for iteration in range(iterations):
+    layout, state = problem.layout, begun.state
+    directions = Directions.of(uncertainty, problem.basis, lasting)
+    start = torch.full_like(smoothness, DAMPING_START).to(state.expression.dtype)
+    damping = _next_damping(start, begun.accepted)
+    running, stepped = torch.ones_like(begun.accepted), begun.accepted
+    converged = torch.zeros_like(running)
+    taken = torch.ones_like(running, dtype=torch.int64)
+    for iteration in range(1, iterations):
         # All tracks take part in the last, undamped: it yields the variances. Only steps that help are taken.
         last = iteration + 1 == iterations or not bool(running.any())
         scale = robust_scale(iteration, robust=robust)
         mu = torch.zeros_like(damping) if last else damping
         system = problem.linearised(state, mu, scale, directions if last else None)
-        if iteration == 0 and learn_smoothness:
-            # Until then frames stand alone.
-            problem, chosen = problem.learnt(system, state, spacing_s, smoothness)
         if last:
             information = problem.information(system)
         trial = problem.stepped(state, system, mu, scale, box)
         before, after = problem.total(system.energy, state), problem.energy(trial, scale)
-        # The comparison is false for NaN, so a step that failed is never taken.
-        accepted = running & (after <= before + 1e-6 * before.abs())
+        accepted = running & _helps(before, after)
         small = accepted & (layout.max_over_time((trial.expression - state.expression).abs().amax(-1)) < CONVERGED_STEP)
-        begun, state = state, trial.where(accepted[layout.track], state)
-        damping = torch.where(accepted, (0.3 * damping).clamp_min(DAMPING_LEAST), 10.0 * damping)
+        origin, state = state, trial.where(accepted[layout.track], state)
+        damping = _next_damping(damping, accepted)
         taken += running
-        stepped |= accepted
+        stepped = stepped | accepted
         converged |= small & (iteration + 1 >= (len(ROBUST_SCALES) if robust else 1))
         running &= ~converged
         if last:
             break
-    ending, closing, gain = problem.closed(begun, system, information, matern_prior(spacing_s, layout, chosen))
+    ending, closing, gain = problem.closed(
+        origin, system, information, matern_prior(spacing_s, layout, smoothness)
+    )
     cost = layout.sum_over_time((problem.landmark_energy(ending, scale) - system.energy).double())
     closed = cost <= gain + 1e-6 * before.abs()
     if box is not None:
@@ -143,7 +165,7 @@ def fit_frames(
     of_frame = closed[layout.track]
     closing = closing.where(of_frame)
     state = ending.where(of_frame, state)
-    stepped |= closed
+    stepped = stepped | closed
     left = problem.left_over(state, robust_scale(len(ROBUST_SCALES), robust=robust))
     variances = problem.variances(system, left, uncertainty, keyframe_gap, closing)
     finite = torch.isfinite(variances).all(dim=-1) & torch.isfinite(state.expression).all(dim=-1)
@@ -157,5 +179,14 @@ def fit_frames(
         valid=stepped & ~broken,
         iterations=taken,
         energy=left.energy.double() + torch.where(of_frame, smooth, chain),
-        smoothness=chosen,
+        smoothness=smoothness,
     )
+
+
+def _helps(before: Float64[Tensor, " tracks"], after: Float64[Tensor, " tracks"]) -> Bool[Tensor, " tracks"]:
+    # The comparison is false for NaN, so a step that failed is never taken.
+    return after <= before + 1e-6 * before.abs()
+
+
+def _next_damping(damping: Float[Tensor, " tracks"], accepted: Bool[Tensor, " tracks"]) -> Float[Tensor, " tracks"]:
+    return torch.where(accepted, (0.3 * damping).clamp_min(DAMPING_LEAST), 10.0 * damping)

@@ -3,7 +3,7 @@
 Frames are worked through in chunks, small enough for what is made on the way to stay in the cache.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,12 +46,46 @@ class FrameState:
     expression: Float[Tensor, "frames n_expression"]
     camera: ScaledOrthographic
 
+    def at(self, index: Tensor | slice) -> "FrameState":
+        """The state of some frames."""
+        return FrameState(expression=self.expression[index], camera=self.camera.at(index))
+
+    def in_unit(self, unit: float) -> "FrameState":
+        """The same in a picture whose coordinates are `unit` times as large."""
+        camera = replace(self.camera, scale=self.camera.scale * unit, translation=self.camera.translation * unit)
+        return replace(self, camera=camera)
+
     def where(self, chosen: Bool[Tensor, " frames"], other: "FrameState") -> "FrameState":
         """This state in frames that are `chosen`, `other` in the rest."""
         return FrameState(
             expression=torch.where(chosen[:, None], self.expression, other.expression),
             camera=self.camera.where(chosen, other.camera),
         )
+
+
+def joined_states(states: Sequence[FrameState]) -> FrameState:
+    """The frames of one state after those of another."""
+    cameras = [state.camera for state in states]
+    return FrameState(
+        expression=torch.cat([state.expression for state in states]),
+        camera=ScaledOrthographic(
+            scale=torch.cat([camera.scale for camera in cameras]),
+            quaternion=torch.cat([camera.quaternion for camera in cameras]),
+            translation=torch.cat([camera.translation for camera in cameras]),
+        ),
+    )
+
+
+def packed_states(states: Sequence[FrameState], layout: TimeMajor) -> FrameState:
+    """The frames of one track each, in the layout's order."""
+    return FrameState(
+        expression=layout.pack_tensors([state.expression for state in states]),
+        camera=ScaledOrthographic(
+            scale=layout.pack_tensors([state.camera.scale for state in states]),
+            quaternion=layout.pack_tensors([state.camera.quaternion for state in states]),
+            translation=layout.pack_tensors([state.camera.translation for state in states]),
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,9 +247,13 @@ class FrameProblem:
         return system
 
     def learnt(
-        self, system: FrameSystem, state: FrameState, spacing_s: Float64[Tensor, " frames"], most: float
+        self,
+        system: FrameSystem,
+        state: FrameState,
+        spacing_s: Float64[Tensor, " frames"],
+        most: float,
     ) -> tuple["FrameProblem", Float64[Tensor, " tracks"]]:
-        """The problem with the smoothness that a system speaks for, `most` at most, and that smoothness.
+        """The problem with the smoothness that a system speaks for, `most` at most, and that without a limit.
 
         The system is changed to that problem's in place.
         """
@@ -223,8 +261,8 @@ class FrameProblem:
         information = self._without_prior(system.blocks)
         pull = self.prior.pull(state.expression).to(dtype)
         said = system.right[..., 0] - pull + times_column(information, state.expression)
-        smoothness = learnt_smoothness(information, said, spacing_s, self.layout).clamp_max(most)
-        prior = smooth_prior(spacing_s, self.layout, smoothness)
+        smoothness = learnt_smoothness(information, said, spacing_s, self.layout)
+        prior = smooth_prior(spacing_s, self.layout, smoothness.clamp_max(most))
         diagonal = system.blocks.diagonal(dim1=-2, dim2=-1)
         diagonal += prior.precision[:, None].to(dtype)
         system.right[..., 0] += prior.pull(state.expression).to(dtype) - pull

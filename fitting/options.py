@@ -55,7 +55,8 @@ class FitOptions:
     identity_iterations: int = 8
     """Gauss-Newton iterations of the identity stage, at most."""
     frame_iterations: int = 6
-    """Gauss-Newton iterations of the expression and camera stage, at most."""
+    """Gauss-Newton iterations of the expression and camera stage, at most; 2 at least: the identity's second pass lies
+    between the first and the rest."""
     robust: bool = True
     """Geman-McClure weights, annealed; off means plain least squares."""
     box_sd: float | None = 8.0
@@ -83,6 +84,6 @@ class FitOptions:
             )
         if self.box_sd is not None and not 0.0 < self.box_sd < math.inf:
             raise ValueError(f"box_sd={self.box_sd} is not positive and finite; None means no bound")
-        for name in ("keyframes", "identity_iterations", "frame_iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is below 1")
+        for name, least in (("keyframes", 1), ("identity_iterations", 1), ("frame_iterations", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} is below {least}")

@@ -15,6 +15,9 @@ from torch import Tensor
 
 _Track = TypeVar("_Track")
 
+_NARROW = 8
+"""Of up to so many numbers per frame, gathering them track by track is cheaper than a call per time step."""
+
 
 def batches(tracks: Iterable[_Track], length: Callable[[_Track], int], *, frames: int) -> Iterator[list[_Track]]:
     """Tracks in their order, together until one more would make it more than so many frames; one track at least."""
@@ -65,6 +68,10 @@ class TimeMajor:
             self.previous < 0, torch.arange(len(previous), device=device), self.previous
         )
         self._by_length = torch.tensor(by_length, device=device)
+        self._by_track = torch.tensor(
+            np.concatenate([self.positions(track) for track in range(self.tracks)] or [by_length]), device=device
+        )
+        self._counts = torch.tensor(sizes, device=device)
 
     def positions(self, track: int) -> np.ndarray:
         """Where a track's frames lie on the frame axis, in order of time."""
@@ -77,8 +84,19 @@ class TimeMajor:
             packed[self.positions(track)] = array
         return packed
 
+    def pack_tensors(self, values: Sequence[Tensor]) -> Tensor:
+        """As `pack`, of tensors."""
+        joined = torch.cat(list(values))
+        packed = torch.empty_like(joined)
+        packed[self._by_track] = joined
+        return packed
+
     def sum_over_time(self, values: Float[Tensor, "frames ..."]) -> Float[Tensor, "tracks ..."]:
         """The sum over each track, first frame to last, in float64."""
+        if values[:1].numel() <= _NARROW:
+            # One call instead of one per time step; both add up in order of time.
+            rows = values.double()[self._by_track]
+            return torch.segment_reduce(rows, "sum", lengths=self._counts, axis=0)
         by_slot = torch.zeros(self.tracks, *values.shape[1:], dtype=torch.float64, device=values.device)
         for step in self.steps:
             by_slot[: step.stop - step.start] += values[step]

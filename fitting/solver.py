@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32, Int64
 
 from fitting.baselines.fit import camera_of, fit_baseline
+from fitting.begin_frames import BegunTrack, begin_frames
 from fitting.contour_slide import SlidingContour, sliding_contour
 from fitting.face_model import FaceModel
 from fitting.find_frames import find_frames
@@ -22,7 +23,7 @@ from fitting.options import FitOptions
 from fitting.pixel_camera import pixel_camera
 from fitting.preparation import PreparedTrack, check_sequences, prepare
 from fitting.ragged import batches
-from fitting.refine_identities import refine_identities
+from fitting.refine_identities import frames_to_look_at, refine_identities
 from fitting.reprojection import fitted_half
 from fitting.track_result import HeldOut, TrackFit, diverged, fitted_track
 from fitting.tracks import FittedTrack, LandmarkSequence, no_lens
@@ -88,9 +89,17 @@ def _fit(tracks: Sequence[PreparedTrack], shown: Sequence[PreparedTrack], setup:
     if setup.options.method != "two_stage":
         return [_baseline(track, setup) for track in shown]
     first = find_identities(tracks, setup)
+    begun: list[BegunTrack] | None = None
     if setup.options.second_pass:
-        first = refine_identities(tracks, first, setup)
-    frames = find_frames(shown, first, setup)
+        chosen = [frames_to_look_at(track) for track in tracks]
+        cut = [track.at(frames) for track, frames in zip(tracks, chosen, strict=True)]
+        if shown is tracks:
+            begun = begin_frames(tracks, first, setup)
+            few = [one.at(frames) for one, frames in zip(begun, chosen, strict=True)]
+        else:
+            few = begin_frames(cut, first, setup)
+        first = refine_identities(cut, few, first, setup)
+    frames = find_frames(shown, begun or begin_frames(shown, first, setup), first, setup)
     return [
         TrackFit(
             valid=found.valid,

@@ -9,7 +9,8 @@ from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations
 from fitting.face_model import FaceModel
 from fitting.first_look import first_cameras
-from fitting.frame_stage import fit_frames
+from fitting.frame_stage import first_step, fit_frames
+from fitting.frame_system import FrameProblem, FrameState
 from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import landmark_basis
 from fitting.matern_prior import matern_prior
@@ -43,10 +44,14 @@ def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel, box: floa
         noise_share=torch.ones(1),
     )
     lasting = 1.0 + torch.rand(68, generator=generator)
+    problem = FrameProblem(
+        observed=observed, identity_points=identity_points, basis=basis, prior=prior, layout=layout
+    )
+    nothing = FrameState(expression=torch.zeros(frames, size), camera=start)
+    begun = first_step(problem, nothing, spacing, robust=False, box=box)
     fit = fit_frames(
-        observed, start, identity_points, basis, uncertainty=uncertainty, lasting=lasting,
-        keyframe_gap=torch.full((1,), torch.inf, dtype=torch.float64), spacing_s=spacing, layout=layout,
-        smoothness=16.0, learn_smoothness=False, iterations=30, robust=False, box=box,
+        problem, begun, spacing, smoothness=smoothness, uncertainty=uncertainty, lasting=lasting,
+        keyframe_gap=torch.full((1,), torch.inf, dtype=torch.float64), iterations=30, robust=False, box=box,
     )  # fmt: skip
     ours = float(fit.energy.sum())
 

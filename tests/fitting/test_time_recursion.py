@@ -94,3 +94,28 @@ def test_time_major_order_keeps_each_tracks_frames_in_order() -> None:
     assert layout.max_over_time(torch.tensor(packed, dtype=torch.float64)).tolist() == [
         int(value.max()) for value in values
     ]
+
+
+@pytest.mark.parametrize("shape", [(), (8,), (9,), (3, 4)])
+def test_a_sum_over_time_is_each_tracks_own_in_order(shape: tuple[int, ...]) -> None:
+    lengths = [3, 1, 5, 5]
+    layout = TimeMajor(lengths, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(sum(lengths), *shape, dtype=torch.float64, generator=generator)
+    expected = []
+    for track in range(4):
+        total = torch.zeros(shape, dtype=torch.float64)
+        for row in layout.positions(track):
+            total = total + values[row]
+        expected.append(total)
+    # Bit for bit, whichever way is taken.
+    torch.testing.assert_close(layout.sum_over_time(values), torch.stack(expected), rtol=0, atol=0)
+
+
+def test_what_is_packed_lies_where_its_track_does() -> None:
+    layout = TimeMajor([2, 4, 1], device="cpu")
+    values = [torch.arange(2) + 10, torch.arange(4) + 20, torch.arange(1) + 30]
+    packed = layout.pack_tensors(values)
+    for track, own in enumerate(values):
+        torch.testing.assert_close(packed[torch.from_numpy(layout.positions(track))], own)
+    np.testing.assert_array_equal(packed, layout.pack([own.numpy() for own in values]))
