@@ -57,10 +57,7 @@ class Square:
 
     @property
     def inside(self) -> UInt8[np.ndarray, "size size"] | None:
-        """255 where a pixel is of the picture, 0 where it lies outside, between on the border.
-
-        None where all of the square is inside.
-        """
+        """1 where all that a pixel blends is of the picture, else 0; None where that is everywhere."""
         return self._layers[0].inside(self._place, self._size_px)
 
     def _first(self) -> Samples:

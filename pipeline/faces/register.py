@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import simplejpeg
-from jaxtyping import Complex128, Float32, Float64, UInt8
+from jaxtyping import Complex128, Float32, Float64, Int16, UInt8
 
 from pipeline.faces.picture import Picture
 from pipeline.faces.planes import Colours, Planes
@@ -57,7 +57,7 @@ class Crop:
     Attributes:
         samples: The crop in the form of the picture's samples, black outside the picture.
         light: What is light and what is dark in it, 0 to 255.
-        inside: How much of each pixel is picture, 0 outside to 255 inside; None where all of the crop is inside.
+        inside: 1 where all that a pixel blends is picture, else 0; None where all of the crop is inside.
         crop_from_frame: The similarity from pixels of the displayed picture to pixels of the crop.
     """
 
@@ -177,16 +177,22 @@ def quality(crop: Crop) -> CropQuality:
     """Sharpness and brightness of a registered crop; both 0 where nothing of the picture is in it."""
     edges = cv2.Laplacian(crop.light, cv2.CV_16S)
     if crop.inside is None:
-        # From sums that OpenCV forms in a tenth of the time of its `meanStdDev`, and exactly: they are of integers.
-        variance = cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - cv2.mean(edges)[0] ** 2
-        return CropQuality(sharpness=1000 * variance / 255**2, brightness=cv2.mean(crop.light)[0] / 255)
-    inside = np.equal(crop.inside, 255).astype(np.uint8)
+        return CropQuality(sharpness=_sharpness(edges, edges.size), brightness=cv2.mean(crop.light)[0] / 255)
     # A border of the picture is an edge, but says nothing about its sharpness.
-    deep_inside = cv2.erode(inside, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
-    _, deviation = cv2.meanStdDev(edges, mask=deep_inside)
+    deep_inside = cv2.erode(crop.inside, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
     return CropQuality(
-        sharpness=1000 * (float(deviation[0, 0]) / 255) ** 2, brightness=cv2.mean(crop.light, mask=inside)[0] / 255
+        sharpness=_sharpness(cv2.bitwise_and(edges, edges, mask=deep_inside), cv2.countNonZero(deep_inside)),
+        brightness=cv2.mean(crop.light, mask=crop.inside)[0] / 255,
     )
+
+
+def _sharpness(edges: Int16[np.ndarray, "224 224"], count: int) -> float:
+    """From so many values of a Laplacian; the others are 0."""
+    if not count:
+        return 0.0
+    # From sums that OpenCV forms in a tenth of the time of its `meanStdDev`, and exactly: they are of integers.
+    variance = cv2.norm(edges, cv2.NORM_L2SQR) / count - (cv2.mean(edges)[0] * edges.size / count) ** 2
+    return 1000 * max(variance, 0.0) / 255**2
 
 
 def encoded(crop: Crop, *, jpeg_quality: int) -> bytes:

@@ -13,6 +13,8 @@ from jaxtyping import Float32, Float64, UInt8
 
 _SHRINK_WITHOUT_ALIASES = 2.0
 _SHRINK_UNSEEN = 1.05
+_NO_WAY = 1e-6
+"""So much further than a border is on it, in samples or pixels."""
 
 Samples = UInt8[np.ndarray, "_ _ *_"]
 """A plane, or all channels."""
@@ -122,10 +124,10 @@ class Layer:
         return [_warp(source, matrix, size_px, self._outside) for source in sources]
 
     def inside(self, place: Place, size_px: int) -> UInt8[np.ndarray, "size size"] | None:
-        """255 where a pixel of a square is of the plane, 0 where it lies outside, between on the border.
+        """1 where all that a pixel of a square blends is of the plane, else 0.
 
-        None where all of the square is inside: no sample of it blends in what is outside. This is of these planes only:
-        chroma in half the size reaches half as far, and colours fade over the last two pixels of a picture.
+        None where that is everywhere. This is of these planes only: chroma in half the size reaches half as far, and
+        colours fade over the last two pixels of a picture.
         """
         times = _halvings(math.hypot(place.a, place.c))
         wide, high = self._all.x1 // times, self._all.y1 // times
@@ -135,7 +137,22 @@ class Layer:
             return None
         if not wide or not high:
             return np.zeros((size_px, size_px), dtype=np.uint8)
-        return _warp(np.full((high, wide), 255, dtype=np.uint8), _matrix(place, times, 0, 0), size_px, (0, 0, 0, 0))
+        pixels = np.arange(size_px, dtype=np.int16)
+        begin, end = np.zeros(size_px), np.full(size_px, size_px - 1.0)
+        # A square's row leaves the plane's columns at one place, and its rows at another.
+        for (right, down, start), last in zip(_matrix(place, times, 0, 0), (wide - 1, high - 1), strict=True):
+            at = start + down * pixels
+            if abs(right) * size_px < _NO_WAY:
+                end[(at < -_NO_WAY) | (at > last + _NO_WAY)] = -1.0
+                continue
+            borders = (-at / right, (last - at) / right)
+            np.maximum(begin, np.minimum(*borders), out=begin)
+            np.minimum(end, np.maximum(*borders), out=end)
+        first, final = (
+            np.clip(edge, -1, size_px).astype(np.int16)[:, None]
+            for edge in (np.ceil(begin - _NO_WAY), np.floor(end + _NO_WAY))
+        )
+        return ((pixels >= first) & (pixels <= final)).view(np.uint8)
 
     def _around(
         self, wanted: _Window, times: int, taps: _Taps | None = None

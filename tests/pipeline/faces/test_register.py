@@ -99,7 +99,7 @@ def test_outside_the_picture_is_black():
     crop = register(Picture(np.full((224, 112, 3), 200, dtype=np.uint8)), np.array(TEMPLATE68_PX))
     assert (crop.rgb[:, 120:] == 0).all()
     assert (crop.rgb[:, :100] == 200).all()
-    assert (crop.inside[:, :100] == 255).all()
+    assert (crop.inside[:, :100] == 1).all()
     assert (crop.inside[:, 120:] == 0).all()
 
 
