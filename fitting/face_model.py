@@ -5,10 +5,7 @@ standard deviations, so that a plain unit Gaussian is the prior of both.
 """
 
 import hashlib
-import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +15,8 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from fitting.calibration import DetectorCalibration, calibration_arrays, calibrations_from
-from fitting.npz import npz_bytes
+from fitting.npz import arrays_of, npz_bytes
+from fitting.whole_file import write_whole
 
 FORMAT_VERSION = 1
 INNER_POINTS = slice(17, 68)
@@ -127,8 +125,7 @@ class FaceModel:
     def save(self, path: Path) -> str:
         """Write the model; same model, same bytes. Returns the file's sha256."""
         data = _to_bytes(self)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        write_whole(path, data)
         return hashlib.sha256(data).hexdigest()
 
 
@@ -140,10 +137,9 @@ def load_face_model(path: Path = DEFAULT_MODEL_PATH) -> FaceModel:
     """
     data = path.read_bytes()
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = arrays_of(data)
         header = json.loads(arrays.pop("header").tobytes())
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, KeyError) as error:
         raise ValueError(f"{path} is no face model file: {error}") from error
     seen = header.get("format_version") if isinstance(header, dict) else None
     if seen != FORMAT_VERSION:

@@ -17,6 +17,7 @@ from fitting.arkit import expression_of
 from fitting.face_model import FaceModel, LandmarkEmbedding
 from fitting.paint import FacePaint, paint_of
 from fitting.render import blend, brightness, look_from, project_head, rasterise, render_mesh
+from fitting.whole_file import require_writable
 
 SEED = 1
 COLUMNS = 8
@@ -61,7 +62,7 @@ def render_gallery(model: FaceModel, out_png: Path) -> None:
     """
     if out_png.suffix.lower() != ".png":
         raise ValueError(f"out={str(out_png)!r} must end in .png")
-    out_png.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(out_png)
     paint = paint_of(model) if "ibug68" in model.landmarks else None
     sections = _sections(model)
     rows = []

@@ -15,7 +15,8 @@ from scipy.spatial.transform import Rotation
 
 from fitting.arkit import arkit_weights, unit_motion_mm
 from fitting.face_model import FaceModel
-from fitting.saved_fit import SavedFit, write_whole
+from fitting.saved_fit import SavedFit
+from fitting.whole_file import write_whole
 
 MorphTargets = Literal["components", "arkit"]
 _METRES_PER_MM = 1e-3

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int32
 
 from fitting.arkit import arkit_weights
 from fitting.face_model import FaceModel
-from fitting.saved_fit import SavedFit, write_whole
+from fitting.saved_fit import SavedFit
+from fitting.whole_file import write_whole
 
 
 def write_arkit_csv(path: Path, fit: SavedFit, model: FaceModel) -> None:

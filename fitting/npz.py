@@ -37,12 +37,25 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """
     data = path.read_bytes()
     try:
+        return arrays_of(data)
+    except ValueError as error:
+        raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
+
+
+def arrays_of(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays in the bytes of an `.npz` file.
+
+    Raises:
+        ValueError: They are none, damaged, or hold pickled objects.
+    """
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        # numpy would take it for a pickle, and tell how to load that all the same.
+        raise ValueError("it is no archive of arrays, or was cut short")
+    try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):  # a plain .npy
-                raise ValueError("it holds a single array, or no array at all")  # noqa: TRY004  it is the file, not a type
             return {name: archive[name] for name in archive.files}
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
+        raise ValueError(str(error)) from error
 
 
 def header_of(arrays: Mapping[str, np.ndarray], *, where: Path) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """A fitted track in a file of its own: `.npz`, the same fit gives the same bytes, read back without unpickling."""
 
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,6 +12,7 @@ from jaxtyping import Float64, Int64
 from fitting.face_model import FaceModel
 from fitting.npz import header_of, npz_bytes, read_npz
 from fitting.tracks import FitStatus, FittedTrack
+from fitting.whole_file import write_whole
 
 FORMAT_VERSION = 1
 _UNITS = {
@@ -138,26 +137,6 @@ def read_fit(path: Path) -> SavedFit:
         )
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}") from error
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name beside it, then rename: readers see the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        # mkstemp lets nobody else read; the result gets the rights that a plain `open` would give.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _track_arrays() -> list[str]:

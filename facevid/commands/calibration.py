@@ -47,9 +47,11 @@ class ModelCalibrate:
         from fitting.calibrate import calibrate
         from fitting.calibration import calibration_table
         from fitting.options import FitOptions
+        from fitting.whole_file import require_writable
 
         if self.max_faces < 1:
             raise ValueError(f"max_faces={self.max_faces} is below 1")
+        require_writable(self.out)
         dataset = open_dataset(self.dataset)
         model = _model_of(dataset)
         sequences = longest_tracks(dataset, most=self.max_faces)

@@ -52,9 +52,18 @@ class Fit:
         """Fit, export, print what was written."""
         from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
         from fitting.fit_file import fit_file
+        from fitting.whole_file import require_writable
 
         if (self.video is None) != (self.overlay is None):
             raise ValueError(f"video={self.video} and overlay={self.overlay}: one needs the other")
+        for name, suffix in (("arkit", ".csv"), ("gltf", ".glb"), ("obj", ".obj"), ("overlay", ".mp4")):
+            path = getattr(self, name)
+            if path is not None and path.suffix.lower() != suffix:
+                raise ValueError(f"{name}={str(path)!r} must end in {suffix}")
+            if path is not None:
+                require_writable(path)
+        if self.video is not None and not self.video.is_file():
+            raise FileNotFoundError(f"video={str(self.video)!r}: there is no such file")
         model_path = self.model or DEFAULT_MODEL_PATH
         fit = fit_file(
             self.landmarks,

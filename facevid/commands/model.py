@@ -54,10 +54,13 @@ class ModelBuild:
         from facevid import assets
         from fitting.cc0.build import build_facevid_cc0, differences
         from fitting.face_model import load_face_model
+        from fitting.whole_file import require_writable
         from pipeline.faces.landmarks import MediapipeDetector
         from pipeline.faces.picture import Picture
         from pipeline.faces.schemes import points_of
 
+        if not self.check:
+            require_writable(self.out)
         detector = MediapipeDetector(assets.fetch_landmark_networks(), scheme="mediapipe_dense")
 
         def detect(image: np.ndarray) -> dict[str, np.ndarray] | None:
@@ -125,7 +128,9 @@ class ModelImport:
     def run(self) -> int:
         """Import, write, print the path and its hash."""
         from fitting.importers.read import import_face_model
+        from fitting.whole_file import require_writable
 
+        require_writable(self.out)
         model = import_face_model(
             self.source,
             kind=self.kind,

@@ -42,6 +42,8 @@ def read_gnm_head(path: Path) -> RawModel:
         ValueError: It is no GNM Head 3.0.
     """
     try:
+        if not zipfile.is_zipfile(path):  # numpy would take it for a pickle, and tell how to load that
+            raise ValueError("it is no archive of arrays")
         with np.load(path, allow_pickle=False) as archive:
             if missing := [key for key in _KEYS if key not in archive.files]:
                 raise ValueError(f"it lacks {missing[0]}")

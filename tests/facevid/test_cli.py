@@ -169,7 +169,9 @@ def test_the_schema_of_a_dataset_has_its_own_lengths(
     assert "identity_norm" not in shown
 
 
-@pytest.mark.parametrize(("command", "resumes"), [("build", True), ("train deepexp3d", False)])
+@pytest.mark.parametrize(
+    ("command", "resumes"), [("build x", True), ("train deepexp3d x", True), ("train expression --prototypes", False)]
+)
 def test_only_a_command_that_resumes_says_so_when_stopped(
     command: str, resumes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,7 +180,8 @@ def test_only_a_command_that_resumes_says_so_when_stopped(
 
     monkeypatch.setattr("pipeline.build.run_build", stopped)
     monkeypatch.setattr("training.deepexp3d.train_deepexp3d", stopped)
-    assert cli.main([*command.split(), "x", "--out", str(tmp_path / "out")]) == 130
+    monkeypatch.setattr("training.expression.train_expression", stopped)
+    assert cli.main([*command.split(), "--out", str(tmp_path / "out")]) == 130
     assert ("run the same command again to go on" in capsys.readouterr().err) == resumes
 
 
@@ -240,3 +243,45 @@ def test_threads_wait_without_spinning_unless_the_user_says_otherwise(given: str
     code = "import os; from facevid.cli import main; main(['--version']); print(os.environ['OMP_WAIT_POLICY'])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert ended.stdout.split()[-1] == wanted
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--gltf", "face.gltf"), "must end in .glb"),
+        (("--obj", "face.stl"), "must end in .obj"),
+        (("--arkit", "weights.npz"), "must end in .csv"),
+        (("--video", "video.mp4", "--overlay", "drawn.txt"), "must end in .mp4"),
+        (("--video", "nothing.mp4", "--overlay", "drawn.mp4"), "nothing.mp4': there is no such file"),
+        (("--obj", "video.mp4/face.obj"), "video.mp4"),
+    ],
+)
+def test_what_cannot_be_written_after_a_fit_is_told_before_it(
+    words: tuple[str, ...], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("video.mp4").write_bytes(b"")
+    np.savez("landmarks.npz", landmarks=np.zeros((1, 68, 2)), scheme="ibug68")
+    assert cli.main(["fit", "landmarks.npz", "--out", "fit.npz", *words]) == 2
+    seen = capsys.readouterr()
+    assert complaint in seen.err
+    assert len(seen.err.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["landmarks.npz", "video.mp4"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("model", "calibrate", "nowhere"), ("model", "import", "nowhere", "--kind", "flame"), ("model", "build"),
+        ("model", "render"),
+    ],
+)  # fmt: skip
+def test_a_face_model_that_cannot_be_written_is_told_before_the_work(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert cli.main([*words, "--out", str(tmp_path / "file" / "out.png")]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert str(tmp_path / "file") in error

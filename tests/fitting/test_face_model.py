@@ -157,6 +157,12 @@ def test_a_file_cut_short_is_refused(tiny: FaceModel, tmp_path: Path, cut: int) 
         load_face_model(tmp_path / "part.npz")
 
 
+def test_a_text_file_is_no_model_and_nobody_is_told_to_unpickle_it(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text("frame,x0,y0\n", "utf-8")
+    with pytest.raises(ValueError, match=r"points\.csv is no face model file: it is no archive of arrays, or was cut"):
+        load_face_model(tmp_path / "points.csv")
+
+
 def test_a_pickle_inside_a_model_file_is_not_loaded(tiny: FaceModel, tmp_path: Path) -> None:
     tiny.save(tmp_path / "model.npz")
     pickled = io.BytesIO()
