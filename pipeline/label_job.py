@@ -26,6 +26,7 @@ from pipeline.row_state import RowState, places, row_state
 from pipeline.row_tracks import Tracks, tracks_from
 from pipeline.span_queue import SpanQueue, span_queue
 from pipeline.steps import Step
+from pipeline.usage import give_back_memory
 from pipeline.wave_queue import WaveQueue
 
 
@@ -120,16 +121,27 @@ class _WithFaces(_LabelStep):
             self._bench.counters.add("videos", share)
         self._bench.counters.flush()
 
+    def finish_bundle(self) -> None:
+        """Close the networks where nothing more is to be searched in this step: fits need the memory."""
+        if self._wave is not None and self._faces is not None:
+            self._faces = None
+            give_back_memory()
+
     def _open_faces(self) -> tuple[Any, Any]:
         import cv2
 
-        from pipeline.faces.landmarks import open_detector
+        from pipeline.faces.landmarks import LandmarkDetector, open_detector
         from pipeline.faces.tracks import track_faces
 
         # N workers with N threads each would fight over the cores.
         cv2.setNumThreads(1)
         job = self._plan.job
-        detector = self._once_per_process(lambda: open_detector(job.options.faces, job.networks))
+
+        def opened() -> LandmarkDetector:
+            return open_detector(job.options.faces, job.networks)
+
+        # One step after the other where elements are turns; elsewhere both may be at work in a process.
+        detector = self._once_per_process(opened) if self._wave is None else opened()
         return detector, partial(track_faces, limits=job.options.limits)
 
 

@@ -1,5 +1,7 @@
 """What processes use and do, read off /proc: memory shared fairly, CPU time, bytes. Elsewhere nothing is known."""
 
+import ctypes
+import gc
 import os
 from pathlib import Path
 
@@ -52,6 +54,13 @@ def memory_per_worker_bytes(workers: int) -> int:
         except (OSError, ValueError):  # not this kind of cgroup; "max"
             continue
     return int(_SHARE * min(limits)) // workers
+
+
+def give_back_memory() -> None:
+    """Give back to the system what this process has freed and its C library keeps for later, where that can be told."""
+    gc.collect()
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:  # glibc
+        trim(0)
 
 
 def _resident_bytes(pid: int) -> int:

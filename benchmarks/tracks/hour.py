@@ -1,7 +1,8 @@
 """Memory of a worker that fits and assembles one face over a whole hour, which is one track of many spans.
 
-Nothing is decoded: the landmarks of each span are those of a synthetic head, and go through the store as real ones.
-Searching takes what `memory` measures; this is what comes after it.
+Nothing of it is decoded: the landmarks of each span are those of a synthetic head, and go through the store as real
+ones. Searching takes what `memory` measures; this is what comes after it, in a process that has loaded what Beam's
+workers load, and that has searched a video before it fits.
 """
 
 import multiprocessing
@@ -17,6 +18,8 @@ import numpy as np
 
 from benchmarks.fit.memory import long_sequence
 from benchmarks.tracks.setting import Setting, print_table, say
+from benchmarks.tracks.throughput import NoCrops
+from facevid import assets
 from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticOptions, synthetic_track
@@ -26,9 +29,10 @@ from pipeline.config import BuildOptions, FetchOptions
 from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.crops import CropSink
 from pipeline.faces.landmark_track import LandmarkTrack
+from pipeline.faces.landmarks import open_detector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import VideoInfo
-from pipeline.faces.tracks import FacesResult, StageSeconds
+from pipeline.faces.tracks import FacesResult, StageSeconds, track_faces
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
 from pipeline.job import Job
@@ -38,6 +42,7 @@ from pipeline.progress import Counters
 from pipeline.reading import FileFacts
 from pipeline.row_state import row_state
 from pipeline.store import Store
+from pipeline.usage import give_back_memory
 
 LENGTHS_S, QUICK_LENGTHS_S = (900.0, 3600.0), (240.0, 480.0)
 FPS = 30
@@ -106,11 +111,25 @@ def _search(folder: Path, length_s: float) -> None:
 
 
 def _fit(folder: Path, length_s: float) -> None:
+    import pipeline.label_job  # noqa: F401  # Beam
+
+    _search_a_video()
     build = _Build(folder, length_s)
     fit_spans(build.pieces, build.desk, build.model, fit_tracks)
 
 
+def _search_a_video() -> None:
+    options = FacesOptions()
+    detector = open_detector(options, assets.fetch_landmark_networks())
+    # A video that an asset is, so that every process of this benchmark knows where it lies.
+    track_faces(assets.fetch("noface_face.mov"), detector, options, NoCrops())
+    del detector
+    give_back_memory()
+
+
 def _assemble(folder: Path, length_s: float) -> None:
+    import pipeline.assemble_job  # noqa: F401  # Beam
+
     build = _Build(folder, length_s)
     tracks, failures = references(0, build.row, build.job, build.desk.store)
     if tracks != [0] or failures:

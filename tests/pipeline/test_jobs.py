@@ -55,6 +55,7 @@ class Steps:
         made._faces, made._model = (Detector(), faces), MODEL
         outputs = [output for element in elements for output in made.process(element)]
         made.finish_bundle()
+        self.step = made
         return outputs
 
     def counts(self) -> dict[str, float]:
@@ -127,6 +128,15 @@ def test_who_has_no_row_left_searches_the_spans_of_long_videos(tmp_path: Path) -
     before = steps.counts()["decoded_frames"]
     assert steps.run("_FindFaces", spans, order) == spans
     assert steps.counts()["decoded_frames"] == before
+
+
+def test_networks_are_closed_before_anything_is_fitted(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, b"video")
+
+    steps.run("_FetchRows", [0])
+    assert steps.step._faces is not None  # elsewhere, the next bundle may need them
+    steps.run("_FetchRows", [0], steps.begin_wave(workers=2))
+    assert steps.step._faces is None
 
 
 def test_spans_that_come_when_a_worker_has_gone_on_are_shared_at_the_next_step(tmp_path: Path) -> None:

@@ -204,6 +204,16 @@ def test_reading_and_writing_is_work(tmp_path: Path) -> None:
     assert work_s(os.getpid()) - before_s > 4.9
 
 
+def test_what_was_freed_is_given_back_to_the_system() -> None:
+    code = (
+        "import os; from pipeline.usage import give_back_memory, memory_bytes\n"
+        "many = [b'x' * 100_000 for _ in range(1000)]; last = b'y' * 100_000\n"
+        "del many; held = memory_bytes(os.getpid()); give_back_memory(); print(held - memory_bytes(os.getpid()))"
+    )
+    given_back = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    assert int(given_back) > 80e6
+
+
 def test_where_nobody_can_tell_no_driver_is_ended_for_doing_nothing(bench: Bench) -> None:
     bench.watch = Watch(bench.state, LIMITS, clock=lambda: bench.now_s, work=None)
     assert bench.look(0.0, 2 * QUIET_S, 4 * QUIET_S) == []
