@@ -13,12 +13,12 @@ import torch
 from facevid import storage
 from facevid.dataset import Dataset, open_dataset
 from facevid.description import DatasetError
-from facevid.splits import SPLITS, Split
+from facevid.splits import Split
 from fitting.face_model import FaceModel, load_face_model
 from training.checkpoint import Checkpoints, checkpoints
 from training.config import TrainOptions
 from training.evaluation import Metrics, evaluate
-from training.examples import Examples, load_examples
+from training.examples import Examples, load_splits
 from training.export import ModelConfig, resolve_device, software_versions, write_model
 from training.loader import ordered_batches
 from training.loop import TrainingLoop
@@ -108,7 +108,7 @@ def _train(
 ) -> TrainingResult:
     earlier = saved.load()
     model = _face_model(opened)
-    splits = {name: load_examples(opened, name) for name in SPLITS}
+    splits = load_splits(opened, report)
     train = splits["train"]
     if not len(train):
         raise DatasetError(

@@ -4,7 +4,8 @@ Footers and narrow columns are read once; pictures stay on disk until `training.
 example costs about 250 bytes of memory (two vectors of 28 coefficients), so ten million fit into 3 GB.
 """
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,10 @@ from jaxtyping import Float32, Int32, Int64
 from facevid.dataset import Dataset, vectors
 from facevid.description import DatasetError
 from facevid.shards import ShardInfo
-from facevid.splits import Split
+from facevid.splits import SPLITS, Split
 
 _KEY = ["video_id", "track", "frame"]
+_REPORT_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class Examples:
         expression: Labels, standard deviations.
         expression_sigma: Posterior standard deviation of each.
         video: Index into `videos` per example.
-        videos: Ids of the videos, sorted.
+        videos: Ids of the videos that have any, sorted.
         shard: Index into `shards` per example.
         row_group: Row group of the shard.
         row: Row in the row group.
@@ -80,34 +82,62 @@ def load_examples(dataset: Dataset, split: Split) -> Examples:
     Raises:
         DatasetError: Splits leak into each other, or crops and frames do not belong together.
     """
+    return load_splits(dataset)[split]
+
+
+def load_splits(dataset: Dataset, report: Callable[[str], None] = lambda _: None) -> dict[Split, Examples]:
+    """All kept crops, by split; every shard is read once.
+
+    Args:
+        dataset: An open dataset.
+        report: Receives a line every few seconds.
+
+    Raises:
+        DatasetError: Splits leak into each other, or crops and frames do not belong together.
+    """
     tracks = dataset.table("tracks", columns=["video_id", "track", "subject_id", "split", "kept"])
     check_splits(tracks)
-    chosen = {
-        (video_id, track)
+    homes = {
+        (video_id, track): home
         for video_id, track, home, kept in zip(
             *(tracks[name].to_pylist() for name in ("video_id", "track", "split", "kept")), strict=True
         )
-        if kept and home == split
+        if kept
     }
-    videos = tuple(sorted({video_id for video_id, _ in chosen}))
+    videos = sorted({video_id for video_id, _ in homes})
+    numbers = {video_id: number for number, video_id in enumerate(videos)}
     shards = dataset.shards("crops")
     frames = {shard.path.rsplit("/", 1)[-1]: shard for shard in dataset.shards("frames")}
-    parts = []
+    parts: dict[Split, list[_Part]] = {split: [] for split in SPLITS}
+    total, done = sum(shard.rows for shard in shards), 0
+    began_s = reported_s = time.monotonic()
     for number, shard in enumerate(shards):
         twin = frames.get(shard.path.rsplit("/", 1)[-1])
         if shard.rows and twin is None:
             raise DatasetError(f"{shard.path} has no frames shard beside it; build the dataset again")
         if shard.rows and twin is not None:
-            parts.append(_join(dataset, number, shard, twin, chosen=chosen, videos=videos))
+            for split, part in _join(dataset, number, shard, twin, homes=homes, numbers=numbers):
+                parts[split].append(part)
+        done += shard.rows
+        now_s = time.monotonic()
+        if now_s - reported_s >= _REPORT_EVERY_S:
+            reported_s = now_s
+            rate = done / (now_s - began_s)
+            report(f"labels: {done} of {total} crops, {rate:.0f}/s, about {(total - done) / rate:.0f} s left")
+    return {split: _examples(dataset, split, parts[split], videos) for split in SPLITS}
+
+
+def _examples(dataset: Dataset, split: Split, parts: Sequence["_Part"], videos: Sequence[str]) -> Examples:
     n_expression = dataset.description.n_expression
+    seen, video = np.unique(_joined(part.video for part in parts), return_inverse=True)
     return Examples(
         dataset=dataset,
         split=split,
-        videos=videos,
-        shards=shards,
+        videos=tuple(videos[number] for number in seen.tolist()),
+        shards=dataset.shards("crops"),
         expression=_stacked((part.expression for part in parts), n_expression),
         expression_sigma=_stacked((part.sigma for part in parts), n_expression),
-        video=_joined(part.video for part in parts),
+        video=video.astype(np.int32),
         shard=_joined(np.full(len(part.row), part.shard, np.int32) for part in parts),
         row_group=_joined(part.row_group for part in parts),
         row=_joined(part.row for part in parts),
@@ -116,6 +146,8 @@ def load_examples(dataset: Dataset, split: Split) -> Examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
+    """The examples of one split in one shard; `video` counts the kept videos of all splits."""
+
     shard: int
     expression: Float32[np.ndarray, "examples n_expression"]
     sigma: Float32[np.ndarray, "examples n_expression"]
@@ -126,14 +158,15 @@ class _Part:
 
 def _join(
     dataset: Dataset, number: int, crops_shard: ShardInfo, frames_shard: ShardInfo, *,
-    chosen: set[tuple[str, int]], videos: tuple[str, ...],
-) -> _Part:
+    homes: Mapping[tuple[str, int], str], numbers: Mapping[str, int],
+) -> Iterator[tuple[Split, _Part]]:
     """Match the crops of a shard with the frames of its twin: same hash, so the same tracks."""
     with dataset.open_shard(crops_shard) as file:
         groups, crops = file.row_groups, file.read(_KEY)
     with dataset.open_shard(frames_shard) as file:
         frames = file.read([*_KEY, "kept", "expression", "expression_sigma"])
-    frame_keys, crop_keys = _codes(frames, crops)
+    codes, track_codes = _codes(frames, crops)
+    frame_keys, crop_keys = codes[: len(frames)], codes[len(frames) :]
     if not (np.diff(frame_keys) > 0).all():
         row = frames.slice(int((np.diff(frame_keys) <= 0).argmax()) + 1, 1).select(_KEY).to_pylist()[0]
         raise DatasetError(f"{frames_shard.path}: rows are not sorted, or repeated, at {row}; build the dataset again")
@@ -143,41 +176,60 @@ def _join(
     if not found.all():
         row = crops.slice(int((~found).argmax()), 1).to_pylist()[0]
         raise DatasetError(f"{crops_shard.path} has a crop of {row}, which the frames table lacks; build again")
-    pairs = list(zip(crops["video_id"].to_pylist(), crops["track"].to_pylist(), strict=True))
-    kept = frames["kept"].to_numpy()[place] & np.fromiter((pair in chosen for pair in pairs), bool, len(pairs))
-    home = {video_id: index for index, video_id in enumerate(videos)}
+    home, video = _homes(crops, track_codes[len(frames) :], homes, numbers)
+    kept = frames["kept"].to_numpy()[place]
     starts = np.cumsum([0, *groups])
-    rows = np.flatnonzero(kept)
-    group = np.searchsorted(starts, rows, side="right") - 1
-    labels = frames.take(pa.array(place[rows]))
-    expression, sigma = vectors(labels["expression"]), vectors(labels["expression_sigma"])
-    for name, fit in (("expression", np.isfinite(expression)), ("expression_sigma", np.isfinite(sigma) & (sigma >= 0))):
-        if not fit.all():
-            row = labels.slice(int((~fit.all(axis=1)).argmax()), 1).select([*_KEY, name]).to_pylist()[0]
-            raise DatasetError(
-                f"{frames_shard.path}: column {name} holds what is no label, negative or not finite, as in {row}; "
-                "build the dataset again"
-            )
-    return _Part(
-        shard=number,
-        expression=expression,
-        sigma=sigma,
-        video=np.array([home[pairs[row][0]] for row in rows], np.int32),
-        row_group=group.astype(np.int32),
-        row=(rows - starts[group]).astype(np.int32),
-    )
+    for code, split in enumerate(SPLITS):
+        rows = np.flatnonzero(kept & (home == code))
+        labels = frames.take(pa.array(place[rows]))
+        group = np.searchsorted(starts, rows, side="right") - 1
+        yield split, _Part(
+            shard=number,
+            expression=_labels(labels, "expression", frames_shard),
+            sigma=_labels(labels, "expression_sigma", frames_shard),
+            video=video[rows],
+            row_group=group.astype(np.int32),
+            row=(rows - starts[group]).astype(np.int32),
+        )
 
 
-def _codes(frames: pa.Table, crops: pa.Table) -> tuple[Int64[np.ndarray, " frames"], Int64[np.ndarray, " crops"]]:
-    """(video, track, frame) of each row as one number, sortable as the three are."""
+def _labels(frames: pa.Table, name: str, shard: ShardInfo) -> Float32[np.ndarray, "rows n_expression"]:
+    values = vectors(frames[name])
+    good = np.isfinite(values) & ((values >= 0) if name == "expression_sigma" else True)
+    if not good.all():
+        row = frames.slice(int((~good.all(axis=1)).argmax()), 1).select([*_KEY, name]).to_pylist()[0]
+        raise DatasetError(
+            f"{shard.path}: column {name} holds what is no label, negative or not finite, as in {row}; "
+            "build the dataset again"
+        )
+    return values
+
+
+def _homes(
+    crops: pa.Table, track: Int64[np.ndarray, " crops"], homes: Mapping[tuple[str, int], str],
+    numbers: Mapping[str, int],
+) -> tuple[Int32[np.ndarray, " crops"], Int32[np.ndarray, " crops"]]:
+    """Place in `SPLITS`, -1 for none, and number of the video, of each crop; `track` is one number per face track."""
+    _, firsts, inverse = np.unique(track, return_index=True, return_inverse=True)
+    ones = crops.select(["video_id", "track"]).take(pa.array(firsts)).to_pylist()
+    places: dict[str | None, int] = {split: place for place, split in enumerate(SPLITS)}
+    home = [places.get(homes.get((one["video_id"], one["track"])), -1) for one in ones]
+    video = [numbers.get(one["video_id"], -1) for one in ones]
+    return np.array(home, np.int32)[inverse], np.array(video, np.int32)[inverse]
+
+
+def _codes(frames: pa.Table, crops: pa.Table) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " rows"]]:
+    """(video, track, frame) of each row, of the crops after those of the frames, as one number that sorts as they do.
+
+    And (video, track) as another.
+    """
     both = pa.concat_tables([frames.select(_KEY), crops.select(_KEY)])
     # Frames come first and are sorted, so that ids are numbered in their order.
     video = both["video_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
     track, frame = (both[name].to_numpy().astype(np.int64) for name in ("track", "frame"))
     # Numbers of 31 bits each, two of which fit into 64: videos and tracks are counted together first.
     _, pair = np.unique((video << 32) + track, return_inverse=True)
-    code = (pair << 32) + frame
-    return code[: len(frames)], code[len(frames) :]
+    return (pair << 32) + frame, pair
 
 
 def _stacked(parts: Iterable[np.ndarray], width: int) -> Float32[np.ndarray, "rows width"]:

@@ -1,6 +1,7 @@
 """Which crops are trained on, in which order, and that pictures and labels belong together."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import pyarrow as pa
 import pytest
 
 import facevid
+from facevid.dataset import Dataset
 from facevid.description import DatasetError
+from facevid.shard_file import ShardFile
+from facevid.shards import ShardInfo
+from training import examples as module
 from training import loader
 from training.augment import Augmentation
-from training.examples import Examples, check_splits, load_examples
+from training.examples import Examples, check_splits, load_examples, load_splits
 from training.loader import epoch_order, ordered_batches, training_batches
 
 
@@ -216,6 +221,27 @@ def test_tracks_of_one_video_are_told_apart_however_many_there_are(
     examples = load_examples(dataset, "train")
     wanted = [row["expression"] for row in dataset.table("frames", columns=["expression"]).to_pylist()]
     np.testing.assert_array_equal(examples.expression, wanted)
+
+
+def test_all_splits_come_of_one_reading_which_says_how_far_it_is(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REPORT_EVERY_S", 0.0)
+    read: Counter[str] = Counter()
+    original = Dataset.open_shard
+
+    def open_shard(self: Dataset, shard: ShardInfo) -> ShardFile:
+        read[shard.path] += 1
+        return original(self, shard)
+
+    monkeypatch.setattr(Dataset, "open_shard", open_shard)
+    lines: list[str] = []
+    found = load_splits(examples.dataset, lines.append)
+
+    assert {split: len(some) for split, some in found.items()} == {"train": 19, "val": 4, "test": 0}
+    assert set(read.values()) == {1}
+    # All crops but those of videos that nobody trains on count too.
+    assert lines[-1].startswith("labels: 31 of 31 crops, ")
 
 
 def test_an_empty_shard_gives_no_example(write_dataset: Callable[..., Path], toy_track: type) -> None:
