@@ -12,7 +12,7 @@ frame that shows any, and others only count when it is gone.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -106,6 +106,8 @@ class FaceFollower:
 
     def reset(self) -> None:
         """Forget all faces, as after a cut where nobody looks back. Numbers go on."""
+        for followed in self._followed:
+            self._lids.forget(followed.number)
         self._followed = []
 
     def __call__(self, picture: Picture, *, looks_new: bool) -> Seen:
@@ -115,14 +117,19 @@ class FaceFollower:
             picture: The frame's.
             looks_new: Whether it is a first frame, or so unlike the one before that any face may be in it.
         """
-        return self.with_lids(picture, self.find(picture, looks_new=looks_new))
+        (seen,) = self.with_lids([(picture, self.find(picture, looks_new=looks_new))])
+        return seen
 
-    def with_lids(self, picture: Picture, seen: Seen) -> Seen:
-        """What `find` gave for a frame, with the lids of its faces; frames come in order, and may come later."""
+    def with_lids(self, looks: Sequence[tuple[Picture, Seen]]) -> list[Seen]:
+        """What `find` gave for pictures, with the lids of the faces; all frames come, in order, some at a time."""
         start = time.perf_counter()
-        found = self._lids(picture, seen.found, seen.missed)
+        pictures, found = [picture for picture, _ in looks], [seen.found for _, seen in looks]
+        complete = self._lids(pictures, found)
+        for _, seen in looks:
+            for number in seen.stopped:
+                self._lids.forget(number)
         self.seconds.landmarks += time.perf_counter() - start
-        return replace(seen, found=found)
+        return [replace(seen, found=faces) for (_, seen), faces in zip(looks, complete, strict=True)]
 
     def find(self, picture: Picture, *, looks_new: bool) -> Seen:
         """Look at the next frame, but not yet for lids."""

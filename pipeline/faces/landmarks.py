@@ -9,6 +9,7 @@ or glasses are worn, it takes the rim or the lid for the brow.
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -133,24 +134,28 @@ class MediapipeDetector:
         )
 
     def with_lids(
-        self, picture: Picture, face: FaceLandmarks, before: EyesSeen | None
-    ) -> tuple[FaceLandmarks, EyesSeen]:
-        """A face that `landmarks` gave, with its lids; see `lids.LidDetector`.
+        self, looks: Sequence[tuple[Picture, FaceLandmarks]], before: EyesSeen | None
+    ) -> tuple[list[FaceLandmarks], EyesSeen]:
+        """What `landmarks` gave for one face, with its lids; see `lids.LidDetector`.
 
         Raises:
-            ValueError: It has them already.
+            ValueError: A face has them already, or there are no looks.
         """
-        if face.mesh is None:
-            raise ValueError("the face has no mesh: its lids were found already, or another detector found it")
-        mesh, eyes = self.eyes(picture, face.mesh, before)
-        complete = FaceLandmarks(
-            scheme=face.scheme,
-            points_px=mesh[self._ids],
-            confidence=face.confidence,
-            box_px=face.box_px,
-            region=face.region,
-        )
-        return complete, eyes
+        meshes = [(picture, face.mesh) for picture, face in looks if face.mesh is not None]
+        if len(meshes) < len(looks):
+            raise ValueError("a face has no mesh: its lids were found already, or another detector found it")
+        refined, eyes = self.eyes(meshes, before)
+        faces = [
+            FaceLandmarks(
+                scheme=face.scheme,
+                points_px=mesh[self._ids],
+                confidence=face.confidence,
+                box_px=face.box_px,
+                region=face.region,
+            )
+            for (_, face), mesh in zip(looks, refined, strict=True)
+        ]
+        return faces, eyes
 
     def occlusion(self, picture: Picture, region: FaceRegion) -> float:
         """1 minus the presence score of the worse half of a face, upper or lower, with the other one blanked."""
@@ -178,7 +183,10 @@ class MediapipeDetector:
             return None
         mesh, _ = self._mesh_in(picture, self.region_of(boxes[0]))
         mesh, confidence = self._mesh_in(picture, around_points(mesh, growth=_FACE_GROWTH)[1])
-        return self.eyes(picture, mesh, None)[0] if confidence >= min_confidence else None
+        if confidence < min_confidence:
+            return None
+        (refined,), _ = self.eyes([(picture, mesh)], None)
+        return refined
 
     def _mesh_in(
         self, picture: Picture, region: FaceRegion

@@ -123,10 +123,9 @@ def track_faces(
                 looks.append(_look(shot_frame, follow, occlusion))
                 if on_frame is not None:
                     on_frame(shot_frame.frame.pts_s)
-            complete = [
-                follow.with_lids(shot_frame.frame.picture, look.seen)
-                for shot_frame, look in zip(block, looks, strict=True)
-            ]
+            complete = follow.with_lids([
+                (shot_frame.frame.picture, look.seen) for shot_frame, look in zip(block, looks, strict=True)
+            ])
             faces = [
                 (shot_frame.frame, face)
                 for shot_frame, seen in zip(block, complete, strict=True)
