@@ -69,8 +69,9 @@ class DissolveDetector:
     def __init__(self) -> None:
         width, height = THUMBNAIL
         self._thumbnails = np.zeros((_ROWS, height, width, 3), dtype=np.uint8)
-        self._pictures = np.zeros((_ROWS, height * width * 3 // 4), dtype=np.float32)
-        self._all_products = np.zeros((_ROWS, _ROWS))
+        self._pictures = np.zeros((_ROWS, height // 2, width // 2, 3), dtype=np.float32)
+        self._products_before = np.zeros((_ROWS, _ROWS))  # of a row with itself and those before it
+        self._powers = np.zeros(_ROWS)  # of a row with itself
         self._first = 0
         self._index: list[int] = []
         self._begin: int | None = None
@@ -84,7 +85,8 @@ class DissolveDetector:
     def _products(self) -> Float64[np.ndarray, "frames frames"]:
         """Inner products of the pictures that are remembered, the oldest first."""
         remembered = slice(self._first, self._first + len(self._index))
-        return self._all_products[remembered, remembered]
+        before = np.tril(self._products_before[remembered, remembered])
+        return before + np.tril(before, -1).T
 
     def reset(self) -> None:
         """Forget all pictures, as after a hard cut."""
@@ -116,15 +118,19 @@ class DissolveDetector:
         self._index.append(index)
         self._thumbnails[row] = thumbnail
         half = cv2.resize(thumbnail, (THUMBNAIL[0] // 2, THUMBNAIL[1] // 2), interpolation=cv2.INTER_AREA)
-        self._pictures[row] = (half - np.array(cv2.mean(half)[:3], dtype=np.float32)).reshape(-1)
-        products = self._pictures[self._first : row + 1] @ self._pictures[row] / self._pictures.shape[1]
-        self._products[-1] = self._products[:, -1] = products
+        cv2.subtract(half, cv2.mean(half), dst=self._pictures[row], dtype=cv2.CV_32F)  # type: ignore[call-overload]
+        remembered = slice(self._first, row + 1)
+        pictures = self._pictures[remembered].reshape(row + 1 - self._first, -1)
+        products = pictures @ pictures[-1] / pictures.shape[1]
+        self._products_before[row, remembered] = products
+        self._powers[row] = products[-1]
 
     def _move_to_front(self) -> None:
         old, new = slice(self._first, _ROWS), slice(0, _ROWS - self._first)
         self._thumbnails[new] = self._thumbnails[old].copy()
         self._pictures[new] = self._pictures[old].copy()
-        self._all_products[new, new] = self._all_products[old, old].copy()
+        self._products_before[new, new] = self._products_before[old, old].copy()
+        self._powers[new] = self._powers[old].copy()
         self._first = 0
 
     def _forget(self, frames: int) -> None:
@@ -136,10 +142,12 @@ class DissolveDetector:
 
     def _beginning(self, last: int) -> int | None:
         """Where a dissolve that is over, or a long way on, with the picture `last` began, or None."""
-        g = self._products[: last + 1, : last + 1]
-        power = np.diagonal(g)
-        far = g[last] < _SAME_PICTURE * np.sqrt(power * power[last])
-        far &= power + power[last] - 2 * g[last] > _CHANGE_LEVELS**2
+        until_last = slice(self._first, self._first + last + 1)
+        power, products = self._powers[until_last], self._products_before[self._first + last, until_last]
+        far = power + power[last] - 2 * products > _CHANGE_LEVELS**2
+        if not far.any():  # as nearly always
+            return None
+        far &= products < _SAME_PICTURE * np.sqrt(power * power[last])
         far[last - _FEWEST_FRAMES + 1 :] = False
         if not far.any():
             return None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from pipeline.faces.dissolves import Transition
-from pipeline.faces.shots import ShotDetector
+from pipeline.faces.shots import Glance, ShotDetector, glances
 from pipeline.faces.video import OpenVideo, VideoFrame
 
 
@@ -60,12 +60,12 @@ class ShotFrames:
             self.decode_s += decoded - start
             if block is None:
                 return
-            seen = [self._seen(frame) for frame in block]
+            seen = list(map(self._seen, block, glances([frame.picture for frame in block])))
             self.shots_s += time.perf_counter() - decoded
             yield seen
 
-    def _seen(self, frame: VideoFrame) -> ShotFrame:
-        settled = self._shots(frame.picture, index=frame.index, pts_s=frame.pts_s)
+    def _seen(self, frame: VideoFrame, glance: Glance) -> ShotFrame:
+        settled = self._shots.see(glance, index=frame.index, pts_s=frame.pts_s)
         return ShotFrame(frame, self._shots.looks_new, tuple(settled), self._shots.settled_before(frame.index))
 
     def finish(self) -> list[Transition]:

@@ -10,7 +10,9 @@ of it, are two shots as well.
 
 import statistics
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -36,6 +38,30 @@ _BLANK_LEVELS = 2.5
 """Standard deviation, of 255 levels, of a picture that shows nothing."""
 _DISSOLVES_EVERY_S = 1 / 31
 """Dissolves are looked for at most that often, so that their length in frames does not depend on the frame rate."""
+
+
+class Glance(NamedTuple):
+    """What tells shots apart of one frame.
+
+    Attributes:
+        thumbnail: For dissolves.
+        small: For cuts.
+        colours: How much of it each colour is.
+    """
+
+    thumbnail: UInt8[np.ndarray, "36 64 3"]
+    small: UInt8[np.ndarray, "18 32 3"]
+    colours: Float32[np.ndarray, " bins"]
+
+
+def glances(pictures: Sequence[Picture]) -> list[Glance]:
+    """Of each of these pictures."""
+    # Four samples per cell are enough, and do not touch every pixel of a large frame.
+    thumbnails = [picture.thumbnail(*THUMBNAIL, samples_per_pixel=_SAMPLES_PER_CELL) for picture in pictures]
+    half = (THUMBNAIL[0] // 2, THUMBNAIL[1] // 2)
+    smalls = [cv2.resize(thumbnail, half, interpolation=cv2.INTER_AREA) for thumbnail in thumbnails]
+    colours = _colours(np.stack(smalls))
+    return [Glance(*glance) for glance in zip(thumbnails, smalls, colours, strict=True)]
 
 
 @dataclass(slots=True)
@@ -75,10 +101,12 @@ class ShotDetector:
             index: Of the frame.
             pts_s: Its presentation time.
         """
-        # Four samples per cell are enough, and do not touch every pixel of a large frame.
-        thumbnail = picture.thumbnail(*THUMBNAIL, samples_per_pixel=_SAMPLES_PER_CELL)
-        small = cv2.resize(thumbnail, (THUMBNAIL[0] // 2, THUMBNAIL[1] // 2), interpolation=cv2.INTER_AREA)
-        last, self._last = self._last, (small, _colours(small))
+        return self.see(glances([picture])[0], index=index, pts_s=pts_s)
+
+    def see(self, glance: Glance, *, index: int, pts_s: float) -> list[Transition]:
+        """The same for a frame that was glanced at, perhaps together with others."""
+        thumbnail, small, colours = glance
+        last, self._last = self._last, (small, colours)
         self.looks_new = last is None
         found = [] if last is None else self._cuts(last, self._last, index)
         found += self._out_of_blank(small, index)
@@ -148,6 +176,9 @@ def _difference(first: UInt8[np.ndarray, "18 32 3"], second: UInt8[np.ndarray, "
     return cv2.norm(first, second, cv2.NORM_L1) / first.size
 
 
-def _colours(small: UInt8[np.ndarray, "18 32 3"]) -> Float32[np.ndarray, " bins"]:
-    bins = [_LEVELS_PER_CHANNEL] * 3
-    return cv2.calcHist([small], [0, 1, 2], None, bins, [0, 256] * 3).reshape(-1) / np.float32(small.size // 3)
+def _colours(smalls: UInt8[np.ndarray, "frames 18 32 3"]) -> Float32[np.ndarray, "frames bins"]:
+    red, green, blue = np.moveaxis(smalls.reshape(len(smalls), -1, 3) // (256 // _LEVELS_PER_CHANNEL), 2, 0)
+    bins = (red * _LEVELS_PER_CHANNEL + green) * _LEVELS_PER_CHANNEL + blue
+    every = _LEVELS_PER_CHANNEL**3
+    counts = np.bincount((bins + every * np.arange(len(bins))[:, None]).reshape(-1), minlength=every * len(bins))
+    return counts.reshape(-1, every).astype(np.float32) / np.float32(bins.shape[1])

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from pipeline.faces.dissolves import Transition
+from pipeline.faces.dissolves import DissolveDetector, Transition
 from pipeline.faces.picture import Picture
-from pipeline.faces.shots import ShotDetector
+from pipeline.faces.shots import ShotDetector, glances
 from pipeline.faces.video import open_video
 
 H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "ultrafast")
@@ -80,6 +80,39 @@ def test_at_60_frames_a_second_a_dissolve_has_twice_the_frames():
     [(begin, end)] = transitions_in(pictures, fps=60.0)
     assert abs(begin - 60) <= 4
     assert abs(end - 120) <= 10
+
+
+@pytest.mark.parametrize("before", [40, 140, 290])
+def test_a_dissolve_is_found_wherever_it_lies_in_a_long_shot(before):
+    first, second = scene(1), scene(2)
+    # What is remembered of it changes: a light goes on slowly.
+    lit = [first * min(1.0, 0.2 + 0.8 * k / (before - 10)) for k in range(before)]
+    pictures = frames_of(lit, dissolve(first, second, 12), [second] * 60)
+    ((begin, end),) = transitions_in(pictures)
+    assert abs(begin - before) <= 2
+    assert abs(end - before - 12) <= 2
+
+
+def test_what_is_remembered_of_pictures_is_moved_as_one():
+    dissolves, draw = DissolveDetector(), np.random.default_rng(0)
+    for index in range(200):
+        dissolves(draw.integers(0, 10 + index, (36, 64, 3)).astype(np.uint8), index)
+    remembered = slice(dissolves._first, dissolves._first + len(dissolves._index))
+    assert remembered.stop - remembered.start == 76
+    pictures = dissolves._pictures[remembered].reshape(76, -1)
+    np.testing.assert_allclose(dissolves._products, pictures @ pictures.T / pictures.shape[1], rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(dissolves._powers[remembered], np.diagonal(dissolves._products))
+
+
+def test_frames_that_are_glanced_at_together_are_seen_as_one_by_one():
+    pictures = [Picture(scene(seed).astype(np.uint8)) for seed in range(5)]
+    for glance, picture in zip(glances(pictures), pictures, strict=True):
+        (alone,) = glances([picture])
+        assert all((one == other).all() for one, other in zip(glance, alone, strict=True))
+        assert glance.colours.sum() == pytest.approx(1.0)
+        red, green, blue = (glance.small[..., channel].ravel() // 64 for channel in range(3))
+        most = np.bincount(16 * red.astype(int) + 4 * green + blue).argmax()
+        assert glance.colours.argmax() == most
 
 
 def test_a_cut_right_before_the_end_is_found():
