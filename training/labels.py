@@ -47,6 +47,15 @@ def read_labels(path: Path, *, n_expression: int) -> LabelTable:
     Raises:
         ValueError: A column is missing or a row is wrong; the message names the line.
     """
+    try:
+        return _read(path, n_expression)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text: {error}") from error
+    except csv.Error as error:
+        raise ValueError(f"{path} is no CSV file: {error}") from error
+
+
+def _read(path: Path, n_expression: int) -> LabelTable:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []

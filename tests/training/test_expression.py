@@ -12,6 +12,7 @@ from training.classification_metrics import classification_metrics, expected_cal
 from training.expression import train_expression
 from training.expression_classifier import fit_estimator, folds, load_expression
 from training.expression_options import CLASSES, ExpressionOptions
+from training.labels import read_labels
 from training.prototypes import ARKIT_FROM_AU
 
 UNITS = tuple(sorted({name for weights in ARKIT_FROM_AU.values() for name in weights}))
@@ -130,6 +131,20 @@ def test_a_class_with_too_few_samples_is_named(face_model: Path, tmp_path: Path)
             report=lambda _: None,
         )
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("image,label\n".encode("utf-16"), r"labels\.csv is no UTF-8 text"),
+        (b'image,label\n"' + b"a" * 200_000 + b'",happy\n', r"labels\.csv is no CSV file: field larger"),
+    ],
+    ids=["utf-16", "endless-field"],
+)
+def test_what_is_no_table_of_labels_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_labels(tmp_path / "labels.csv", n_expression=2)
 
 
 @pytest.mark.parametrize(
