@@ -132,7 +132,10 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     Raises:
         ValueError: The file is no image that OpenCV reads.
     """
-    bgr = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", dtype=np.uint8), cv2.IMREAD_COLOR)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", dtype=np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ValueError(f"{path} is an image that OpenCV does not take: {error.err}") from error
     if bgr is None:
         raise ValueError(f"{path} is no image")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)

@@ -23,6 +23,9 @@ WINDOW_ROW_GROUPS = 16
 """Row groups mixed with each other: 16 of 512 crops hold about 130 MB of JPEG."""
 _BATCHES_AHEAD = 2
 _CROP_SHAPE = (224, 224, 3)
+_LARGEST_CROP_BYTES = 256 << 10
+"""More than its pixels take without any compression."""
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +164,7 @@ _Decoded = tuple[int, np.ndarray, np.ndarray]
 
 def _decode(examples: Examples, augmentation: Augmentation | None, item: tuple[int, bytes]) -> _Decoded:
     example, jpeg = item
-    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
+    picture = _picture(jpeg)
     if picture is None or picture.shape != _CROP_SHAPE:
         seen = "is no picture" if picture is None else f"has shape {picture.shape}, not {_CROP_SHAPE}"
         path = examples.shards[int(examples.shard[example])].path
@@ -174,6 +177,16 @@ def _decode(examples: Examples, augmentation: Augmentation | None, item: tuple[i
     if augmentation is not None:
         crop, label = augmentation(crop, label, example)
     return example, crop, label
+
+
+def _picture(data: bytes) -> UInt8[np.ndarray, "height width 3"] | None:
+    # A shard may come from a stranger: OpenCV reads a score of other formats, and pictures of gigabytes.
+    if not data.startswith(_SIGNATURES) or len(data) > _LARGEST_CROP_BYTES:
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # it says that it has more pixels than OpenCV takes
+        return None
 
 
 def _stack(items: list[_Decoded]) -> Batch:

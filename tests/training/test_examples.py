@@ -1,10 +1,13 @@
 """Which crops are trained on, in which order, and that pictures and labels belong together."""
 
 import math
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -18,6 +21,7 @@ from training import examples as module
 from training import loader
 from training.augment import Augmentation
 from training.examples import Examples, check_splits, load_examples, load_splits
+from training.face_reader import read_image
 from training.loader import epoch_order, ordered_batches, training_batches
 
 
@@ -134,10 +138,33 @@ def test_videos_without_a_named_subject_may_be_in_different_splits() -> None:
                            "split": ["train", "val"]}))
 
 
-def test_a_crop_that_is_no_picture_is_named(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "_read", lambda _, window: {int(example): b"no JPEG" for example in window})
+def endless_png() -> bytes:
+    """A picture of 50,000 pixels squared, as its header says."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"no JPEG", b"", endless_png(), cv2.imencode(".bmp", np.zeros((224, 224, 3), np.uint8))[1].tobytes(),
+     cv2.imencode(".png", np.zeros((224, 224, 3), np.uint8))[1].tobytes() + bytes(300_000)],
+    ids=["text", "nothing", "endless", "another-format", "too-long"],
+)
+def test_a_crop_that_is_no_picture_is_named(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    monkeypatch.setattr(loader, "_read", lambda _, window: {int(example): data for example in window})
     with pytest.raises(DatasetError, match=r"crops/part-.*: crop 0 of row group 0 is no picture"):
         list(ordered_batches(examples, np.arange(1), batch_size=1, workers=1))
+
+
+def test_an_image_larger_than_opencv_takes_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "endless.png").write_bytes(endless_png())
+    with pytest.raises(ValueError, match=r"endless\.png is an image that OpenCV does not take: .*PIXELS"):
+        read_image(tmp_path / "endless.png")
 
 
 @pytest.fixture
