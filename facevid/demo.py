@@ -72,13 +72,6 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
         ValueError: `out` holds something that no demo put there.
     """
     _claim(out)
-    from facevid.report.page import write_report
-    from pipeline.build import run_build
-    from pipeline.status import render, status
-    from training.deepexp3d import train_deepexp3d
-    from training.expression import train_expression
-    from training.prediction import predict
-
     began_s = time.monotonic()
     dataset, models = out / "dataset", out / "models"
 
@@ -89,6 +82,10 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
             assets.fetch(clip.file)
 
     report("demo 2/6: dataset from a manifest of eight rows, three of them bad on purpose")
+    # Each step loads what it needs: all of it together would be seconds of silence.
+    from pipeline.build import run_build
+    from pipeline.status import render, status
+
     with _loopback_server(assets.cache_folder()) as address:
         manifest = _write_manifest(out / "manifest.csv", address)
         options = BuildOptions(
@@ -98,12 +95,16 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
     report(render(status(dataset)))
 
     report("demo 3/6: DeepExp3D, fast preset, a short training on few videos")
+    from training.deepexp3d import train_deepexp3d
+
     shutil.rmtree(models, ignore_errors=True)
     # A rate for few steps: at the default one the loss hardly falls before they are over.
-    brief = TrainOptions(preset="fast", max_steps=120, batch_size=16, learning_rate=4e-3)
+    brief = TrainOptions(preset="fast", max_steps=120, batch_size=16, learning_rate=4e-3, val_every=2)
     train_deepexp3d(dataset, models / "deepexp3d", brief, report=report)
 
     report("demo 4/6: classifier of expressions on synthetic coefficients")
+    from training.expression import train_expression
+
     train_expression(
         models / "expression",
         model_path=dataset / "face_model.npz",
@@ -115,6 +116,8 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
     )
 
     report("demo 5/6: prediction on one clip")
+    from training.prediction import predict
+
     predict(
         assets.fetch("single_face.mp4"),
         deepexp3d=models / "deepexp3d",
@@ -127,6 +130,8 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
     )
 
     report("demo 6/6: report")
+    from facevid.report.page import write_report
+
     page = write_report(
         dataset,
         out / "report.html",

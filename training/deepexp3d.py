@@ -166,6 +166,7 @@ def _train(
         "history": [asdict(line) for line in history],
         "steps": loop.steps,
     }
+    report("writing the model, and comparing what its ONNX form says with it")
     try:
         write_model(out, network, _config(opened, options), record, probes=_probes(train))
     except OSError as error:
