@@ -17,6 +17,7 @@ from loopback import Loopback
 
 from facevid import assets
 from facevid.dataset import open_dataset
+from facevid.failures import Stage
 from fitting.options import FitOptions
 from pipeline import assemble_job, driver, label_job, waves
 from pipeline.build import check_beam_options, run_build
@@ -167,11 +168,14 @@ def test_a_build_resumes_from_any_death_to_the_same_bytes(
 
 
 def wait_for_mark(running: "subprocess.Popen[bytes]", out: Path, *, beside: Collection[int]) -> int:
-    """A worker process that has a video in hand and is none of those that were seen before."""
+    """A worker process that searches a video for faces and is none of those that were seen before.
+
+    A fetch is over in a moment, and then there is another in which the worker has nothing in hand.
+    """
     while True:
         assert running.poll() is None
         for mark in read_marks(out / ".build"):
-            if mark.pid not in beside:
+            if mark.pid not in beside and mark.stage is Stage.FACES:
                 return mark.pid
         select.select([], [], [], 0.02)
 
