@@ -22,12 +22,14 @@ from fitting.ragged import TimeMajor, batches
 from fitting.sight import Sight
 from fitting.smooth_prior import smooth_prior
 
-WINDOW_FRAMES = 2048
+WINDOW_FRAMES = 1024
 """A window's own frames."""
 OVERLAP_FRAMES = 64
 """Frames that a window sees beyond its own, on either side: at 30 frames per second, two seconds."""
 FRAMES_PER_BATCH = 1 << 14
 """Windows are fitted together until they have this many frames: what the fit needs of memory, 18 kB for each."""
+LONG_TRACK_FRAMES = 1 << 15
+"""Half as many are fitted together where a track is longer than this: its landmarks need memory too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +103,9 @@ def windows(lengths: Sequence[int]) -> list[Window]:
 def window_batches(tracks: Sequence[PreparedTrack], first: Identities, setup: FitSetup) -> Iterator[WindowBatch]:
     """All windows of tracks whose identities are known, batch by batch."""
     device = setup.options.device
-    cuts = windows([len(track.pts_s) for track in tracks])
-    for batch in batches(cuts, lambda window: window.sees.stop - window.sees.start, frames=FRAMES_PER_BATCH):
+    lengths = [len(track.pts_s) for track in tracks]
+    frames = FRAMES_PER_BATCH // 2 if max(lengths, default=0) > LONG_TRACK_FRAMES else FRAMES_PER_BATCH
+    for batch in batches(windows(lengths), lambda window: window.sees.stop - window.sees.start, frames=frames):
         cut = [tracks[window.track].at(window.sees) for window in batch]
         identities = first.at([window.track for window in batch])
         layout = TimeMajor([len(track.pts_s) for track in cut], device=device)
