@@ -31,21 +31,19 @@ class ShardFile(AbstractContextManager["ShardFile"]):
         path: The file.
 
     Raises:
-        DatasetError: The file is missing, no Parquet file, or has not as many rows as it should.
+        DatasetError: The file is missing, cannot be read, is no Parquet file, or has not as many rows as it should.
     """
 
     def __init__(self, root: str, shard: ShardInfo, schema: pa.Schema) -> None:
         self.path = storage.join(root, shard.path)
         self._schema = schema
+        self._local = storage.local_file(self.path)
         try:
             # Arrow's threads let go of a file when they like, and where it is one of Python's need the interpreter for
             # it: if that is ending just then, the process aborts.
-            source = storage.local_file(self.path) or storage.open_read(self.path)
-            self._file = pq.ParquetFile(source, pre_buffer=True)
-        except FileNotFoundError as error:
-            raise DatasetError(f"{self.path} is missing; run the build again, it resumes") from error
+            self._file = pq.ParquetFile(self._local or storage.open_read(self.path), pre_buffer=True)
         except (pa.ArrowException, OSError) as error:
-            raise self._damaged(error) from error
+            raise self._unread(error) from error
         if (rows := self._file.metadata.num_rows) != shard.rows:
             self._file.close()
             raise DatasetError(f"{self.path} has {rows} rows, not {shard.rows}: altered; build it again")
@@ -78,7 +76,8 @@ class ShardFile(AbstractContextManager["ShardFile"]):
             row_group: Only this one's rows.
 
         Raises:
-            DatasetError: The file lacks a column, has it in another type, with nulls where none may be, or is damaged.
+            DatasetError: The file lacks a column, has it in another type, with nulls where none may be, is damaged, or
+                cannot be read.
         """
         wanted = list(columns)
         self._require(wanted)
@@ -88,7 +87,7 @@ class ShardFile(AbstractContextManager["ShardFile"]):
             else:
                 table = self._file.read_row_group(row_group, columns=wanted)
         except (pa.ArrowException, OSError) as error:
-            raise self._damaged(error) from error
+            raise self._unread(error) from error
         return self._as_in_schema(table, wanted)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -103,7 +102,7 @@ class ShardFile(AbstractContextManager["ShardFile"]):
             for batch in self._file.iter_batches(columns=wanted):
                 yield self._as_in_schema(pa.Table.from_batches([batch]), wanted)
         except (pa.ArrowException, OSError) as error:
-            raise self._damaged(error) from error
+            raise self._unread(error) from error
 
     def _require(self, columns: list[str]) -> None:
         if missing := [column for column in columns if column not in self._file.schema_arrow.names]:
@@ -124,6 +123,17 @@ class ShardFile(AbstractContextManager["ShardFile"]):
                 f"{_REBUILD}"
             ) from error
 
-    def _damaged(self, error: Exception) -> DatasetError:
-        return DatasetError(f"{self.path} is damaged ({error}); remove it and run the build again")
+    def _unread(self, error: Exception) -> DatasetError:
+        if isinstance(error, FileNotFoundError):
+            return DatasetError(f"{self.path} is missing; run the build again, it resumes")
+        said = str(error) or type(error).__name__
+        if self._is_of_content(error):
+            return DatasetError(f"{self.path} is damaged ({said}); remove it and run the build again")
+        return DatasetError(f"{self.path} cannot be read ({said}); it may well be whole, so mend that and try again")
 
+    def _is_of_content(self, error: Exception) -> bool:
+        if isinstance(error, pa.ArrowException):
+            return not isinstance(error, (pa.ArrowMemoryError, pa.ArrowCancelled))
+        # Arrow calls a broken page a plain OSError without a number, where the system gives one. What a bucket's own
+        # reader raises goes through Arrow as it is, and not all of that has a number either.
+        return type(error) is OSError and error.errno is None and self._local is not None

@@ -1,5 +1,6 @@
 """What is said of shards that are not as the schema says: they may come from strangers."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 import facevid
+from facevid import storage
 from facevid.description import DatasetError
 
 Change = Callable[[pa.Table], pa.Table | bytes]
@@ -67,6 +69,55 @@ def test_damage_inside_a_shard_is_told(dataset: Path, forge_shard: Callable[...,
     forge_shard(dataset, "frames", lambda _: bytes(data))
 
     with pytest.raises(DatasetError, match=r"frames/part-.* is damaged"):
+        facevid.open(dataset).table("frames")
+
+
+class Refusing(io.BytesIO):
+    """A bucket's file that gives so many reads, and then an error."""
+
+    def __init__(self, data: bytes, error: OSError, reads: int) -> None:
+        super().__init__(data)
+        self._error = error
+        self._reads_left = reads
+
+    def read(self, size: int | None = -1) -> bytes:
+        if not self._reads_left:
+            raise self._error
+        self._reads_left -= 1
+        return super().read(size)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Access Denied"), "Access Denied"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (OSError("Forbidden: the token has expired"), "the token has expired"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+@pytest.mark.parametrize("reads", [0, 1])
+def test_what_cannot_be_read_is_not_called_damaged(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str, reads: int
+) -> None:
+    opened = facevid.open(dataset)
+    data = (dataset / opened.shards("frames")[0].path).read_bytes()
+    monkeypatch.setattr(storage, "local_file", lambda _: None)
+    monkeypatch.setattr(storage, "open_read", lambda _: Refusing(data, error, reads))
+
+    with pytest.raises(DatasetError, match=rf"\.parquet cannot be read \(.*{said}.*\)") as raised:
+        opened.table("frames")
+    assert "remove" not in str(raised.value)
+
+
+def test_a_shard_on_a_disk_that_refuses_is_not_called_damaged(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("facevid.shard_file.pq.ParquetFile", refuse)
+    with pytest.raises(DatasetError, match=r"\.parquet cannot be read \(.*Permission denied\)"):
         facevid.open(dataset).table("frames")
 
 
