@@ -1,7 +1,7 @@
 """Frames of a video, each with what is known of its shots when it comes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from pipeline.faces.dissolves import Transition
@@ -35,15 +35,16 @@ class ShotFrames:
 
     Args:
         video: The video.
+        on_frame: Called with the time of each frame as soon as it is decoded.
 
     Attributes:
         decode_s: Wall time spent waiting for frames, seconds.
         shots_s: Wall time spent on shots.
     """
 
-    def __init__(self, video: OpenVideo) -> None:
+    def __init__(self, video: OpenVideo, on_frame: Callable[[float], None] | None = None) -> None:
         self.decode_s = self.shots_s = 0.0
-        self._video = video
+        self._video, self._on_frame = video, on_frame
         self._shots = ShotDetector()
 
     def __iter__(self) -> Iterator[list[ShotFrame]]:
@@ -52,7 +53,7 @@ class ShotFrames:
         Raises:
             VideoError: As the video raises it.
         """
-        blocks = self._video.blocks()
+        blocks = self._video.blocks(on_frame=self._on_frame)
         while True:
             start = time.perf_counter()
             block = next(blocks, None)

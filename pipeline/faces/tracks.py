@@ -92,7 +92,7 @@ def track_faces(
         detector: Finds faces and landmarks.
         options: See there. `crops` and `jpeg_quality` apply where a sink is given.
         crops: Takes the registered crops. What it took is worthless if this function raises.
-        on_frame: Called after each frame with its time, as a sign of life.
+        on_frame: Called with the time of each frame as soon as it is decoded, as a sign of life.
         start_s: Where to begin on the file's clock, seconds; frames count from there. None for the beginning.
         end_s: Where to end; the frame of this very time is left out. None for the end.
         limits: What the video may cost; the defaults where none are given.
@@ -115,14 +115,10 @@ def track_faces(
     with open_video(
         path, start_s=start_s, end_s=end_s, height_px=options.height_px, fps=options.fps, limits=limits
     ) as video:
-        shot_frames = ShotFrames(video)
+        shot_frames = ShotFrames(video, on_frame)
         for block in _looked_ahead(shot_frames, ahead) if ahead else shot_frames:
             # Each for all of a block: faces, then their lids and crops. What one of them needs stays in the caches.
-            looks = []
-            for shot_frame in block:
-                looks.append(_look(shot_frame, follow, occlusion))
-                if on_frame is not None:
-                    on_frame(shot_frame.frame.pts_s)
+            looks = [_look(shot_frame, follow, occlusion) for shot_frame in block]
             complete = follow.with_lids([
                 (shot_frame.frame.picture, look.seen) for shot_frame, look in zip(block, looks, strict=True)
             ])

@@ -21,7 +21,7 @@ import re
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -124,7 +124,9 @@ class OpenVideo:
         for frames in self.blocks(1):
             yield from frames
 
-    def blocks(self, most_frames: int = BLOCK_FRAMES) -> Iterator[list[VideoFrame]]:
+    def blocks(
+        self, most_frames: int = BLOCK_FRAMES, on_frame: Callable[[float], None] | None = None
+    ) -> Iterator[list[VideoFrame]]:
         """The same frames, several at once: the pictures of a block stay until the next block comes.
 
         Who works on a block at a time lets the decoder work on one, too: where both share a core, the processor's
@@ -132,6 +134,7 @@ class OpenVideo:
 
         Args:
             most_frames: So many frames make a block; fewer where they would be more than `BLOCK_BYTES`.
+            on_frame: Called with the time of each frame as soon as it is decoded: a block may be long in coming.
 
         Raises:
             VideoError: As when iterating over the frames.
@@ -139,23 +142,25 @@ class OpenVideo:
         wide, high = self._decoding.samples(self.info)
         frame_bytes = wide * high + 2 * ((wide + 1) // 2) * ((high + 1) // 2)
         buffer = np.empty((max(1, min(most_frames, BLOCK_BYTES // frame_bytes)), frame_bytes), dtype=np.uint8)
-        target = memoryview(buffer.reshape(-1).data)
-        all_planes = [self._planes(samples, wide, high) for samples in buffer]
+        targets = [(memoryview(samples.data), self._planes(samples, wide, high)) for samples in buffer]
         start_s, end_s = self._decoding.start_s or -np.inf, self._decoding.end_s or np.inf
         index, last_s = 0, -np.inf
         # A file without an index is decoded from its beginning, and what comes before the part is left out.
         more_s = 0.0 if self.info.seekable else max(0.0, start_s)
-        filled = len(target)
-        while filled == len(target):
-            filled = self._reader.fill(target, more_s=0.0 if index else more_s)
+        ended = False
+        while not ended:
             block = []
-            for planes in all_planes[: filled // frame_bytes]:
+            for target, planes in targets:
+                if ended := self._reader.fill(target, more_s=0.0 if index else more_s) < frame_bytes:
+                    break
                 last_s = max(self._read_time(), last_s + _SMALLEST_STEP_S)
                 self._require_within_limits(index, last_s)
                 if start_s <= last_s < end_s:
                     picture = Picture(planes, width_px=self.info.width_px, height_px=self.info.height_px)
                     block.append(VideoFrame(index, last_s, picture))
                     index += 1
+                    if on_frame is not None:
+                        on_frame(last_s)
             if block:
                 yield block
         self._check_end(index, last_s)

@@ -1,5 +1,6 @@
 """What the decoder may cost, and that it is the kernel that sees to it."""
 
+import io
 import math
 import os
 import resource
@@ -10,16 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.faces import video as video_module
 from pipeline.faces.errors import (
     CorruptVideoError,
     DecoderMemoryError,
     DecoderTimeoutError,
+    NoFaceError,
     OutsideVideoError,
     VideoTooLargeError,
 )
 from pipeline.faces.ffmpeg_process import PatientReader, how_it_ended, start_ffmpeg
 from pipeline.faces.limits import DecodeLimits
+from pipeline.faces.options import FacesOptions
 from pipeline.faces.probe import probe
+from pipeline.faces.tracks import track_faces
 from pipeline.faces.video import open_video
 
 H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "ultrafast")
@@ -116,6 +121,46 @@ def test_a_decoder_that_stands_still_is_given_up(make_clip):
         with pytest.raises(DecoderTimeoutError, match=r"a\.mp4: the decoder gave nothing for 2 s"):
             for _ in video:
                 pass
+
+
+class Blind:
+    """Finds no face."""
+
+    scheme = "mediapipe68"
+    name = "blind"
+    weights_sha256 = ""
+
+    def find_faces(self, picture, window=None):
+        return []
+
+    def region_of(self, box):
+        raise AssertionError(box)
+
+    def landmarks(self, picture, region):
+        raise AssertionError(region)
+
+
+def test_every_frame_is_told_of_before_more_is_awaited(make_clip, monkeypatch):
+    # Who watches from outside ends what gives no sign of life, and a decoder may be slow with each frame of a block.
+    told, awaited = [], []
+
+    class NotingPipe(io.FileIO):
+        read_bytes = 0
+
+        def readinto(self, target):
+            awaited.append((len(told), self.read_bytes // (64 * 48 * 3 // 2)))
+            self.read_bytes += (got := super().readinto(target))
+            return got
+
+    def noting(pipe, **options):
+        return PatientReader(NotingPipe(pipe.fileno(), closefd=False), **options)
+
+    monkeypatch.setattr(video_module, "PatientReader", noting)
+    with pytest.raises(NoFaceError):
+        track_faces(make_clip("a.mp4", SMALL, *H264), Blind(), FacesOptions(crops=False), on_frame=told.append)
+
+    assert told == [pytest.approx(n / 10) for n in range(20)]
+    assert [known for known, _ in awaited] == [frames for _, frames in awaited]
 
 
 def test_a_decoder_that_uses_up_its_cpu_time_has_timed_out():
