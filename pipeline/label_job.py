@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import apache_beam as beam
@@ -28,6 +29,8 @@ from pipeline.span_queue import SpanQueue, span_queue
 from pipeline.steps import Step
 from pipeline.usage import give_back_memory
 from pipeline.wave_queue import WaveQueue
+
+_LOOK_EVERY_S = 0.25
 
 
 @dataclass(eq=False)
@@ -176,30 +179,45 @@ class _FetchRows(_WithFaces):
         if self._queue is None or spans is None:
             yield from self._row(index, None)
             return
+        waited_s = 0.0
         while True:
+            over = self._queue.over()  # asked first: a row is left when its spans wait
             if (row := self._queue.take(patient=False)) is not None:
                 yield from self._row(*row)
             elif found := spans.take():
                 self.find(*found[0])
             elif (row := self._queue.take()) is not None:
                 yield from self._row(*row)
-            else:
+            elif over or waited_s >= self._longest_wait_s():
                 break
+            else:
+                # Another fetches, and may bring more than it can search by itself.
+                sleep(_LOOK_EVERY_S)
+                waited_s += _LOOK_EVERY_S
+                continue
+            waited_s = 0.0
         spans.hold()
+
+    def _longest_wait_s(self) -> float:
+        """How long those who fetch may take, as the watch lets them: in turn, where all wait for one host."""
+        workers = 1 if self._wave is None else self._wave.workers
+        return self._plan.job.options.limits.fetch_s * workers
 
     def _row(self, index: int, host: str | None) -> Iterator[tuple[int, int]]:
         from pipeline.label import fetch_row
 
         row = self._plan.manifest.rows[index]
-        with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH) as self._begin_anew:
-            on_rest = partial(self._put_off, index, host) if self._may_rest and host is not None else None
-            fetch_row(row, self._bench, self._fetcher, on_wait=self._begin_anew, on_rest=on_rest)
-            state = self._state(index)
-        if self._queue is not None and host is not None:
-            self._queue.leave(host)
-        if state.next_stage is Stage.FETCH:  # put off
-            return
-        self._begun(index, state)
+        try:
+            with in_hand(self._plan.job.state, [row.video_id], Stage.FETCH) as self._begin_anew:
+                on_rest = partial(self._put_off, index, host) if self._may_rest and host is not None else None
+                fetch_row(row, self._bench, self._fetcher, on_wait=self._begin_anew, on_rest=on_rest)
+                state = self._state(index)
+            if state.next_stage is Stage.FETCH:  # put off
+                return
+            self._begun(index, state)
+        finally:  # an error stops the build, for which nobody else has to wait
+            if self._queue is not None and host is not None:
+                self._queue.leave(host)
         if len(state.spans) == 1 and state.spans[0].next_stage is Stage.FACES:
             self.find(index, 0)
             state = self._state(index)

@@ -54,7 +54,7 @@ class _Host:
 
     Attributes:
         taken: How many of its rows were taken, in order.
-        busy: How many workers wait for it or have a video of it.
+        busy: How many workers wait for it or have a video of it, of which others do not know yet what it brings.
         free_s: When it may be asked next, as far as we know; on the machine's monotonic clock.
         rests_s: Until when it is left alone; 0 where it is not.
     """
@@ -102,12 +102,7 @@ class WaveQueue:
         """
         with self._shared() as (hosts, _):
             now_s = self._clock()
-            left = {
-                host: len(rows) - hosts[host].taken
-                for host, rows in self._rows.items()
-                if hosts[host].taken < len(rows) and hosts[host].rests_s <= now_s
-            }
-            if not left:
+            if not (left := self._left(hosts, now_s)):
                 return None
             # Who has most left is asked first: the last host to be done is what the wave waits for.
             host = min(left, key=lambda each: (*_wait(each, hosts[each], now_s), -left[each]))
@@ -119,8 +114,13 @@ class WaveQueue:
             chosen.busy += 1
             return row, host
 
+    def over(self) -> bool:
+        """Whether nobody fetches any more: no row may be had now, and all that were taken are left."""
+        with self._shared() as (hosts, _):
+            return not self._left(hosts, self._clock()) and not any(known.busy for known in hosts.values())
+
     def leave(self, host: str) -> None:
-        """Be done with a host."""
+        """Be done with a host, once others can find what its row has brought."""
         with self._shared() as (hosts, _):
             hosts[host].busy -= 1
             hosts[host].free_s = self._clock() + self._pause_s
@@ -140,6 +140,11 @@ class WaveQueue:
                 if hosts[host].rests_s:
                     found |= dict.fromkeys(rows[hosts[host].taken :], hosts[host].rests_s)
             return found
+
+    def _left(self, hosts: defaultdict[str, _Host], now_s: float) -> dict[str, int]:
+        """How many rows may be had of each host, of those that do not rest."""
+        counts = {host: len(rows) - hosts[host].taken for host, rows in self._rows.items()}
+        return {host: count for host, count in counts.items() if count and hosts[host].rests_s <= now_s}
 
     @contextmanager
     def _shared(self) -> Iterator[tuple[defaultdict[str, _Host], dict[str, float]]]:

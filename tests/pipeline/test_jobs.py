@@ -58,6 +58,12 @@ class Steps:
         self.step = made
         return outputs
 
+    def another(self, order: Path) -> Any:
+        """Another worker at the first step, to be driven by hand."""
+        self.run("_FetchRows", [], order)
+        self.step._faces = Detector(), faces
+        return self.step
+
     def counts(self) -> dict[str, float]:
         return total_counts(self.line.job.state)
 
@@ -128,6 +134,65 @@ def test_who_has_no_row_left_searches_the_spans_of_long_videos(tmp_path: Path) -
     before = steps.counts()["decoded_frames"]
     assert steps.run("_FindFaces", spans, order) == spans
     assert steps.counts()["decoded_frames"] == before
+
+
+@pytest.mark.parametrize("kind", [b"long", b"video"])
+def test_who_finds_no_row_waits_for_what_another_fetches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes
+) -> None:
+    steps = Steps(tmp_path, kind)
+    order = steps.begin_wave(workers=2)
+    other = steps.another(order)
+    assert other._queue.take() == (0, "")
+    fetched: list[tuple[int, int]] = []
+    looks: list[float] = []
+
+    def slow(wait_s: float) -> None:
+        looks.append(wait_s)
+        if len(looks) == 9:  # it has come at last
+            fetched.extend(other._row(0, ""))
+
+    monkeypatch.setattr(label_job, "sleep", slow)
+
+    # The spans are the other's to hand on, who fetched the row; this one only searches them.
+    assert steps.run("_FetchRows", [1], order) == []
+
+    assert len(looks) == 9
+    spans = {b"long": 3, b"video": 1}[kind]
+    assert fetched == [(0, number) for number in range(spans)]
+    assert steps.counts()["read"] == pytest.approx(1)
+    state = row_state(steps.rows[0], steps.line.job, steps.line.store)
+    assert all(span.next_stage is Stage.FIT for span in state.spans)
+
+
+def test_who_finds_no_row_waits_no_longer_than_a_fetch_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(tmp_path, b"long")
+    order = steps.begin_wave(workers=2)
+    assert steps.another(order)._queue.take() == (0, "")
+    waits: list[float] = []
+    monkeypatch.setattr(label_job, "sleep", waits.append)
+    monkeypatch.setattr(label_job, "_LOOK_EVERY_S", 600.0)
+
+    assert steps.run("_FetchRows", [1], order) == []
+
+    # Both might have fetched from one host, one after the other.
+    assert sum(waits) == pytest.approx(2 * steps.line.job.options.limits.fetch_s)
+
+
+def test_nobody_waits_for_a_worker_that_met_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(tmp_path, b"long")
+    order = steps.begin_wave(workers=2)
+    other = steps.another(order)
+    monkeypatch.setattr(label, "file_facts", lambda *_: 1 / 0)
+    row = other._queue.take()
+    assert not other._queue.over()
+
+    with pytest.raises(ZeroDivisionError):
+        list(other._row(*row))
+
+    assert other._queue.over()
 
 
 def test_networks_are_closed_before_anything_is_fitted(tmp_path: Path) -> None:

@@ -105,6 +105,23 @@ def test_who_has_other_work_takes_no_row_that_must_wait(tmp_path: Path) -> None:
     assert rows.take(patient=False) == (1, "a")
 
 
+def test_a_wave_is_over_when_all_rows_that_may_be_had_are_left(tmp_path: Path) -> None:
+    clock = Clock()
+    rows = queue(tmp_path, ["a", "", "a"], clock)
+    told = [rows.over()]
+    for _ in range(2):
+        rows.take()
+    rows.leave("a")
+    told.append(rows.over())
+    rows.refuse(0, "a", 60.0)
+    told.append(rows.over())  # a file of this machine is still looked at
+    rows.leave("")
+    told.append(rows.over())
+    clock.now_s += 60
+
+    assert [*told, rows.over()] == [False, False, False, True, False]
+
+
 def test_hosts_that_rest_are_passed_over_until_they_do_not(tmp_path: Path) -> None:
     clock = Clock()
     rows = queue(tmp_path, ["a", "a", "a", "b"], clock)
