@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from fitting.find_identities import Identities
@@ -27,20 +27,24 @@ class BegunTrack:
     Attributes:
         state: Expressions and cameras, in units of one landmark standard deviation.
         found: Frames in which there is a camera.
-        smoothness: How slowly its expressions move, as in `FitOptions`; learnt without a limit. Mean of windows.
-        accepted: Whether the step was taken, in all windows.
+        smoothness: How slowly expressions move in the window that keeps a frame, as in `FitOptions`; learnt, without a
+            limit.
+        accepted: Whether that window took its step.
     """
 
     state: FrameState
     found: Bool[Tensor, " frames"]
-    smoothness: float
-    accepted: bool
+    smoothness: Float64[Tensor, " frames"]
+    accepted: Bool[Tensor, " frames"]
 
     def at(self, frames: slice | Int64[np.ndarray, " chosen"]) -> "BegunTrack":
         """The same at some frames."""
         rows = frames if isinstance(frames, slice) else torch.as_tensor(frames, device=self.found.device)
         return BegunTrack(
-            state=self.state.at(rows), found=self.found[rows], smoothness=self.smoothness, accepted=self.accepted
+            state=self.state.at(rows),
+            found=self.found[rows],
+            smoothness=self.smoothness[rows],
+            accepted=self.accepted[rows],
         )
 
 
@@ -62,18 +66,17 @@ def begin_frames(tracks: Sequence[PreparedTrack], first: Identities, setup: FitS
                 BegunTrack(
                     state=step.state.at(rows),
                     found=found[rows],
-                    smoothness=float(step.smoothness[number]),
-                    accepted=bool(step.accepted[number]),
+                    smoothness=step.smoothness[number].expand(len(rows)),
+                    accepted=step.accepted[number].expand(len(rows)),
                 )
             )
     return [_joined(parts) for parts in begun]
 
 
 def _joined(parts: Sequence[BegunTrack]) -> BegunTrack:
-    counts = [len(part.found) for part in parts]
     return BegunTrack(
         state=joined_states([part.state for part in parts]),
         found=torch.cat([part.found for part in parts]),
-        smoothness=sum(part.smoothness * count for part, count in zip(parts, counts, strict=True)) / sum(counts),
-        accepted=all(part.accepted for part in parts),
+        smoothness=torch.cat([part.smoothness for part in parts]),
+        accepted=torch.cat([part.accepted for part in parts]),
     )

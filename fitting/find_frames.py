@@ -11,7 +11,7 @@ from fitting.begin_frames import BegunTrack
 from fitting.camera import ScaledOrthographic
 from fitting.find_identities import Identities
 from fitting.fit_setup import FitSetup
-from fitting.frame_stage import FirstStep, fit_frames
+from fitting.frame_stage import fit_frames
 from fitting.frame_system import packed_states
 from fitting.frame_windows import WindowBatch, window_batches
 from fitting.preparation import PreparedTrack
@@ -63,19 +63,18 @@ def find_frames(
 def _fit(batch: WindowBatch, begun: Sequence[BegunTrack], setup: FitSetup) -> Iterator[_Fitted]:
     options, seen, layout = setup.options, setup.seen, batch.layout
     found = layout.pack_tensors([part.found for part in begun])
-    numbers = torch.tensor([part.smoothness for part in begun], dtype=torch.float64, device=options.device)
-    step = FirstStep(
-        state=packed_states([part.state for part in begun], layout),
-        smoothness=numbers,
-        accepted=torch.tensor([part.accepted for part in begun], device=options.device),
-    )
+    # What a window learnt stands at its own frames; on either side it sees those of its neighbours.
+    own = [window.keeps.start - window.sees.start for window in batch.windows]
+    learnt = torch.stack([part.smoothness[first] for part, first in zip(begun, own, strict=True)])
+    accepted = torch.stack([part.accepted[first] for part, first in zip(begun, own, strict=True)])
     most = options.expression_smoothness
-    smoothness = numbers.clamp_max(most) if options.learn_smoothness else torch.full_like(numbers, most)
+    smoothness = learnt.clamp_max(most) if options.learn_smoothness else torch.full_like(learnt, most)
+    state = packed_states([part.state for part in begun], layout)
     gap = torch.tensor([track.keyframe_gap for track in batch.tracks], dtype=torch.float64, device=options.device)
     fit = fit_frames(
-        batch.problem(found, seen, smoothness), step, batch.spacing_s, smoothness=smoothness, keyframe_gap=gap,
-        uncertainty=batch.identities.uncertainty, lasting=setup.lasting, iterations=options.frame_iterations,
-        robust=options.robust, box=options.box_sd,
+        batch.problem(found, seen, smoothness), state, batch.spacing_s, accepted=accepted, smoothness=smoothness,
+        uncertainty=batch.identities.uncertainty, lasting=setup.lasting, keyframe_gap=gap,
+        iterations=options.frame_iterations, robust=options.robust, box=options.box_sd,
     )  # fmt: skip
     for number in range(len(begun)):
         rows = batch.own_rows(number)

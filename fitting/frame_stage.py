@@ -101,9 +101,10 @@ def first_step(
 
 def fit_frames(
     problem: FrameProblem,
-    begun: FirstStep,
+    state: FrameState,
     spacing_s: Float64[Tensor, " frames"],
     *,
+    accepted: Bool[Tensor, " tracks"],
     smoothness: Float64[Tensor, " tracks"],
     uncertainty: IdentityUncertainty,
     lasting: Float[Tensor, " points"],
@@ -116,8 +117,9 @@ def fit_frames(
 
     Args:
         problem: Frames of all tracks, under a prior of `smoothness`.
-        begun: Where they stand after the first iteration, the identities perhaps a little different.
+        state: Where they stand after the first iteration, the identities perhaps a little different then.
         spacing_s: Time since the frame before.
+        accepted: Whether that one's step was taken.
         smoothness: How slowly expressions move, as in `FitOptions`.
         uncertainty: What is left open about the identities.
         lasting: Standard deviation of the error that each landmark keeps through a track, in the unit of what was
@@ -127,11 +129,10 @@ def fit_frames(
         robust: Whether to use robust weights.
         box: Largest absolute value of an expression coefficient.
     """
-    layout, state = problem.layout, begun.state
+    layout = problem.layout
     directions = Directions.of(uncertainty, problem.basis, lasting)
-    start = torch.full_like(smoothness, DAMPING_START).to(state.expression.dtype)
-    damping = _next_damping(start, begun.accepted)
-    running, stepped = torch.ones_like(begun.accepted), begun.accepted
+    damping = _next_damping(torch.full_like(smoothness, DAMPING_START).to(state.expression.dtype), accepted)
+    running, stepped = torch.ones_like(accepted), accepted
     converged = torch.zeros_like(running)
     taken = torch.ones_like(running, dtype=torch.int64)
     for iteration in range(1, iterations):

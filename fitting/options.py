@@ -38,7 +38,7 @@ class FitOptions:
     expressions."""
     expression_smoothness: float = 4.0
     """How slowly faces move: one over the mean squared change of an expression coefficient from one frame to the
-    next at 30 frames per second. 0 fits every frame by itself; at 10,000, the most it may be, a face stands still.
+    next at 30 frames per second. 0 leaves each frame to itself; at 10,000, the most it may be, a face stands still.
     At 16 each of seven real videos has a larger hold-out error (0.77% instead of 0.76% on average)."""
     learn_smoothness: bool = True
     """Learn from its landmarks how slowly the expressions of each track move; `expression_smoothness` is then the most

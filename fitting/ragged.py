@@ -94,7 +94,7 @@ class TimeMajor:
     def sum_over_time(self, values: Float[Tensor, "frames ..."]) -> Float[Tensor, "tracks ..."]:
         """The sum over each track, first frame to last, in float64."""
         if values[:1].numel() <= _NARROW:
-            # One call instead of one per time step; both add up in order of time.
+            # One call instead of one per time step. On a CPU both add up in order of time.
             rows = values.double()[self._by_track]
             return torch.segment_reduce(rows, "sum", lengths=self._counts, axis=0)
         by_slot = torch.zeros(self.tracks, *values.shape[1:], dtype=torch.float64, device=values.device)

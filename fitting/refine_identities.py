@@ -67,7 +67,7 @@ def refine_identities(
         some = [begun[number] for number in batch]
         found = _refined([cut[number] for number in batch], some, first.at(batch), setup)
         for row, number in enumerate(batch):
-            if some[row].accepted and bool(torch.isfinite(found[row]).all()):
+            if bool(some[row].accepted.any()) and bool(torch.isfinite(found[row]).all()):
                 identity[number] = found[row]
     return replace(first, identity=identity)
 
@@ -84,16 +84,16 @@ def _refined(
     state = packed_states([part.state for part in begun], layout).in_unit(unit)
     share = [min(1.0, len(track.keyframes) / len(track.pts_s)) for track in cut]
     shares = torch.tensor(share, dtype=torch.float32, device=options.device)[layout.track]
-    found = layout.pack_tensors([part.found for part in begun])
+    found = layout.pack_tensors([part.found & part.accepted for part in begun])
     lens = lenses(cut, first, layout, unit) if options.camera == "perspective" else None
     sight = Sight(lens=lens, contour=setup.contour)
     spacing = torch.tensor(layout.pack([track.spacing_s for track in cut]), device=options.device)
-    learnt = torch.tensor([part.smoothness for part in begun], dtype=torch.float64, device=options.device)
+    learnt = torch.stack([_mean_smoothness(part) for part in begun])
     problem = FrameProblem(
         observed=observed.times(shares * found),
         identity_points=basis.identities(first.identity),
         basis=basis,
-        prior=smooth_prior(spacing, layout, learnt.clamp_max(MOST_SMOOTH)),
+        prior=smooth_prior(spacing, layout, learnt),
         layout=layout,
         sight=sight,
         identity_spots=sight.spots(first.identity),
@@ -102,6 +102,13 @@ def _refined(
     # The unit is the root of the share of the variance that changes.
     step = unit**2 * _step_of_same_size(system, first.identity, basis)
     return first.identity + step.to(first.identity.dtype)
+
+
+def _mean_smoothness(begun: BegunTrack) -> Float64[Tensor, ""]:
+    """Of the windows of a track, each of which has learnt its own: in octaves, by frames that said something."""
+    usable = begun.found & begun.accepted
+    own = begun.smoothness[usable] if bool(usable.any()) else begun.smoothness
+    return own.clamp_max(MOST_SMOOTH).log2().mean().exp2()
 
 
 def _step_of_same_size(

@@ -50,8 +50,9 @@ def test_the_optimum_is_the_one_that_scipy_finds(toy_model: FaceModel, box: floa
     nothing = FrameState(expression=torch.zeros(frames, size), camera=start)
     begun = first_step(problem, nothing, spacing, robust=False, box=box)
     fit = fit_frames(
-        problem, begun, spacing, smoothness=smoothness, uncertainty=uncertainty, lasting=lasting,
-        keyframe_gap=torch.full((1,), torch.inf, dtype=torch.float64), iterations=30, robust=False, box=box,
+        problem, begun.state, spacing, accepted=begun.accepted, smoothness=smoothness,
+        uncertainty=uncertainty, lasting=lasting, keyframe_gap=torch.full((1,), torch.inf, dtype=torch.float64),
+        iterations=30, robust=False, box=box,
     )  # fmt: skip
     ours = float(fit.energy.sum())
 

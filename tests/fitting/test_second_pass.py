@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fitting import second_pass
+from fitting import refine_identities, second_pass
 from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations
 from fitting.face_model import FaceModel
@@ -163,3 +163,22 @@ def test_a_wrong_smoothness_of_the_users_leaves_the_identity_as_it_is(toy_model:
     wrong = dataclasses.replace(right, expression_smoothness=1e4, learn_smoothness=False)
     first, second = (fit_tracks(sequences, toy_model, options)[0].identity for options in (right, wrong))
     np.testing.assert_array_equal(first, second)
+
+
+def test_the_second_pass_begins_where_the_first_step_ended_in_whatever_unit(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequences = [synthetic_track(toy_model, "toy68", SyntheticOptions(frames=40), seed=0).sequence]
+    begun: list[tuple[FrameProblem, FrameState]] = []
+
+    def seen(problem: FrameProblem, state: FrameState, scale: float) -> second_pass.IdentitySystem:
+        begun.append((problem, state))
+        return identity_system(problem, state, scale)
+
+    monkeypatch.setattr(refine_identities, "identity_system", seen)
+    # Errors that last make the unit larger than the noise of one frame: here three times.
+    fit_tracks(sequences, toy_model, FitOptions(landmark_noise=1 / 89, landmark_bias=2.83 / 89))
+    problem, state = begun[0]
+    left = problem.left_over(state, float("inf")).residual
+    assert float(problem.observed.points.abs().median()) > 5, "landmarks lie far apart in their unit"
+    assert float(left.abs().median()) < 0.5, "and near to where they are seen"

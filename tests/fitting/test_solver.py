@@ -10,6 +10,7 @@ import torch
 
 from fitting import (
     begin_frames,
+    find_frames,
     find_identities,
     first_look,
     frame_system,
@@ -19,7 +20,7 @@ from fitting import (
     track_result,
 )
 from fitting.face_model import FaceModel
-from fitting.frame_stage import FirstStep
+from fitting.frame_stage import FirstStep, FramesFit
 from fitting.frame_system import FrameProblem
 from fitting.identity_stage import IdentityFit
 from fitting.landmark_basis import landmark_basis
@@ -188,6 +189,35 @@ def test_each_frame_takes_the_first_step_once_where_the_second_pass_sees_it(
     # All frames of the whole fit; then on half the points those of the second pass, and those held out.
     looked_at = len(range(0, 230, round(230 / 24))) + len(range(0, 40, round(40 / 24)))
     assert counts == [270, looked_at, 192 + 40]
+
+
+def test_each_window_of_a_track_has_the_smoothness_that_it_learnt(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequence, other = good(toy_model, frames=230), good(toy_model, frames=40)
+    monkeypatch.setattr(frame_windows, "WINDOW_FRAMES", 100)
+    learnt: list[float] = []
+    used: list[tuple[torch.Tensor, torch.Tensor]] = []
+    take, fit = begin_frames.first_step, find_frames.fit_frames
+
+    def first(*args: Any, **kwargs: Any) -> FirstStep:
+        # As if the track moved faster from window to window.
+        step = take(*args, **kwargs)
+        smoothness = torch.tensor([3.0, 2.0, 1.0][: len(step.smoothness)], dtype=torch.float64)
+        learnt.extend(smoothness.tolist())
+        accepted = torch.tensor([True, False, True][: len(smoothness)])
+        return dataclasses.replace(step, smoothness=smoothness, accepted=accepted)
+
+    def rest(*args: Any, **kwargs: Any) -> FramesFit:
+        used.append((kwargs["smoothness"], kwargs["accepted"]))
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(begin_frames, "first_step", first)
+    monkeypatch.setattr(find_frames, "fit_frames", rest)
+    fit_tracks([sequence, other], toy_model, EXACT)
+    (smoothness, accepted), _ = used
+    assert learnt[:3] == smoothness.tolist() == [3.0, 2.0, 1.0], "two windows of the long track, and the short one"
+    assert accepted.tolist() == [True, False, True]
 
 
 def test_what_is_worked_on_at_once_does_not_grow_with_the_track(

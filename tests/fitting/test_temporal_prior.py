@@ -40,6 +40,25 @@ def test_the_smoothness_of_a_process_is_found_through_noise_at_regular_and_irreg
     np.testing.assert_allclose(np.log2(found.numpy()), math.log2(smoothness), atol=0.35)
 
 
+def test_components_that_are_badly_known_and_far_from_independent_do_not_pull_it_down() -> None:
+    rng = np.random.default_rng(0)
+    count, landmarks, frames, noise = 24, 16, 300, 0.03
+    spacing = np.full(frames, 1 / 30)
+    path = process(spacing, 16.0, count, rng)
+    # Fewer landmarks than components, seen a little differently in each frame.
+    view = rng.normal(size=(landmarks, count)) + 0.05 * rng.normal(size=(frames, landmarks, count))
+    view *= 0.9 ** np.arange(count) / math.sqrt(landmarks)
+    picture = np.einsum("flc,fc->fl", view, path) + noise * rng.normal(size=(frames, landmarks))
+    information = np.einsum("flc,fld->fcd", view, view) / noise**2
+    vector = np.einsum("flc,fl->fc", view, picture) / noise**2
+    layout = TimeMajor([frames], device="cpu")
+    found = learnt_smoothness(
+        torch.from_numpy(information), torch.from_numpy(vector), torch.from_numpy(spacing), layout
+    )
+    # All of them together say 1/2.
+    assert abs(math.log2(float(found[0]) / 16.0)) < 0.5
+
+
 def test_the_evidence_is_that_of_the_dense_gaussian() -> None:
     rng = np.random.default_rng(1)
     spacing = np.array([0.0, 0.03, 0.05, 0.02, 0.1])
