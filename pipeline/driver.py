@@ -24,7 +24,9 @@ from pipeline.stop import look_for_full_disk, make_room_for_reason, take_reason
 from pipeline.store import write_json
 from pipeline.wave_queue import WaveQueue
 
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Variables that are 1 in every worker: libraries read them when they load."""
+
 _LOOK_EVERY_S = 0.25
 _LOG_LINES = 25
 
@@ -183,4 +185,4 @@ def _environment() -> dict[str, str]:
     # The child must find the very code that its parent runs, wherever it was started.
     root = str(Path(__file__).parents[1])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return os.environ | dict.fromkeys(_ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(paths)}
+    return os.environ | dict.fromkeys(ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(paths)}

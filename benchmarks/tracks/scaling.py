@@ -9,15 +9,18 @@ import csv
 import io
 import json
 import multiprocessing
+import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Barrier
 from time import perf_counter
 from typing import Any
+from unittest.mock import patch
 
+import cv2
 import torch
 
 from benchmarks.tracks.setting import Setting, print_table, say
@@ -27,6 +30,7 @@ from fitting.solver import fit_tracks
 from pipeline.build import run_build
 from pipeline.config import BuildOptions, FetchOptions
 from pipeline.desk import Desk, SpanOfRow
+from pipeline.driver import ONE_THREAD
 from pipeline.faces.landmarks import open_detector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.tracks import track_faces
@@ -101,16 +105,25 @@ def _manifest(videos: Sequence[Path], path: Path) -> Path:
 
 def _processes(shares: list[list[Path]], folder: Path, span_s: float) -> float:
     context = multiprocessing.get_context("spawn")
-    ready, go = (context.Barrier(len(shares) + 1) for _ in range(2))
-    started = [
-        context.Process(target=_label, args=(videos, folder / str(number), span_s, ready, go))
-        for number, videos in enumerate(shares)
-    ]
-    for process in started:
-        process.start()
-    ready.wait()
-    begun_s = perf_counter()
-    go.wait()
+    lines, started = [], []
+    with patch.dict(os.environ, dict.fromkeys(ONE_THREAD, "1")):
+        for number, videos in enumerate(shares):
+            line, their_end = context.Pipe()
+            process = context.Process(
+                target=_label, args=(videos, folder / str(number), span_s, their_end), daemon=True
+            )
+            process.start()
+            their_end.close()  # else nobody would notice here that the process has ended
+            lines.append(line)
+            started.append(process)
+    try:
+        for line in lines:
+            line.recv()
+        begun_s = perf_counter()
+        for line in lines:
+            line.send("go")
+    except (EOFError, BrokenPipeError) as error:
+        raise RuntimeError("a process ended before it had begun; it has said why above") from error
     for process in started:
         process.join()
         if process.exitcode:
@@ -118,9 +131,10 @@ def _processes(shares: list[list[Path]], folder: Path, span_s: float) -> float:
     return perf_counter() - begun_s
 
 
-def _label(videos: list[Path], folder: Path, span_s: float, ready: Barrier, go: Barrier) -> None:
-    """What a worker does with these videos, by the same functions, one after the other."""
+def _label(videos: list[Path], folder: Path, span_s: float, line: Connection) -> None:
+    """What a worker does with these videos, by the same functions, one after the other, on as many threads."""
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     folder.mkdir()
     rows = read_manifest(_manifest(videos, folder / "manifest.csv"))
     options, networks = _options(span_s, 1), assets.fetch_landmark_networks()
@@ -128,8 +142,8 @@ def _label(videos: list[Path], folder: Path, span_s: float, ready: Barrier, go: 
     desk = Desk(job=job, store=Store(job.store_folder), counters=Counters(job.state))
     fetcher = Fetcher(options.fetch, desk.store, rows.folder)
     detector, track = open_detector(options.faces, networks), partial(track_faces, limits=options.limits)
-    ready.wait()
-    go.wait()
+    line.send("ready")
+    line.recv()
     pieces = []
     for row in rows.rows:
         fetch_row(row, desk, fetcher)
