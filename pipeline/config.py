@@ -141,12 +141,13 @@ class BuildOptions:
     store: Path | None = None
     """Where videos and per-stage results are kept; the default is `store` inside the output folder."""
     workers: int = 1
-    """Worker processes; 1 runs in the driver's child process. No more are started than there are parts of work; a video
-    not yet fetched may be long: it starts them all."""
+    """Worker processes; 1 runs in the driver's child process. No more are started than there are parts of work; a
+    video still to be downloaded may be long: it starts them all."""
     wave: int = 64
     """Videos per Beam run on the local runner."""
     fit_batch: int = 8
-    """Videos whose tracks are fitted together, at most; fewer where they have many frames. Does not change results."""
+    """Parts of videos (of `faces.span_s`) whose tracks are fitted together, at most; fewer where they have many frames.
+    Does not change results."""
     shards: int = 16
     """Shards per table."""
 

@@ -44,7 +44,7 @@ class Wave:
         out: The dataset folder.
         rows: Places of the rows in the plan's manifest; bad rows count on after the good ones.
         workers: Worker processes; 1 works in the child itself.
-        fit_batch: Videos whose tracks are fitted together.
+        fit_batch: Spans whose tracks are fitted together.
         beam_options: Further options of Beam.
         parent_pid: The process that the child belongs to.
         hosts: The host that each row waits for, see `pipeline.wave_queue`.
@@ -125,7 +125,7 @@ class Driver:
             kind: Which of the two jobs.
             rows: Places of the rows.
             workers: Worker processes.
-            fit_batch: Videos whose tracks are fitted together.
+            fit_batch: Spans whose tracks are fitted together.
             hosts: The host that each row waits for; rows are taken as these are free. Without them, as they come.
             may_rest: Rows whose host is left alone stay as they are; else they fail.
 

@@ -19,7 +19,7 @@ class DecodeLimits:
     decoder_memory_bytes: int = 4 * GIB
     """Address space of the decoder's process (RLIMIT_AS); what needs more fails as out_of_memory."""
     decoder_stall_s: float = 60.0
-    """Longest wait for the next frame; then the decoder is ended and the video fails as timeout, seconds."""
+    """Longest wait for the decoder's next byte; then it is ended and the video fails as timeout, seconds."""
     decoder_cpu_s: float = 2 * 3600.0
     """CPU time for decoding one span (RLIMIT_CPU); a video that needs more fails as timeout, seconds."""
 

@@ -67,7 +67,7 @@ class Square:
 
 
 class Picture:
-    """A picture to be looked at. Where its samples are a decoder's buffer, it lives until the next frame.
+    """A picture to be looked at. Where its samples are a decoder's buffer, it lives until the next frame or block.
 
     Args:
         samples: The picture as RGB or as planes.

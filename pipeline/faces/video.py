@@ -44,7 +44,11 @@ MIN_COMPLETE = 0.9
 """Smallest share of the promised duration in a file that still counts as complete."""
 
 BLOCK_FRAMES, BLOCK_BYTES = 16, 32 << 20
-"""How many frames are worked on at once, and of how many bytes; one at least."""
+"""How many frames are worked on at once, and of how many bytes; one at least.
+
+Where blocks end decides which frames can explain an eye (`pipeline.faces.eye_changes`), so it is seen in the lids of a
+dataset: whoever changes one of these raises `pipeline.job.FACES_VERSION`.
+"""
 
 _PIPE_BYTES = 1 << 20
 _SMALLEST_STEP_S = 1e-3
