@@ -25,6 +25,7 @@ def fit_file(
     scheme: str | None = None,
     fps: float | None = None,
     picture_px: tuple[int, int] | None = None,
+    frame: int | None = None,
     options: FitOptions | None = None,
     report: Callable[[str], None] | None = None,
 ) -> SavedFit:
@@ -37,6 +38,7 @@ def fit_file(
         scheme: Landmark scheme; None takes the one that the file names.
         fps: Frames per second, where the file has neither times nor a rate; None is 30.
         picture_px: Width and height of the picture, where the file does not say; a perspective camera needs them.
+        frame: Number of a frame that will be asked for: the file must have it.
         options: Choices of the fit; None is `FitOptions()`.
         report: Takes lines that tell what was read and how it went.
 
@@ -55,6 +57,9 @@ def fit_file(
     model = load_face_model(model_path)
     read = read_landmarks(landmarks, scheme=scheme, fps=fps)
     _check_points(landmarks, read, model)
+    if frame is not None and frame not in read.frame:
+        raise ValueError(f"frame={frame} is not in {landmarks}, whose {len(read.frame)} frames lie between "
+                         f"{read.frame[0]} and {read.frame[-1]}")  # fmt: skip
     tell(_what_was_read(read))
     sequence = read.sequence
     if picture_px is not None:

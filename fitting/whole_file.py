@@ -31,6 +31,8 @@ def require_writable(path: Path) -> None:
     Raises:
         OSError: It cannot.
     """
+    if (file := next((above for above in path.parents if above.is_file()), None)) is not None:
+        raise NotADirectoryError(f"{path} cannot be written: {file} is a file, not a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file")

@@ -9,6 +9,8 @@ import tyro
 from facevid.commands.console import say
 from fitting.options import FitOptions
 
+_ENDINGS = {"out": ".npz", "arkit": ".csv", "gltf": ".glb", "obj": ".obj", "overlay": ".mp4"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
@@ -56,15 +58,20 @@ class Fit:
 
         if (self.video is None) != (self.overlay is None):
             raise ValueError(f"video={self.video} and overlay={self.overlay}: one needs the other")
-        for name, suffix in (("arkit", ".csv"), ("gltf", ".glb"), ("obj", ".obj"), ("overlay", ".mp4")):
-            path = getattr(self, name)
-            if path is not None and path.suffix.lower() != suffix:
-                raise ValueError(f"{name}={str(path)!r} must end in {suffix}")
-            if path is not None:
-                require_writable(path)
+        if self.frame is not None and self.obj is None:
+            raise ValueError(f"frame={self.frame} is the frame of an .obj; name one with --obj")
+        outputs = self._outputs()
         if self.video is not None and not self.video.is_file():
             raise FileNotFoundError(f"video={str(self.video)!r}: there is no such file")
+        for path in outputs:
+            require_writable(path)
         model_path = self.model or DEFAULT_MODEL_PATH
+        model = load_face_model(model_path)
+        if model.arkit is None and (self.arkit or (self.gltf and self.targets == "arkit")):
+            raise ValueError(
+                f"face model {model.name!r} has no map to ARKit weights: leave --arkit out, and give --gltf "
+                "--targets components"
+            )
         fit = fit_file(
             self.landmarks,
             self.out,
@@ -72,11 +79,11 @@ class Fit:
             scheme=self.scheme,
             fps=self.fps,
             picture_px=self.picture_px,
+            frame=self.frame,
             options=self.options,
             report=say,
         )
         print(self.out)
-        model = load_face_model(model_path)
         if self.arkit:
             from fitting.mesh_export import write_arkit_csv
 
@@ -98,3 +105,28 @@ class Fit:
             write_fit_video(self.video, fit, model, self.overlay, report=say)
             print(self.overlay)
         return 0
+
+    def _outputs(self) -> tuple[Path, ...]:
+        """The files to write, each with the ending of its kind, none of them in the way of another or of an input."""
+        taken = {
+            name: path.resolve()
+            for name, path in (("landmarks", self.landmarks), ("model", self.model), ("video", self.video))
+            if path is not None
+        }
+        outputs: list[Path] = []
+        for name, suffix in _ENDINGS.items():
+            path: Path | None = getattr(self, name)
+            if path is None:
+                continue
+            if path.suffix.lower() != suffix:
+                raise ValueError(f"{name}={str(path)!r} must end in {suffix}")
+            whole = path.resolve()
+            for other, place in taken.items():
+                if whole == place:
+                    raise ValueError(f"{name}={str(path)!r} is the {other} file itself; choose another name")
+                if whole.is_relative_to(place) or place.is_relative_to(whole):
+                    pair = f"{name}={str(path)!r} and {other}={str(getattr(self, other))!r}"
+                    raise ValueError(f"{pair}: one is a folder of the other; choose another name")
+            taken[name] = whole
+            outputs.append(path)
+        return tuple(outputs)

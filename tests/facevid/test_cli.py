@@ -253,7 +253,16 @@ def test_threads_wait_without_spinning_unless_the_user_says_otherwise(given: str
         (("--arkit", "weights.npz"), "must end in .csv"),
         (("--video", "video.mp4", "--overlay", "drawn.txt"), "must end in .mp4"),
         (("--video", "nothing.mp4", "--overlay", "drawn.mp4"), "nothing.mp4': there is no such file"),
-        (("--obj", "video.mp4/face.obj"), "video.mp4"),
+        (("--obj", "video.mp4/face.obj"), "video.mp4 is a file, not a folder"),
+        (("--out", "video.mp4/fit.npz"), "video.mp4 is a file, not a folder"),
+        (("--out", "new/fit.json"), "must end in .npz"),
+        (("--obj", "fit.npz/face.obj"), "'fit.npz/face.obj' and out='fit.npz': one is a folder of the other"),
+        (("--obj", "face.obj/a.obj", "--arkit", "face.obj/a.obj/b.csv"), "one is a folder of the other"),
+        (("--video", "video.mp4", "--overlay", "video.mp4"), "'video.mp4' is the video file itself"),
+        (("--out", "landmarks.npz"), "'landmarks.npz' is the landmarks file itself"),
+        (("--out", "new/../model.npz", "--model", "model.npz"), "is the model file itself"),
+        (("--frame", "0"), "frame=0 is the frame of an .obj; name one with --obj"),
+        (("--obj", "face.obj", "--frame", "99"), "frame=99 is not in landmarks.npz, whose 1 frames lie"),
     ],
 )
 def test_what_cannot_be_written_after_a_fit_is_told_before_it(
@@ -263,11 +272,25 @@ def test_what_cannot_be_written_after_a_fit_is_told_before_it(
     monkeypatch.chdir(tmp_path)
     Path("video.mp4").write_bytes(b"")
     np.savez("landmarks.npz", landmarks=np.zeros((1, 68, 2)), scheme="ibug68")
-    assert cli.main(["fit", "landmarks.npz", "--out", "fit.npz", *words]) == 2
+    out = () if "--out" in words else ("--out", "fit.npz")
+    assert cli.main(["fit", "landmarks.npz", *out, *words]) == 2
     seen = capsys.readouterr()
     assert complaint in seen.err
     assert len(seen.err.splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["landmarks.npz", "video.mp4"]
+
+
+@pytest.mark.usefixtures("toy_model")
+@pytest.mark.parametrize("words", [("--arkit", "weights.csv"), ("--gltf", "face.glb")])
+def test_arkit_weights_of_a_face_model_that_has_none_are_refused_before_the_fit(
+    words: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fitting.fit_file.fit_file", lambda *_, **__: pytest.fail("it was fitted"))
+    np.savez("landmarks.npz", landmarks=np.zeros((1, 68, 2)), scheme="ibug68")
+    assert cli.main(["fit", "landmarks.npz", "--out", "fit.npz", "--model", "toy.npz", *words]) == 2
+    error = capsys.readouterr().err
+    assert "face model 'toy' has no map to ARKit weights: leave --arkit out, and give --gltf --targets" in error
 
 
 @pytest.mark.parametrize(

@@ -30,5 +30,6 @@ def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
         require_writable(tmp_path)
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OSError, match="file"):
-        require_writable(tmp_path / "file" / "model.npz")
+    for inside in (Path("model.npz"), Path("deep") / "model.npz"):
+        with pytest.raises(NotADirectoryError, match=r"model\.npz cannot be written: .*file is a file, not a folder"):
+            require_writable(tmp_path / "file" / inside)
