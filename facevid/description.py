@@ -3,8 +3,8 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, TypeVar, get_args, get_origin
 
 from facevid.schema import SCHEMA_VERSION, TABLES
 from facevid.shards import ShardInfo
@@ -112,7 +112,7 @@ class DatasetDescription:
         """
         try:
             plain = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a whole number may have too many digits
             raise DatasetError(f"{where} is not JSON ({error}); build the dataset again") from error
         if not isinstance(plain, dict) or plain.pop("format", None) != "facevid":
             raise DatasetError(f"{where} does not describe a FaceVid dataset")
@@ -123,8 +123,8 @@ class DatasetDescription:
                 "for a later one install a newer facevid"
             )
         try:
-            funnel = tuple(_made(FunnelStep, step) for step in plain.pop("funnel"))
-            shards = tuple(_made(ShardInfo, shard) for shard in plain.pop("shards"))
+            funnel = tuple(_made(FunnelStep, step) for step in _taken(plain, "funnel"))
+            shards = tuple(_made(ShardInfo, shard) for shard in _taken(plain, "shards"))
             # The file may come from a stranger: its paths must not lead out of the folder.
             if strange := [shard.path for shard in shards if not _is_shard_of(shard.table, shard.path)]:
                 raise ValueError(f"{strange[0]!r} is no path of a shard")
@@ -134,7 +134,7 @@ class DatasetDescription:
             for name in ("n_identity", "n_expression", "points"):
                 if not 1 <= getattr(description, name) <= _LARGEST_WIDTH:
                     raise ValueError(f"{name}={getattr(description, name)} is not between 1 and {_LARGEST_WIDTH}")
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise DatasetError(f"{where} is incomplete or altered: {error}") from error
         return description
 
@@ -143,14 +143,37 @@ def _is_shard_of(table: str, path: str) -> bool:
     return table in TABLES and re.fullmatch(f"{table}/{_SHARD_FILE}", path) is not None
 
 
+def _taken(plain: dict[str, Any], name: str) -> list[Any]:
+    if name not in plain:
+        raise TypeError(f"{name} is missing")
+    if not isinstance(listed := plain.pop(name), list):
+        raise TypeError(f"{name} is {listed!r}")
+    return listed
+
+
 _Made = TypeVar("_Made", DatasetDescription, FunnelStep, ShardInfo)
 
 
-def _made(kind: type[_Made], plain: dict[str, Any]) -> _Made:
+def _made(kind: type[_Made], plain: Any) -> _Made:
+    if not isinstance(plain, dict):
+        raise TypeError(f"{plain!r} is no {kind.__name__}")
     for each in fields(kind):
-        value = plain.get(each.name, each.default)
-        if each.type in (int, str) and type(value) is not each.type:
+        if each.name not in plain:
+            if each.default is MISSING and each.default_factory is MISSING:
+                raise TypeError(f"{each.name} is missing")
+            continue
+        value = plain[each.name]
+        if get_origin(each.type) is Mapping:
+            _require_mapping(each.name, value, counts=get_args(each.type)[1] is int)
+        elif each.type in (int, str) and type(value) is not each.type:
             raise TypeError(f"{each.name} is {value!r}")
-        if each.type is int and value < 0:
+        elif each.type is int and value < 0:
             raise ValueError(f"{each.name} is {value!r}")
     return kind(**plain)
+
+
+def _require_mapping(name: str, value: Any, *, counts: bool) -> None:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is {value!r}")
+    if counts and (wrong := [key for key, count in value.items() if type(count) is not int or count < 0]):
+        raise TypeError(f"{name} has {wrong[0]!r}: {value[wrong[0]]!r}")

@@ -148,6 +148,9 @@ def test_a_folder_that_is_no_dataset_is_told(tmp_path: Path) -> None:
         facevid.open(tmp_path)
 
 
+STEP = {"step": "fit", "unit": "tracks", "entered": 3, "ok": 3, "failed": 0, "filtered": 0}
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -171,12 +174,37 @@ def test_a_folder_that_is_no_dataset_is_told(tmp_path: Path) -> None:
         ({"points": "68"}, "is incomplete or altered: points is '68'"),
         ({"n_expression": 10**12}, "n_expression=1000000000000 is not between 1 and 1000000"),
         ({"n_identity": -1}, "n_identity is -1"),
+        ({"shards": [1]}, "is incomplete or altered: 1 is no ShardInfo"),
+        ({"shards": ["a"]}, "is incomplete or altered: 'a' is no ShardInfo"),
+        ({"shards": [{"table": "tracks"}]}, "is incomplete or altered: path is missing"),
+        ({"shards": {"a": 1}}, "is incomplete or altered: shards is {'a': 1}"),
+        ({"funnel": [None]}, "is incomplete or altered: None is no FunnelStep"),
+        ({"funnel": 3}, "is incomplete or altered: funnel is 3"),
+        ({"funnel": [STEP | {"reasons": ["a"]}]}, r"is incomplete or altered: reasons is \['a'\]"),
+        ({"funnel": [STEP | {"events": {"cut": "often"}}]}, "is incomplete or altered: events has 'cut': 'often'"),
+        ({"config": ["a"]}, r"is incomplete or altered: config is \['a'\]"),
     ],
 )
 def test_a_description_of_something_else_is_refused(dataset: Path, change: dict[str, object], complaint: str) -> None:
     path = dataset / "facevid.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change), "utf-8")
     with pytest.raises(DatasetError, match=complaint):
+        facevid.open(dataset)
+
+
+@pytest.mark.parametrize("name", ["n_expression", "funnel", "shards", "config"])
+def test_what_a_description_lacks_is_named(dataset: Path, name: str) -> None:
+    path = dataset / "facevid.json"
+    plain = json.loads(path.read_text("utf-8"))
+    del plain[name]
+    path.write_text(json.dumps(plain), "utf-8")
+    with pytest.raises(DatasetError, match=rf"facevid\.json is incomplete or altered: {name} is missing$"):
+        facevid.open(dataset)
+
+
+def test_a_number_of_too_many_digits_is_no_bug(dataset: Path) -> None:
+    (dataset / "facevid.json").write_text(f'{{"points": {"1" * 5000}}}', "utf-8")
+    with pytest.raises(DatasetError, match=r"facevid\.json is not JSON"):
         facevid.open(dataset)
 
 
