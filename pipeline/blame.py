@@ -11,6 +11,7 @@ their hosts' rests are waited for, within `FetchOptions.rests_s`.
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from facevid.failures import FailureCode, Stage
 from pipeline.driver import BuildError, Driver, WaveEnd
@@ -61,6 +62,7 @@ class Labeller:
         self._driver, self._watch, self._report = driver, watch, report
         self._clock, self._sleep = clock, sleep
         self._place = {row.video_id: index for index, row in enumerate(rows.rows)}
+        self._known_s: dict[Path, float | None] = {}
         self.deaths = 0
 
     def label(self, pending: Sequence[int]) -> None:
@@ -115,7 +117,7 @@ class Labeller:
         barren = 0
         while left:
             rows = (self._rows.rows[index] for index in left)
-            at_work = workers_for(rows, self._job, self._store, most=workers)
+            at_work = workers_for(rows, self._job, self._store, most=workers, known_s=self._known_s)
             self._watch.expect(workers=at_work)
             hosts = [self._host(index) for index in left]
             end = self._driver.run(

@@ -37,15 +37,20 @@ class FileFacts:
     indexed: bool = True
 
 
-def file_facts(path: Path, limits: DecodeLimits) -> FileFacts:
+def file_facts(path: Path, limits: DecodeLimits, *, patience: int = _PATIENCE) -> FileFacts:
     """What a file says of itself, as far as it is a video (the next stage says what else it is).
+
+    Args:
+        path: The file.
+        limits: Of these, those on ffmpeg hold.
+        patience: How many times `decoder_stall_s` to wait.
 
     Raises:
         DecoderTimeoutError: ffmpeg cannot tell in time.
         DecoderMemoryError: Nor with the memory that there is.
     """
     try:
-        info = probe(path, replace(limits, decoder_stall_s=_PATIENCE * limits.decoder_stall_s, **_ANY_SIZE))
+        info = probe(path, replace(limits, decoder_stall_s=patience * limits.decoder_stall_s, **_ANY_SIZE))
     except (DecoderTimeoutError, DecoderMemoryError):
         raise
     except (VideoError, FileNotFoundError):

@@ -4,7 +4,9 @@ With too many for the memory, each row would go beyond its worker's share, be en
 right, and slow.
 """
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 
 from facevid.failures import Stage
@@ -22,6 +24,10 @@ from pipeline.usage import memory_per_worker_bytes
 WORKER_BYTES = 700_000_000
 """What a worker needs with its decoder: 430 MB were seen with one face in pictures of 1080 lines (proportional set
 size, two workers); the tracks of a long span, and a batch of them to be fitted, come on top."""
+
+_ASKED_FOR_S = 3.0
+"""How long a file is asked for its duration here, where nothing is lost by a guess, nobody is told, and nobody watches.
+The worker that fetches it is more patient."""
 
 
 def workers_at_once(
@@ -50,20 +56,23 @@ def workers_for(
     store: Store,
     *,
     most: int,
+    known_s: MutableMapping[Path, float | None] | None = None,
     facts_of: Callable[[Path, DecodeLimits], FileFacts] | None = None,
 ) -> int:
     """How many workers have something to do in a wave: the spans of one video are worked on by several.
 
     How long a video of the web is shows when it is downloaded; until then it may be long enough for all, unless the
-    manifest asks for a clip of it.
+    manifest asks for a clip of it. So may be a local file that does not tell at once; no other is asked after it.
 
     Args:
         rows: The wave's.
         job: The build.
         store: Where results are.
         most: No more than this many; as soon as there is work for so many, no further row is looked at.
+        known_s: Durations of local files that have been asked, from wave to wave; those that are asked here are added.
         facts_of: Tells what a local file says of itself; ffmpeg where it is left out.
     """
+    known_s = {} if known_s is None else known_s
     parts = 0
     for row in rows:
         if parts >= most:
@@ -76,7 +85,10 @@ def workers_for(
         if end_s is None:
             if is_remote(row.url):
                 return max(1, most)
-            end_s = _duration_s(row, job, facts_of or file_facts)
+            path = local_path(row.url, job.manifest_folder)
+            if path not in known_s:
+                known_s[path] = _duration_s(path, job, facts_of or _facts_at_once)
+            end_s = known_s[path]
         span_s = job.options.faces.span_s
         if end_s is not None:  # whatever a file says, the spans that are counted are few
             end_s = min(end_s, (row.start_s or 0.0) + (most + 1) * span_s)
@@ -84,14 +96,18 @@ def workers_for(
     return max(1, min(parts, most))
 
 
-def _duration_s(
-    row: ManifestRow, job: Job, facts_of: Callable[[Path, DecodeLimits], FileFacts]
-) -> float | None:
-    """What a local file says of its duration; None where it says nothing, or may not be asked."""
-    path = local_path(row.url, job.manifest_folder)
+def _duration_s(path: Path, job: Job, facts_of: Callable[[Path, DecodeLimits], FileFacts]) -> float | None:
+    """What a local file says of its duration: None for nothing, or if it may not be asked; endless if not at once."""
+    limits = job.options.limits
     try:
         if not job.options.fetch.allow_local or not path.is_file():
             return None
-        return facts_of(path, job.options.limits).duration_s
-    except (OSError, DecoderTimeoutError, DecoderMemoryError):
+        return facts_of(path, replace(limits, decoder_stall_s=min(_ASKED_FOR_S, limits.decoder_stall_s))).duration_s
+    except DecoderTimeoutError:
+        return math.inf
+    except (OSError, DecoderMemoryError):
         return None  # the worker that fetches it says what is wrong with it
+
+
+def _facts_at_once(path: Path, limits: DecodeLimits) -> FileFacts:
+    return file_facts(path, limits, patience=1)

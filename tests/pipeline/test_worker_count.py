@@ -1,13 +1,15 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pretend import Detector, Line, faces, facts_of, fits, pieces
 from synthetic import MODEL, with_options
 
-from pipeline import worker_count
+from pipeline import reading, worker_count
 from pipeline.config import BuildOptions, LimitOptions
 from pipeline.desk import Desk
-from pipeline.faces.errors import DecoderTimeoutError
+from pipeline.faces.errors import DecoderMemoryError, DecoderTimeoutError
+from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
 from pipeline.fit_spans import fit_spans
@@ -91,15 +93,54 @@ def test_a_local_video_alone_has_no_more_workers_than_it_is_long_for(
 def test_what_cannot_be_asked_for_its_length_has_one_worker_and_what_is_on_the_web_has_all(tmp_path: Path) -> None:
     line = Line(tmp_path)
 
-    def hangs(path: Path, limits: object) -> FileFacts:
-        raise DecoderTimeoutError(f"{path.name} took too long")
+    def breaks(path: Path, limits: object) -> FileFacts:
+        raise DecoderMemoryError(f"{path.name} took too much memory")
 
     def workers(row: ManifestRow) -> int:
-        return workers_for([row], line.job, line.store, most=8, facts_of=hangs)
+        return workers_for([row], line.job, line.store, most=8, facts_of=breaks)
 
     assert workers(line.row("talk", b"video")) == 1
     assert workers(ManifestRow(video_id="gone", url="gone.mp4")) == 1
     assert workers(ManifestRow(video_id="web", url="https://example.org/a.mp4")) == 8
+
+
+def test_a_file_that_does_not_tell_its_length_at_once_has_all_workers_and_is_the_last_to_be_asked(
+    tmp_path: Path,
+) -> None:
+    line = Line(tmp_path)
+    rows = [line.row(name, name.encode()) for name in ("short", "hangs", "too")]
+    asked: list[tuple[str, float]] = []
+
+    def facts(path: Path, limits: DecodeLimits) -> FileFacts:
+        asked.append((path.stem, limits.decoder_stall_s))
+        if path.stem != "short":
+            raise DecoderTimeoutError(f"{path.name} took too long")
+        return FileFacts(duration_s=5.0)
+
+    known_s: dict[Path, float | None] = {}
+    counts = [
+        workers_for(wave, line.job, line.store, most=8, known_s=known_s, facts_of=facts) for wave in (rows, rows[:2])
+    ]
+
+    assert counts == [8, 8]
+    assert asked == [("short", 3.0), ("hangs", 3.0)]
+
+
+def test_a_file_is_asked_for_its_length_for_seconds_however_patient_the_build_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(tmp_path)
+    line.job = with_options(line.job, limits=LimitOptions(decoder_stall_s=600.0))
+    given: list[float] = []
+
+    def hangs(path: Path, limits: DecodeLimits) -> Any:
+        given.append(limits.decoder_stall_s)
+        raise DecoderTimeoutError(f"{path.name} took too long")
+
+    monkeypatch.setattr(reading, "probe", hangs)
+
+    assert workers_for([line.row("talk", b"video")], line.job, line.store, most=2) == 2
+    assert given == [3.0]
 
 
 def test_clips_that_the_manifest_asks_for_have_no_more_workers_than_spans(tmp_path: Path) -> None:
