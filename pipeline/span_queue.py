@@ -5,15 +5,12 @@ the longer hand works on while the others have nothing left. So elements are tur
 one takes spans until none is left. Which worker takes which span changes no result.
 """
 
-import fcntl
-import json
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from facevid.failures import Stage
+from pipeline.shared_json import begin_shared, shared_json
 
 Sized = tuple[float, int, int]
 """How much of a span there is to work on, in seconds or frames; its row's place; its number."""
@@ -36,17 +33,17 @@ class SpanQueue:
 
     def begin(self) -> None:
         """Make the file anew: nothing waits."""
-        self._path.write_text('{"held": false, "waiting": []}')
+        begin_shared(self._path, {"held": False, "waiting": []})
 
     def offer(self, spans: Iterable[Sized]) -> None:
         """Let spans wait."""
-        with self._shared() as plain:
+        with shared_json(self._path) as plain:
             waiting = [*map(tuple, plain["waiting"]), *spans]
             plain["waiting"] = sorted(waiting, key=lambda each: (-each[0], *each[1:]))
 
     def hold(self) -> None:
         """Keep what waits, and what is yet offered, for the next step: a worker has gone on to it."""
-        with self._shared() as plain:
+        with shared_json(self._path) as plain:
             plain["held"] = True
 
     def take(self, *, most: int = 1, workers: int = 1, held: bool = False) -> list[tuple[int, int]]:
@@ -60,7 +57,7 @@ class SpanQueue:
         Returns:
             Places of rows and numbers of spans; none where none waits.
         """
-        with self._shared() as plain:
+        with shared_json(self._path) as plain:
             waiting: list[Sized] = plain["waiting"]
             if plain["held"] and not held:
                 return []
@@ -71,13 +68,3 @@ class SpanQueue:
                     break
                 taken.append(waiting.pop(0))
             return [(index, number) for _, index, number in taken]
-
-    @contextmanager
-    def _shared(self) -> Iterator[dict[str, Any]]:
-        with self._path.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            plain = json.load(file)
-            yield plain
-            file.seek(0)
-            file.write(json.dumps(plain))
-            file.truncate()

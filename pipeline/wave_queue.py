@@ -7,8 +7,6 @@ The proxy alone decides when a host is asked; this file only says where it is wo
 row changes no result.
 """
 
-import fcntl
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pipeline.egress.wire import plain_host
 from pipeline.manifest import is_bucket, is_remote
+from pipeline.shared_json import begin_shared, shared_json
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MUST_WAIT = 2
@@ -92,7 +91,7 @@ class WaveQueue:
 
     def begin(self) -> None:
         """Make the file anew: nothing is taken."""
-        self._path.write_text('{"hosts": {}, "refused": {}}')
+        begin_shared(self._path, {"hosts": {}, "refused": {}})
 
     def take(self, *, patient: bool = True) -> tuple[int, str] | None:
         """Take a row, and be counted at its host until `leave`; None where none is left that may be had now.
@@ -148,16 +147,10 @@ class WaveQueue:
 
     @contextmanager
     def _shared(self) -> Iterator[tuple[defaultdict[str, _Host], dict[str, float]]]:
-        with self._path.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            plain = json.load(file)
+        with shared_json(self._path) as plain:
             hosts = defaultdict(_Host, {host: _Host(**known) for host, known in plain["hosts"].items()})
-            refused: dict[str, float] = plain["refused"]
-            yield hosts, refused
-            text = json.dumps({"hosts": {host: asdict(known) for host, known in hosts.items()}, "refused": refused})
-            file.seek(0)
-            file.write(text)
-            file.truncate()
+            yield hosts, plain["refused"]
+            plain["hosts"] = {host: asdict(known) for host, known in hosts.items()}
 
 
 def _wait(host: str, known: _Host, now_s: float) -> tuple[int, float]:
