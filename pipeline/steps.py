@@ -1,6 +1,5 @@
 """What the steps of both Beam jobs have in common in their worker process."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from apache_beam.utils import shared
 from pipeline.desk import Desk
 from pipeline.egress.client import EgressError
 from pipeline.plan import Plan, read_plan
-from pipeline.processes import DRIVER_VARIABLE, end_with
 from pipeline.progress import Counters
 from pipeline.stop import leaving_reason
 from pipeline.store import Store, StoreFullError
@@ -31,8 +29,6 @@ class Step(beam.DoFn):
 
     def setup(self) -> None:
         """Read the plan."""
-        if driver := os.environ.get(DRIVER_VARIABLE):
-            end_with(int(driver))
         self._plan: Plan = read_plan(self._out)
         self._store = Store(self._plan.job.store_folder)
 
