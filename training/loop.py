@@ -77,9 +77,13 @@ class TrainingLoop:
         return self._crops / self._busy_s if self._busy_s else 0.0
 
     def epochs(self) -> Iterator[tuple[int, float]]:
-        """Train epoch by epoch; yields its index and its mean loss, mm^2."""
-        while not self.done:
-            self._rest_of_epoch()
+        """Train epoch by epoch; yields its index and its mean loss, mm^2.
+
+        An epoch of which all steps were made before the state was saved is yielded too: its end is yet to come.
+        """
+        while not self.done or self._batches_done:
+            if not self.done:
+                self._rest_of_epoch()
             ended, loss = self.epoch, self._loss_sum / self._batches_done
             self.epoch, self._batches_done, self._loss_sum = ended + 1, 0, 0.0
             yield ended, loss

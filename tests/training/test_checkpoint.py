@@ -14,9 +14,18 @@ from training import checkpoint, deepexp3d
 from training.checkpoint import Checkpoints, State, checkpoints
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
+from training.networks import ExpressionNetwork
 
 OPTIONS = TrainOptions(preset="fast", epochs=2, batch_size=4, workers=0, learning_rate=4e-3)
 Train = Callable[..., tuple[dict[str, torch.Tensor], dict]]
+
+
+def small_network(_: str, n_expression: int, *, seed: int) -> ExpressionNetwork:
+    """Of all that a state consists of a little, in milliseconds a step."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 16, stride=16), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
+        return ExpressionNetwork(backbone, 8, n_expression)
 
 
 @pytest.fixture
@@ -32,6 +41,7 @@ def train(
         written.append((network.state_dict(), record))
 
     monkeypatch.setattr(deepexp3d, "write_model", write_model)
+    monkeypatch.setattr(deepexp3d, "build_network", small_network)
 
     def run(out: Path, options: TrainOptions = OPTIONS, lines: list[str] | None = None) -> tuple:
         train_deepexp3d(dataset, out, options, [].append if lines is None else lines.append)
@@ -54,23 +64,31 @@ def stopped_after(saves: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Checkpoints, "save", save_and_stop)
 
 
-# Saves follow each of three steps and the epoch, twice, and then the whole.
-@pytest.mark.parametrize("saves", [2, 4, 6, 9])
-def test_a_stopped_training_goes_on_to_the_same_model(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+ONE_EPOCH, WITHIN_AN_EPOCH = replace(OPTIONS, epochs=1), replace(OPTIONS, max_steps=4)
+STOPS = [
+    # Saves follow each of three steps and the epoch, twice, and then the whole.
+    *((OPTIONS, saves, f"{step} of 6") for saves, step in enumerate((1, 2, 3, 3, 4, 5, 6, 6, 6), start=1)),
+    *((ONE_EPOCH, saves, "3 of 3") for saves in (3, 5)),
+    *((WITHIN_AN_EPOCH, saves, "4 of 4") for saves in (5, 6)),
+]
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: f"{stop[1]}-saves-step-{stop[2].replace(' ', '-')}")
+def test_a_training_stopped_anywhere_goes_on_to_the_same_model(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: tuple[TrainOptions, int, str]
 ) -> None:
-    whole, record = train(tmp_path / "whole")
+    options, saves, step = stop
+    whole, record = train(tmp_path / "whole", options)
     with monkeypatch.context() as patch:
         stopped_after(saves, patch)
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "model")
+            train(tmp_path / "model", options)
     assert (tmp_path / "model.training" / "checkpoint.safetensors").is_file()
 
     lines: list[str] = []
-    resumed, resumed_record = train(tmp_path / "model", lines=lines)
+    resumed, resumed_record = train(tmp_path / "model", options, lines=lines)
 
-    steps = {2: 2, 4: 3, 6: 5, 9: 6}[saves]
-    assert any(f"going on after step {steps} of 6" in line for line in lines)
+    assert any(f"going on after step {step}" in line for line in lines)
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
