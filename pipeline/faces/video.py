@@ -6,21 +6,14 @@ before the frame itself), so that variable frame rates stay what they are. Rotat
 pixels are scaled to square ones (the height stays). Pictures stay in luma and chroma planes, see
 `pipeline.faces.picture`: half the bytes of RGB, and no work for the decoder.
 
-When is a damaged file good enough? A broken frame here and there is a fact of life on the internet and costs only
-itself. `CorruptVideoError` is for files of which a user would say that they are broken: no frame can be decoded,
-ffmpeg gives up, more than 5% of the frames are damaged, or less than 90% of the duration that the container
-promises is there and ffmpeg complained (without a complaint the sound is merely longer than the pictures).
+Whether a damaged file is good enough is said in `pipeline.faces.complaints`.
 """
 
 import contextlib
 import fcntl
 import functools
-import math
 import os
-import re
 import subprocess
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,18 +23,14 @@ from typing import IO
 import numpy as np
 from jaxtyping import UInt8
 
+from pipeline.faces.complaints import Complaints, require_good_end
 from pipeline.faces.decoding import Decoding, decode_command
-from pipeline.faces.errors import CorruptVideoError, DecoderTimeoutError, OutsideVideoError, VideoTooLargeError
-from pipeline.faces.ffmpeg_process import PatientReader, how_it_ended, start_ffmpeg
+from pipeline.faces.errors import CorruptVideoError, VideoTooLargeError
+from pipeline.faces.ffmpeg_process import PatientReader, start_ffmpeg
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.picture import Picture
 from pipeline.faces.planes import Planes
-from pipeline.faces.probe import VideoInfo, probe, refused_picture
-
-MAX_DAMAGED = 0.05
-"""Largest share of damaged frames in a file that still counts as good."""
-MIN_COMPLETE = 0.9
-"""Smallest share of the promised duration in a file that still counts as complete."""
+from pipeline.faces.probe import VideoInfo, probe
 
 BLOCK_FRAMES, BLOCK_BYTES = 16, 32 << 20
 """How many frames are worked on at once, and of how many bytes; one at least.
@@ -80,16 +69,12 @@ class OpenVideo:
 
     Attributes:
         info: What the file says about itself.
-        damaged_frames: Frames so far that ffmpeg found damaged or could not decode.
     """
 
     def __init__(self, path: Path, info: VideoInfo, decoding: Decoding) -> None:
         self.info = info
         self._decoding = decoding
-        self.damaged_frames = 0
-        self._refused = ""
         self._name = path.name
-        self._complaints: deque[str] = deque(maxlen=20)
         times, write_end = os.pipe()
         try:
             self._process = start_ffmpeg(
@@ -112,14 +97,18 @@ class OpenVideo:
         with contextlib.suppress(OSError, AttributeError):  # a larger pipe is only faster
             fcntl.fcntl(self._pictures.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._reader = PatientReader(self._pictures, stall_s=decoding.limits.decoder_stall_s, name=self._name)
-        self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
-        self._listener.start()
+        self._complaints = Complaints(self._process.stderr, decoding.limits)
+
+    @property
+    def damaged_frames(self) -> int:
+        """Frames so far that ffmpeg found damaged or could not decode."""
+        return self._complaints.damaged_frames
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Frames in presentation order.
 
         Raises:
-            CorruptVideoError: See the module; raised at the end, after the frames that could be decoded.
+            CorruptVideoError: The file is broken, see `pipeline.faces.complaints`; raised after its last frame.
             VideoTooLargeError: There is more of it than its limits permit, whatever it promised.
             DecoderTimeoutError: No frame came for too long.
             DecoderMemoryError: The decoder needs too much memory.
@@ -167,7 +156,10 @@ class OpenVideo:
                         on_frame(last_s)
             if block:
                 yield block
-        self._check_end(index, last_s)
+        require_good_end(
+            self._process, self._complaints, name=self._name, info=self.info, decoding=self._decoding, frames=index,
+            last_s=last_s,
+        )  # fmt: skip
 
     def _planes(self, samples: UInt8[np.ndarray, " bytes"], wide: int, high: int) -> Planes:
         half_wide, half_high = (wide + 1) // 2, (high + 1) // 2
@@ -184,7 +176,7 @@ class OpenVideo:
         self._process.kill()
         self._process.wait()
         self._pictures.close()
-        self._listener.join()
+        self._complaints.join()
         self._times.close()
 
     def _require_within_limits(self, index: int, last_s: float) -> None:
@@ -200,47 +192,6 @@ class OpenVideo:
             raise CorruptVideoError(f"{self._name}: ffmpeg gave a frame without its time")
         numerator, denominator = _time_base(words[1])
         return int(words[0]) * numerator / denominator
-
-    def _listen(self, stderr: IO[bytes]) -> None:
-        # Runs in a thread: were nobody to read, a damaged file's complaints would fill the pipe and stop ffmpeg.
-        with stderr:
-            for raw in stderr:
-                line = raw.decode("utf-8", "replace").strip()
-                if "corrupt decoded frame" in line or "Error submitting packet to decoder" in line:
-                    self.damaged_frames += 1
-                self._refused = self._refused or refused_picture(line, self._decoding.limits)
-                if "[error]" in line or "[fatal]" in line or "corrupt" in line:
-                    # Without the tags in front, whose addresses change from run to run.
-                    self._complaints.append(re.sub(r"^(\[[^\]]*\] )+", "", line))
-
-    def _check_end(self, frames: int, last_s: float) -> None:
-        try:
-            code = self._process.wait(self._decoding.limits.decoder_stall_s)
-        except subprocess.TimeoutExpired as error:
-            raise DecoderTimeoutError(f"{self._name}: the decoder does not end") from error
-        self._listener.join()
-        if broken := how_it_ended(self._process, self._complaints, name=self._name):
-            raise broken
-        last = f" ({self._complaints[-1]})" if self._complaints else ""
-        part = self._decoding.part()
-        if part and not frames and not code and not self._complaints:
-            lasts = f"; it lasts {self.info.duration_s:.1f} s" if self.info.duration_s is not None else ""
-            raise OutsideVideoError(f"{self._name} has no frame {part}{lasts}")
-        if not frames and self._refused:
-            raise VideoTooLargeError(f"{self._name} {self._refused}")
-        if not frames:
-            raise CorruptVideoError(f"{self._name}: no frame can be decoded{last}")
-        if code:
-            raise CorruptVideoError(f"{self._name}: ffmpeg gave up after {frames} frames{last}")
-        if self.damaged_frames > MAX_DAMAGED * frames:
-            raise CorruptVideoError(f"{self._name}: {self.damaged_frames} of {frames} frames are damaged{last}")
-        if self.info.duration_s is None or not self._complaints:
-            return
-        start_s = self._decoding.start_s or 0.0
-        promised_s = min(self.info.duration_s, self._decoding.end_s or math.inf) - start_s
-        seen_s = last_s - start_s + 1 / max(self.info.fps, 1.0)
-        if seen_s < MIN_COMPLETE * promised_s:
-            raise CorruptVideoError(f"{self._name} ends after {seen_s:.1f} s of {promised_s:.1f} s{last}")
 
 
 @functools.lru_cache(maxsize=8)

@@ -181,7 +181,7 @@ def test_ffmpeg_ends_with_the_block(make_clip):
         next(iter(video))
         assert video._process.returncode is None
     assert video._process.returncode is not None
-    assert not video._listener.is_alive()
+    assert not video._complaints._listener.is_alive()
 
 
 def test_all_frames_share_one_buffer_and_their_colours_do_not(make_clip):
