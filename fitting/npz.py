@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
+"""How an archive begins; the second is one without members."""
 
 
 def npz_bytes(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -48,14 +50,19 @@ def arrays_of(data: bytes) -> dict[str, np.ndarray]:
     Raises:
         ValueError: They are none, damaged, or hold pickled objects.
     """
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        # numpy would take it for a pickle, and tell how to load that all the same.
+    # An archive may also stand at the end of something else. numpy goes by the first bytes: it would take that for an
+    # array or a pickle, and tell how to load the pickle all the same.
+    if not data.startswith(_SIGNATURES) or not zipfile.is_zipfile(io.BytesIO(data)):
         raise ValueError("it is no archive of arrays, or was cut short")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            arrays = {name: archive[name] for name in archive.files}
+    # RuntimeError: a member is encrypted, or compressed in a way that zipfile does not know.
+    except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(str(error)) from error
+    if other := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise ValueError(f"its member {other[0]!r} is no array")
+    return arrays
 
 
 def header_of(arrays: Mapping[str, np.ndarray], *, where: Path) -> dict[str, Any]:
