@@ -1,7 +1,8 @@
 """One shard, opened: what it holds is checked against the schema before anybody computes with it.
 
 A shard may come from an earlier version of this program, from another program, or from a stranger. Columns of another
-type are taken where Arrow can cast them without loss.
+width are taken where every value is what it was, rounded at most, in the schema's type: numbers as numbers, text as
+text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from facevid import storage
@@ -115,13 +117,23 @@ class ShardFile(AbstractContextManager["ShardFile"]):
     def _cast(self, column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
         if column.null_count and not field.nullable:
             raise DatasetError(f"{self.path}: column {field.name} lacks values in {column.null_count} rows; {_REBUILD}")
+        # Arrow would read numbers out of text, and take any number for a truth.
+        if _content(column.type) not in {_content(field.type), "null"}:
+            raise self._of_another_type(column, field, "")
         try:
-            return column.cast(field.type)
+            cast = column.cast(field.type)
         except (pa.ArrowException, ValueError) as error:
-            raise DatasetError(
-                f"{self.path}: column {field.name} is of type {column.type}, which is no {field.type} ({error}); "
-                f"{_REBUILD}"
-            ) from error
+            raise self._of_another_type(column, field, f" ({error})") from error
+        if pa.types.is_fixed_size_list(cast.type) and any(chunk.flatten().null_count for chunk in cast.chunks):
+            raise DatasetError(f"{self.path}: column {field.name} lacks values within rows; {_REBUILD}")
+        if cast.type != column.type and _infinities(cast) != _infinities(column):
+            raise self._of_another_type(column, field, " (a value is too large)")
+        return cast
+
+    def _of_another_type(self, column: pa.ChunkedArray, field: pa.Field, why: str) -> DatasetError:
+        return DatasetError(
+            f"{self.path}: column {field.name} is of type {column.type}, which is no {field.type}{why}; {_REBUILD}"
+        )
 
     def _unread(self, error: Exception) -> DatasetError:
         if isinstance(error, FileNotFoundError):
@@ -137,3 +149,24 @@ class ShardFile(AbstractContextManager["ShardFile"]):
         # Arrow calls a broken page a plain OSError without a number, where the system gives one. What a bucket's own
         # reader raises goes through Arrow as it is, and not all of that has a number either.
         return type(error) is OSError and error.errno is None and self._local is not None
+
+
+def _content(kind: pa.DataType) -> str:
+    """What a type holds, whatever its width."""
+    of = pa.types
+    if of.is_dictionary(kind):
+        return _content(kind.value_type)
+    if of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind):
+        return f"list of {_content(kind.value_type)}"
+    if of.is_integer(kind) or of.is_floating(kind) or of.is_decimal(kind):
+        return "number"
+    if of.is_string(kind) or of.is_large_string(kind) or of.is_string_view(kind):
+        return "bytes"  # some programs leave out of the file that its bytes are text
+    if of.is_binary(kind) or of.is_large_binary(kind) or of.is_binary_view(kind):
+        return "bytes"
+    return str(kind)
+
+
+def _infinities(column: pa.ChunkedArray) -> int:
+    values = column if not _content(column.type).startswith("list") else pc.list_flatten(column)
+    return (pc.sum(pc.is_inf(values)).as_py() or 0) if pa.types.is_floating(values.type) else 0

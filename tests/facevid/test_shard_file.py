@@ -1,6 +1,7 @@
 """What is said of shards that are not as the schema says: they may come from strangers."""
 
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,23 @@ def with_a_null(table: pa.Table) -> pa.Table:
     return replaced(table, "expression", pa.array([None, *values[1:]], pa.list_(pa.float32())))
 
 
+def numbers_as_text(table: pa.Table) -> pa.Table:
+    return replaced(table, "frame", table["frame"].cast(pa.string()))
+
+
+def truth_as_number(table: pa.Table) -> pa.Table:
+    return replaced(table, "kept", pa.array([2] * len(table)))
+
+
+def with_a_value(value: float | None) -> Change:
+    def change(table: pa.Table) -> pa.Table:
+        rows = table["expression"].to_pylist()
+        rows[1][2] = value
+        return replaced(table, "expression", pa.array(rows, pa.list_(pa.float64())))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -44,12 +62,17 @@ def with_a_null(table: pa.Table) -> pa.Table:
         (as_text, r"column expression is of type string, which is no fixed_size_list<.*; run the build again"),
         (narrower, r"column expression is of type fixed_size_list<.*>\[2\], which is no fixed_size_list<.*>\[4\]"),
         (with_a_null, r"column expression lacks values in 1 rows"),
+        (numbers_as_text, r"column frame is of type string, which is no int32; run the build again"),
+        (truth_as_number, r"column kept is of type int64, which is no bool; run the build again"),
+        (with_a_value(None), r"column expression lacks values within rows; run the build again"),
+        (with_a_value(1e300), r"column expression is of type list<.*double>, which is no .* \(a value is too large\)"),
         (lambda table: table.slice(2), r"has 9 rows, not 11: altered"),
         (lambda table: table.slice(0, 0), r"has 0 rows, not 11: altered"),
         (lambda _: b"<!DOCTYPE html><title>Sign in</title>", r"is damaged \(.*\); remove it"),
         (lambda _: b"", r"is damaged \(.*\); remove it"),
     ],
-    ids=["column-lacking", "text", "narrower", "null", "fewer-rows", "no-rows", "web-page", "empty"],
+    ids=["column-lacking", "text", "narrower", "null", "digits", "truth-as-number", "null-inside",
+         "too-large", "fewer-rows", "no-rows", "web-page", "empty"],
 )  # fmt: skip
 def test_what_is_no_shard_is_named_with_file_and_column(
     dataset: Path, forge_shard: Callable[..., Path], change: Change, complaint: str
@@ -137,3 +160,23 @@ def test_columns_that_another_program_wrote_in_wider_types_are_taken(
     assert after.schema.equals(before.schema)
     assert after["video_id"].to_pylist() == before["video_id"].to_pylist()
     np.testing.assert_array_equal(after["expression"].to_pylist(), before["expression"].to_pylist())
+
+
+def test_what_is_written_in_another_way_is_taken_too(dataset: Path, forge_shard: Callable[..., Path]) -> None:
+    before = facevid.open(dataset).table("frames")
+
+    def rewritten(table: pa.Table) -> pa.Table:
+        other = replaced(table, "video_id", table["video_id"].dictionary_encode())
+        other = replaced(other, "frame", other["frame"].cast(pa.float64()))
+        rows = [[math.inf, *row[1:]] for row in other["expression"].to_pylist()]
+        other = replaced(other, "expression", pa.array(rows, pa.list_(pa.float64())))
+        return replaced(other, "filtered_reason", pa.nulls(len(table)))
+
+    forge_shard(dataset, "frames", rewritten)
+    after = facevid.open(dataset).table("frames")
+
+    assert after.schema.equals(before.schema)
+    assert after["video_id"].to_pylist() == before["video_id"].to_pylist()
+    assert after["frame"].to_pylist() == before["frame"].to_pylist()
+    assert {row[0] for row in after["expression"].to_pylist()} == {math.inf}
+    assert after["filtered_reason"].null_count == len(before)
