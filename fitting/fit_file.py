@@ -69,6 +69,9 @@ def fit_file(
             raise ValueError(f"picture_px={picture_px} is no width and height")
         sequence = replace(sequence, picture_px=picture_px)
     options = options or FitOptions()
+    if options.camera == "perspective" and sequence.picture_px is None:
+        raise ValueError(f"camera='perspective' needs the size of the picture, which {landmarks} does not say: give it "
+                         "as --picture-px WIDTH HEIGHT (from Python, picture_px=)")  # fmt: skip
     track = fit_tracks([sequence], model, options)[0]
     if track.status == "diverged":
         raise ValueError(

@@ -71,7 +71,7 @@ def read_landmarks(path: Path, *, scheme: str | None = None, fps: float | None =
 
 def _scheme(path: Path, named: str | None, wanted: str | None) -> str:
     if named is None and wanted is None:
-        raise ValueError(f"{path} names no landmark scheme: give scheme=, such as 'ibug68'")
+        raise ValueError(f"{path} names no landmark scheme: give it, such as --scheme ibug68 (from Python, scheme=)")
     if named is not None and wanted is not None and named != wanted:
         raise ValueError(f"scheme={wanted!r}, but {path} says scheme {named!r}")
     return str(wanted or named)

@@ -263,6 +263,7 @@ def test_threads_wait_without_spinning_unless_the_user_says_otherwise(given: str
         (("--out", "new/../model.npz", "--model", "model.npz"), "is the model file itself"),
         (("--frame", "0"), "frame=0 is the frame of an .obj; name one with --obj"),
         (("--obj", "face.obj", "--frame", "99"), "frame=99 is not in landmarks.npz, whose 1 frames lie"),
+        (("--camera", "perspective"), "landmarks.npz does not say: give it as --picture-px WIDTH HEIGHT"),
     ],
 )
 def test_what_cannot_be_written_after_a_fit_is_told_before_it(

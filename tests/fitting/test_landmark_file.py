@@ -172,7 +172,7 @@ def test_arguments_that_do_not_suit_the_file_are_named(tmp_path: Path) -> None:
         read_landmarks(path, fps=25.0)
     with pytest.raises(ValueError, match=r"fps=0\.0 must be positive and finite"):
         read_landmarks(path, fps=0.0)
-    with pytest.raises(ValueError, match=r"names no landmark scheme: give scheme="):
+    with pytest.raises(ValueError, match=r"names no landmark scheme: give it, such as --scheme ibug68 "):
         read_landmarks(npz_file(tmp_path, landmarks=points()))
     with pytest.raises(ValueError, match=r"read from .npz and .csv files, this is '.txt'"):
         read_landmarks(tmp_path / "face.txt", scheme="s")
