@@ -60,7 +60,6 @@ def fit_file(
     if frame is not None and frame not in read.frame:
         raise ValueError(f"frame={frame} is not in {landmarks}, whose {len(read.frame)} frames lie between "
                          f"{read.frame[0]} and {read.frame[-1]}")  # fmt: skip
-    tell(_what_was_read(read))
     sequence = read.sequence
     if picture_px is not None:
         if sequence.picture_px not in {None, picture_px}:
@@ -72,6 +71,7 @@ def fit_file(
     if options.camera == "perspective" and sequence.picture_px is None:
         raise ValueError(f"camera='perspective' needs the size of the picture, which {landmarks} does not say: give it "
                          "as --picture-px WIDTH HEIGHT (from Python, picture_px=)")  # fmt: skip
+    tell(_what_was_read(read))
     track = fit_tracks([sequence], model, options)[0]
     if track.status == "diverged":
         raise ValueError(
