@@ -59,6 +59,10 @@ class Checkpoints:
         """Where the state is saved."""
         return self._folder / _FILE
 
+    @property
+    def _remedy(self) -> str:
+        return f"remove {self._folder} to begin anew"
+
     def due(self) -> bool:
         """Whether the last save was long enough ago."""
         return self._clock() - self._saved_s >= SAVE_EVERY_S
@@ -87,26 +91,39 @@ class Checkpoints:
         """
         if not self.file.exists():
             return None
-        remedy = f"remove {self._folder} to begin anew"
         try:
             with safe_open(self.file, framework="pt") as file:
                 found = file.metadata()
-                about, progress = json.loads(found["about"]), json.loads(found["progress"])
+                about, progress = _fields(found["about"]), _fields(found["progress"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.file} is damaged ({error}); {remedy}") from error
+            raise self.damaged(error) from error
         for name, value in self._about.items():
             if about.get(name) != value:
                 raise ValueError(
                     f"{self._folder} holds a training that was stopped, begun with {name}={about.get(name)!r}; this "
-                    f"one has {name}={value!r}. Give it what it was begun with, choose another --out, or {remedy}"
+                    f"one has {name}={value!r}. Give it what it was begun with, choose another --out, or {self._remedy}"
                 )
         return State(tensors=tensors, progress=progress)
+
+    def damaged(self, error: Exception) -> ValueError:
+        """What to raise where a saved state cannot be gone on from."""
+        said = f"{type(error).__name__}: {error}"
+        return ValueError(f"{self.file} is damaged ({said}); {self._remedy}")
+
+
+def _fields(text: str) -> dict[str, Any]:
+    plain = json.loads(text)
+    if not isinstance(plain, dict):
+        raise ValueError(f"{text[:40]!r} is no JSON object")  # noqa: TRY004  # content, not a caller's type
+    return plain
 
 
 @contextmanager
 def checkpoints(out: Path, about: Mapping[str, Any]) -> Iterator[Checkpoints]:
-    """The checkpoints of the training of one model; they are removed when it is there.
+    """The checkpoints of the training of one model; they are removed when the block ends well, which leaves the model.
+
+    They are removed too where nothing was saved, and where the training diverged: going on would diverge again.
 
     Args:
         out: The model's folder, which must not exist yet.
@@ -118,18 +135,38 @@ def checkpoints(out: Path, about: Mapping[str, Any]) -> Iterator[Checkpoints]:
     """
     refuse_existing(out)
     folder = out.with_name(f"{out.name}.training")
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = _locked(out, folder)
+    found, over = Checkpoints(folder, about), False
     try:
+        refuse_existing(out)  # another process may have made it until the lock was ours
+        yield found
+        over = True
+    except FloatingPointError:
+        over = True
+        raise
+    finally:
+        if over or not found.file.exists():
+            found.file.unlink(missing_ok=True)  # before the lock's name goes: whoever has the next must not find it
+            shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _locked(out: Path, folder: Path) -> int:
+    """Descriptor of the lock of a training's folder, which is made, once the lock is ours.
+
+    Another process may remove its folder between our opening and our locking of the file: what is locked then has no
+    name any more and keeps nobody away, so a new one is opened.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), (folder / "lock").stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
         except BlockingIOError as error:
+            os.close(descriptor)
             raise ValueError(f"out={str(out)!r} is being trained by another process; choose another folder") from error
-        found = Checkpoints(folder, about)
-        try:
-            yield found
-        finally:
-            if out.exists() or not found.file.exists():
-                shutil.rmtree(folder, ignore_errors=True)
-    finally:
         os.close(descriptor)

@@ -95,11 +95,12 @@ def train_deepexp3d(
 
 
 def _about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
-    """What decides the weights that come out."""
-    indifferent = {"device", "workers", "val_every", "val_max_crops"}
+    """What decides the weights that come out, and how they are measured."""
+    indifferent = {"device", "workers", "val_every"}
     chosen = {name: value for name, value in asdict(options).items() if name not in indifferent}
     content = hashlib.sha256("".join(shard.sha256 for shard in dataset.description.shards).encode()).hexdigest()
-    return {"dataset": content, "face_model_sha256": dataset.description.face_model_sha256, **chosen}
+    return {"dataset": content, "face_model_sha256": dataset.description.face_model_sha256, **software_versions(),
+            **chosen}
 
 
 def _train(
@@ -138,8 +139,11 @@ def _train(
         options=options, device=device, report=report, after_step=save_if_due,
     )  # fmt: skip
     if earlier is not None:
-        loop.restore(replace(earlier, progress=earlier.progress["loop"]))
-        history += [epoch_record(line) for line in earlier.progress["history"]]
+        try:
+            loop.restore(replace(earlier, progress=earlier.progress["loop"]))
+            history += [epoch_record(line) for line in earlier.progress["history"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise saved.damaged(error) from error
         report(f"going on after step {loop.steps} of {loop.total_steps}, saved in {saved.file}")
 
     def metrics(examples: Examples) -> Metrics | None:
@@ -173,6 +177,10 @@ def _train(
         raise OSError(
             f"{out} cannot be written ({error}); mend that and run the same command again: the training is kept"
         ) from error
+    except ValueError as error:
+        if out.exists():  # somebody else made it meanwhile
+            raise ValueError(f"{error}, and run the same command again: the training is kept") from error
+        raise
     report(f"wrote {out}")
     return TrainingResult(folder=out, history=tuple(history), final=final, crops_per_s=loop.crops_per_s)
 

@@ -1,6 +1,9 @@
 """A training that is stopped goes on to the same model, and what would be lost later is told before."""
 
 import errno
+import fcntl
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from facevid import storage
 from training import checkpoint, deepexp3d
 from training.checkpoint import Checkpoints, State, checkpoints
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
+from training.model_folder import refuse_existing
 from training.networks import ExpressionNetwork
 
 OPTIONS = TrainOptions(preset="fast", epochs=2, batch_size=4, workers=0, learning_rate=4e-3)
@@ -115,6 +121,109 @@ def test_a_damaged_checkpoint_is_told(train: Train, tmp_path: Path) -> None:
     (tmp_path / "model.training" / "checkpoint.safetensors").write_bytes(b"half")
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged .* remove .*model\.training to begin"):
         train(tmp_path / "model")
+
+
+def forged(folder: Path, change: Callable[[dict], object]) -> None:
+    """Change a checkpoint's metadata, as JSON."""
+    path = folder / "checkpoint.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    plain = {name: json.loads(text) for name, text in metadata.items()}
+    change(plain)
+    save_file(tensors, path, metadata={name: json.dumps(value) for name, value in plain.items()})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plain: plain.update(about=["seed"]),
+        lambda plain: plain.update(progress=3),
+        lambda plain: plain["progress"].pop("loop"),
+        lambda plain: plain["progress"].update(loop=[]),
+        lambda plain: plain["progress"].update(history=[7]),
+    ],
+    ids=["about-is-a-list", "progress-is-a-number", "no-loop", "loop-is-a-list", "history-of-numbers"],
+)
+def test_a_checkpoint_of_other_content_is_damaged(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict], object]
+) -> None:
+    with monkeypatch.context() as patch:
+        stopped_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "model")
+    forged(tmp_path / "model.training", change)
+    with pytest.raises(ValueError, match=r"(?s)checkpoint\.safetensors is damaged .* remove .*model\.training"):
+        train(tmp_path / "model")
+
+
+def test_another_version_and_other_measurements_do_not_go_on(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stopped_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "model")
+    with pytest.raises(ValueError, match="begun with val_max_crops=2000; this one has val_max_crops=2"):
+        train(tmp_path / "model", replace(OPTIONS, val_max_crops=2))
+    forged(tmp_path / "model.training", lambda plain: plain["about"].update(torch="1.0"))
+    with pytest.raises(ValueError, match=r"begun with torch='1\.0'; this one has torch="):
+        train(tmp_path / "model")
+
+
+def test_a_model_that_came_to_exist_meanwhile_costs_no_training(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = train(tmp_path / "whole")
+
+    def made_by_another(out: Path, *_: object, **__: object) -> None:
+        out.mkdir()
+        refuse_existing(out)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deepexp3d, "write_model", made_by_another)
+        with pytest.raises(ValueError, match=r"exists already.* run the same command again: the training is kept"):
+            train(tmp_path / "model")
+    (tmp_path / "model").rmdir()
+    lines: list[str] = []
+    resumed, _ = train(tmp_path / "model", lines=lines)
+    assert any("going on after step 6 of 6" in line for line in lines)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_training_that_diverged_can_be_begun_again_with_a_lower_rate(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "SAVE_EVERY_S", 0.0)
+    with pytest.raises(FloatingPointError, match="lower --learning-rate"):
+        train(tmp_path / "model", replace(OPTIONS, learning_rate=1e30))
+    lines: list[str] = []
+    train(tmp_path / "model", lines=lines)
+    assert not any("going on" in line for line in lines)
+
+
+@pytest.mark.parametrize("ended_well", [True, False])
+def test_a_lock_whose_file_was_removed_before_it_was_locked_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ended_well: bool
+) -> None:
+    out, locks = tmp_path / "model", []
+    flock = fcntl.flock
+
+    def the_first_training_ends_before(descriptor: int, operation: int) -> None:
+        locks.append(descriptor)
+        if len(locks) == 1:
+            shutil.rmtree(tmp_path / "model.training")
+            if ended_well:
+                out.mkdir()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", the_first_training_ends_before)
+    if ended_well:
+        with pytest.raises(ValueError, match="exists already"), checkpoints(out, {}):
+            pytest.fail("a model that is there was trained again")
+    else:
+        with checkpoints(out, {}), pytest.raises(ValueError, match="another process"), checkpoints(out, {}):
+            pytest.fail("two trainings of one model")
+    assert not (tmp_path / "model.training").exists()
 
 
 def test_two_trainings_of_one_model_are_refused_before_they_begin(train: Train, tmp_path: Path) -> None:
