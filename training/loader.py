@@ -5,6 +5,7 @@ frames of a video, which share a row group, come far apart, and still every row 
 are enough, since OpenCV decodes without Python's lock; how many there are does not change the batches.
 """
 
+import struct
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from functools import partial
 
 import cv2
 import numpy as np
+import simplejpeg
 from jaxtyping import Float32, Int64, UInt8
 
 from facevid.description import DatasetError
@@ -25,7 +27,9 @@ _BATCHES_AHEAD = 2
 _CROP_SHAPE = (224, 224, 3)
 _LARGEST_CROP_BYTES = 256 << 10
 """More than its pixels take without any compression."""
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_PNG_HEADER = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
+_PNG_SIZE = struct.Struct(">II")  # width, height
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,12 +169,11 @@ _Decoded = tuple[int, np.ndarray, np.ndarray]
 def _decode(examples: Examples, augmentation: Augmentation | None, item: tuple[int, bytes]) -> _Decoded:
     example, jpeg = item
     picture = _picture(jpeg)
-    if picture is None or picture.shape != _CROP_SHAPE:
-        seen = "is no picture" if picture is None else f"has shape {picture.shape}, not {_CROP_SHAPE}"
+    if isinstance(picture, str):
         path = examples.shards[int(examples.shard[example])].path
         raise DatasetError(
-            f"{path}: crop {int(examples.row[example])} of row group {int(examples.row_group[example])} {seen}; "
-            "verify the dataset, or build it again"
+            f"{path}: crop {int(examples.row[example])} of row group {int(examples.row_group[example])} {picture}; "
+            "fetch this file again, or build the dataset again"
         )
     crop = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     label = examples.expression[example]
@@ -179,14 +182,32 @@ def _decode(examples: Examples, augmentation: Augmentation | None, item: tuple[i
     return example, crop, label
 
 
-def _picture(data: bytes) -> UInt8[np.ndarray, "height width 3"] | None:
-    # A shard may come from a stranger: OpenCV reads a score of other formats, and pictures of gigabytes.
-    if not data.startswith(_SIGNATURES) or len(data) > _LARGEST_CROP_BYTES:
+def _picture(data: bytes) -> UInt8[np.ndarray, "224 224 3"] | str:
+    """The pixels, BGR, or what is wrong with the file: a shard may come from a stranger.
+
+    OpenCV reads a score of other formats, and a file of a kilobyte that says so becomes a picture of gigabytes.
+    """
+    size_px = _declared_size_px(data) if len(data) <= _LARGEST_CROP_BYTES else None
+    if size_px is None:
+        return "is no picture"
+    if size_px != _CROP_SHAPE[:2]:
+        return f"is {size_px[1]} x {size_px[0]} pixels, not {_CROP_SHAPE[1]} x {_CROP_SHAPE[0]}"
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return "is no picture" if picture is None or picture.shape != _CROP_SHAPE else picture
+
+
+def _declared_size_px(data: bytes) -> tuple[int, int] | None:
+    """Height and width of which a JPEG or PNG file's header says that it is; None where it is neither."""
+    if data.startswith(_PNG_HEADER) and len(data) >= len(_PNG_HEADER) + _PNG_SIZE.size:
+        width, height = _PNG_SIZE.unpack_from(data, len(_PNG_HEADER))
+        return height, width
+    if not data.startswith(_JPEG_SIGNATURE):
         return None
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # it says that it has more pixels than OpenCV takes
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
         return None
+    return height, width
 
 
 def _stack(items: list[_Decoded]) -> Batch:

@@ -138,20 +138,21 @@ def test_videos_without_a_named_subject_may_be_in_different_splits() -> None:
                            "split": ["train", "val"]}))
 
 
-def endless_png() -> bytes:
-    """A picture of 50,000 pixels squared, as its header says."""
+def endless_png(side_px: int = 50_000) -> bytes:
+    """A picture of so many pixels squared, as its header says."""
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"no JPEG", b"", endless_png(), cv2.imencode(".bmp", np.zeros((224, 224, 3), np.uint8))[1].tobytes(),
+    [b"no JPEG", b"", b"\xff\xd8\xff", endless_png(224)[:20], endless_png(224)[:40],
+     cv2.imencode(".bmp", np.zeros((224, 224, 3), np.uint8))[1].tobytes(),
      cv2.imencode(".png", np.zeros((224, 224, 3), np.uint8))[1].tobytes() + bytes(300_000)],
-    ids=["text", "nothing", "endless", "another-format", "too-long"],
+    ids=["text", "nothing", "signature", "half-a-header", "header", "another-format", "too-long"],
 )
 def test_a_crop_that_is_no_picture_is_named(
     examples: Examples, monkeypatch: pytest.MonkeyPatch, data: bytes
@@ -159,6 +160,35 @@ def test_a_crop_that_is_no_picture_is_named(
     monkeypatch.setattr(loader, "_read", lambda _, window: {int(example): data for example in window})
     with pytest.raises(DatasetError, match=r"crops/part-.*: crop 0 of row group 0 is no picture"):
         list(ordered_batches(examples, np.arange(1), batch_size=1, workers=1))
+
+
+def endless_jpeg(side_px: int) -> bytes:
+    data = bytearray(cv2.imencode(".jpg", np.zeros((224, 224, 3), np.uint8))[1].tobytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", side_px, side_px)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("endless", [endless_png, endless_jpeg])
+@pytest.mark.parametrize("side_px", [225, 32_000, 50_000])  # OpenCV takes up to 2^30 pixels, 3 GB
+def test_a_crop_is_decoded_only_if_it_says_to_have_the_size_of_one(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch, endless: Callable[[int], bytes], side_px: int
+) -> None:
+    data = endless(side_px)
+    monkeypatch.setattr(loader, "_read", lambda _, window: {int(example): data for example in window})
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(DatasetError, match=rf"crop 0 of row group 0 is {side_px} x {side_px} pixels, not 224 x 224"):
+        list(ordered_batches(examples, np.arange(1), batch_size=1, workers=1))
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg"])
+def test_a_crop_may_be_a_jpeg_or_a_png(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    data = cv2.imencode(kind, np.full((224, 224, 3), (10, 20, 200), np.uint8))[1].tobytes()
+    monkeypatch.setattr(loader, "_read", lambda _, window: {int(example): data for example in window})
+    (batch,) = ordered_batches(examples, np.arange(1), batch_size=1, workers=0)
+    np.testing.assert_allclose(batch.crops[0, 0, 0], (200, 20, 10), atol=3)
 
 
 def test_an_image_larger_than_opencv_takes_is_one_sentence(tmp_path: Path) -> None:
