@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from pipeline.faces.detect import overlap
 from pipeline.faces.landmark_track import LandmarkTrack
+from pipeline.faces.overlaps import overlap
 from pipeline.items import TrackBoxes, TrackPart
 
 MOST_FRAMES = 108_000

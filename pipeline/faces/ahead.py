@@ -17,11 +17,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from pipeline.faces.detect import overlap
 from pipeline.faces.follow import SearchSeconds
 from pipeline.faces.key_frames import KEY_EVERY_FRAMES, KeyFrames
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
 from pipeline.faces.options import FacesOptions
+from pipeline.faces.overlaps import overlap
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox, FaceRegion
 from pipeline.faces.search import SearchWindow

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from pipeline.faces.networks import Network, sigmoid
+from pipeline.faces.overlaps import overlap, overlaps
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox
 from pipeline.faces.search import SearchWindow
@@ -108,15 +109,6 @@ def _by_size(found: list[FaceBox]) -> list[FaceBox]:
     return sorted(found, key=lambda box: box.side_px, reverse=True)
 
 
-def overlap(first: Float32[np.ndarray, " 4"], second: Float32[np.ndarray, " 4"]) -> float:
-    """Intersection over union of two boxes x0, y0, x1, y1."""
-    ax0, ay0, ax1, ay1 = first.tolist()
-    bx0, by0, bx1, by1 = second.tolist()
-    common = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
-    areas = (ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0)
-    return float(common / max(areas - common, 1e-9))
-
-
 def is_one_face(first: FaceBox, second: FaceBox) -> bool:
     """Whether two boxes of one picture are of one face: they overlap, or their middles are near for their size."""
     if overlap(first.as_array(), second.as_array()) >= _SAME_FACE_IOU:
@@ -132,14 +124,6 @@ def surest(boxes: Iterable[FaceBox]) -> list[FaceBox]:
         if not any(is_one_face(box, other) for other in kept):
             kept.append(box)
     return kept
-
-
-def _overlaps(box: Float32[np.ndarray, " 4"], others: Float32[np.ndarray, "boxes 4"]) -> Float32[np.ndarray, " boxes"]:
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    common = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
-    return np.asarray(common / np.maximum(areas - common, np.float32(1e-9)), dtype=np.float32)
 
 
 def _anchors(grids: tuple[tuple[int, int], ...]) -> Float32[np.ndarray, "anchors 2"]:
@@ -170,7 +154,7 @@ def _merged(corners: Float32[np.ndarray, "answers 8 2"], scores: Float32[np.ndar
     faces = []
     while left.any():
         best = int(np.argmax(left))
-        group = left & (_overlaps(boxes[best], boxes) > _SAME_FACE_IOU)
+        group = left & (overlaps(boxes[best], boxes) > _SAME_FACE_IOU)
         group[best] = True
         left &= ~group
         weight = scores[group] / scores[group].sum()

@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.faces.detect import overlap, surest
+from pipeline.faces.detect import surest
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
 from pipeline.faces.lids import LidsOfFaces
 from pipeline.faces.options import FacesOptions
+from pipeline.faces.overlaps import overlap
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox, FaceRegion
 from pipeline.faces.search import SearchWindow, around, search_windows

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.faces.detect import is_one_face, overlap, surest
+from pipeline.faces.detect import is_one_face, surest
 from pipeline.faces.options import FacesOptions
+from pipeline.faces.overlaps import overlap
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox
 from pipeline.faces.search import SearchWindow, around, search_windows

@@ -10,6 +10,7 @@ from pretend import Detector, Line, faces, facts_of, fits, pieces
 from synthetic import MODEL, manifest_of, with_options
 
 from facevid.failures import FailureCode, Stage
+from pipeline import worker_count
 from pipeline.blame import Labeller
 from pipeline.desk import Desk
 from pipeline.driver import Driver, WaveEnd
@@ -20,6 +21,7 @@ from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.marks import Mark
 from pipeline.progress import Counters
+from pipeline.reading import FileFacts
 from pipeline.row_state import row_state
 from pipeline.watch import Verdict, Watch
 
@@ -115,16 +117,17 @@ def test_one_long_video_may_lose_many_workers_without_ending_the_build(tmp_path:
     assert talk.line.code(talk.row) == (Stage.FACES, FailureCode.TIMEOUT)
 
 
-@pytest.mark.parametrize(("verdict", "waves"), [(LATE, [8, 2]), (None, [8, 1])])
+@pytest.mark.parametrize(("verdict", "waves"), [(LATE, [3, 2]), (None, [3, 1])])
 def test_all_workers_share_the_spans_of_one_long_video_until_it_is_a_suspect(
-    tmp_path: Path, verdict: Verdict | None, waves: list[int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Verdict | None, waves: list[int]
 ) -> None:
+    monkeypatch.setattr(worker_count, "_facts_at_once", lambda *_: FileFacts(duration_s=60.0))
     talk = Talk(tmp_path, (Stage.FACES, 1))
     talk.line.job = with_options(talk.line.job, workers=8)
 
     talk.label(verdict)
 
-    # Any number of spans before it is fetched; then those that are left, or alone.
+    # What the file says before it is fetched; then those that are left, or alone.
     assert [workers for workers, _ in talk.waves] == waves
 
 

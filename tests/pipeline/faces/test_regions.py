@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.faces.detect import overlap
+from pipeline.faces.overlaps import overlap
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceRegion, around_points, look_into, mapped
 from pipeline.faces.schemes import OUTER_EYES
