@@ -4,6 +4,7 @@
 face. Camera frame: x right, y down, z forward. A frontal face has `R = diag(1, -1, -1)`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +58,15 @@ class ScaledOrthographic:
         return ScaledOrthographic(
             scale=self.scale[index], quaternion=self.quaternion[index], translation=self.translation[index]
         )
+
+
+def joined_cameras(cameras: Sequence[ScaledOrthographic]) -> ScaledOrthographic:
+    """The cameras of one after those of another."""
+    return ScaledOrthographic(
+        scale=torch.cat([one.scale for one in cameras]),
+        quaternion=torch.cat([one.quaternion for one in cameras]),
+        translation=torch.cat([one.translation for one in cameras]),
+    )
 
 
 def turned_points(

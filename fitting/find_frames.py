@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float32
 
 from fitting.begin_frames import BegunTrack
-from fitting.camera import ScaledOrthographic
+from fitting.camera import ScaledOrthographic, joined_cameras
 from fitting.find_identities import Identities
 from fitting.fit_setup import FitSetup
 from fitting.frame_stage import fit_frames
@@ -97,7 +97,6 @@ def _fit(batch: WindowBatch, begun: Sequence[BegunTrack], setup: FitSetup) -> It
 
 def _joined(parts: Sequence[_Fitted]) -> TrackFrames:
     frames = [part.frames for part in parts]
-    cameras = [part.camera for part in frames]
     return TrackFrames(
         valid=any(part.found for part in parts) and all(part.valid for part in frames),
         converged=all(part.converged for part in frames),
@@ -105,10 +104,6 @@ def _joined(parts: Sequence[_Fitted]) -> TrackFrames:
         energy=sum(part.energy for part in frames),
         expression=np.concatenate([part.expression for part in frames]),
         expression_sigma=np.concatenate([part.expression_sigma for part in frames]),
-        camera=ScaledOrthographic(
-            scale=torch.cat([camera.scale for camera in cameras]),
-            quaternion=torch.cat([camera.quaternion for camera in cameras]),
-            translation=torch.cat([camera.translation for camera in cameras]),
-        ),
+        camera=joined_cameras([part.camera for part in frames]),
     )
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 from fitting.angles import yaw_pitch_roll_deg
-from fitting.camera import ScaledOrthographic, closed_form, stacked_points, turned_points
+from fitting.camera import ScaledOrthographic, closed_form, joined_cameras, stacked_points, turned_points
 from fitting.energy import Observations, residuals, robust_weight
 from fitting.landmark_basis import LandmarkBasis
 from fitting.tracks import LandmarkSequence
@@ -104,12 +104,7 @@ def first_cameras(
         _first_cameras(observed.at(part), head[part], basis)
         for part in (slice(start, start + _CHUNK) for start in range(0, max(1, len(head)), _CHUNK))
     ]
-    cameras = [camera for camera, _ in parts]
-    camera = ScaledOrthographic(
-        scale=torch.cat([one.scale for one in cameras]),
-        quaternion=torch.cat([one.quaternion for one in cameras]),
-        translation=torch.cat([one.translation for one in cameras]),
-    )
+    camera = joined_cameras([camera for camera, _ in parts])
     return camera, torch.cat([found for _, found in parts])
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from fitting.box_constraint import StepSystem, boxed_step, outside
-from fitting.camera import PARAMETERS, ScaledOrthographic, turned_points
+from fitting.camera import PARAMETERS, ScaledOrthographic, joined_cameras, turned_points
 from fitting.closing_step import ChainSolved, Closing, closing_step
 from fitting.energy import (
     FrameBlocks,
@@ -65,14 +65,9 @@ class FrameState:
 
 def joined_states(states: Sequence[FrameState]) -> FrameState:
     """The frames of one state after those of another."""
-    cameras = [state.camera for state in states]
     return FrameState(
         expression=torch.cat([state.expression for state in states]),
-        camera=ScaledOrthographic(
-            scale=torch.cat([camera.scale for camera in cameras]),
-            quaternion=torch.cat([camera.quaternion for camera in cameras]),
-            translation=torch.cat([camera.translation for camera in cameras]),
-        ),
+        camera=joined_cameras([state.camera for state in states]),
     )
 
 
