@@ -47,7 +47,6 @@ class FramesFit:
         iterations: Gauss-Newton iterations that each track took part in.
         energy: Landmark term and prior of each frame: that of `matern_prior` where the track took the last step, else
             that of `smooth_prior`, which has another constant.
-        smoothness: How slowly each track's expressions move, as in `FitOptions`.
     """
 
     expression: Float[Tensor, "frames n_expression"]
@@ -57,7 +56,6 @@ class FramesFit:
     valid: Bool[Tensor, " tracks"]
     iterations: Int64[Tensor, " tracks"]
     energy: Float64[Tensor, " frames"]
-    smoothness: Float64[Tensor, " tracks"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +178,6 @@ def fit_frames(
         valid=stepped & ~broken,
         iterations=taken,
         energy=left.energy.double() + torch.where(of_frame, smooth, chain),
-        smoothness=smoothness,
     )
 
 
