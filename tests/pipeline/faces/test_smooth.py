@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.interpolate import make_smoothing_spline
 
-from pipeline.faces.smooth import _SMOOTHNESS, _STIFF, _Spline, smoothed
+from pipeline.faces.smooth import smoothed
 
 FPS = 30.0
 
@@ -49,27 +48,6 @@ def test_frames_that_were_seen_too_far_apart_to_tell_noise_from_motion_stay_as_t
 
     assert np.allclose(result[::200], points[::200], rtol=0, atol=1e-6)
     assert np.isfinite(result).all()
-
-
-def test_it_is_the_smoothing_spline_that_scipy_knows():
-    rng = np.random.default_rng(1)
-    time = np.cumsum(rng.uniform(0.5, 1.5, 40))
-    weight = rng.uniform(0.2, 1.0, 40)
-    spline = _Spline(time, weight)
-    for k in (0, 5, 10, 14):
-        columns = [make_smoothing_spline(time, unit, w=weight, lam=_SMOOTHNESS[k])(time) for unit in np.eye(40)]
-        assert np.trace(np.stack(columns, axis=1)) == pytest.approx(spline._freedom[k], rel=1e-5)
-    values = rng.normal(size=(40, 1, 2))
-    fitted, stiff = spline.fit(values)
-    nearest = min(
-        np.abs(make_smoothing_spline(time, values[:, 0], w=weight, lam=lam)(time) - fitted[:, 0]).max()
-        for lam in _SMOOTHNESS
-    )
-    assert nearest < 1e-6
-    best = min(_SMOOTHNESS, key=lambda lam: np.abs(
-        make_smoothing_spline(time, values[:, 0], w=weight, lam=lam)(time) - fitted[:, 0]).max())
-    at_least = max(best, *(lam for lam in _SMOOTHNESS if lam <= _STIFF))
-    assert np.allclose(stiff[:, 0], make_smoothing_spline(time, values[:, 0], w=weight, lam=at_least)(time))
 
 
 def test_a_point_that_rests_and_then_moves_fast_is_stiff_at_rest_and_keeps_its_motion():
