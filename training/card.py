@@ -28,7 +28,7 @@ the authors released no weights.
 
 Vertex error: mean distance over all vertices between the predicted and the fitted expression. "Mean expression" always
 predicts the training set's mean. The labels are fits to detected landmarks, not scans: agreement with them is not
-accuracy on real faces. {remark}
+accuracy on real faces. {weights} {remark}
 
 ## Meant for, and not
 
@@ -57,6 +57,11 @@ def model_card(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     final = metrics["final"]
     rows = "\n".join(_row(split) for split in final.values() if split)
     held_out = [split for split in (final.get("val"), final.get("test")) if split]
+    weights = f"The weights are those after step {metrics['shipped_steps']} of {metrics['steps']}"
+    if final.get("val"):
+        weights += ", chosen by the error on val, which is therefore a little too small; test had no say in it."
+    else:
+        weights += ": nothing was held out to choose them by."
     remark = " ".join(f"{split['remark']}." for split in held_out if split["remark"])
     if not held_out:
         remark = "There was no held-out video: these numbers say that training ran, and nothing else."
@@ -70,6 +75,7 @@ def model_card(config: dict[str, Any], metrics: dict[str, Any]) -> str:
         dataset_config_hash=config["dataset_config_hash"],
         onnx_max_difference=metrics["onnx_max_difference"],
         rows=rows,
+        weights=weights,
         remark=remark,
     )
 

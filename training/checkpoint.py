@@ -1,7 +1,15 @@
 """A training that was stopped goes on: what it has come to lies beside the model to be, in `OUT.training`.
 
-One file of safetensors holds network, optimiser and progress. It is replaced as a whole, between two steps. A lock,
-which the kernel releases when its holder ends, keeps a second training away.
+One file of safetensors, `checkpoint.safetensors`, holds all that decides how the training goes on. It is replaced as a
+whole, between two steps. Its tensors are
+
+- `network.*`: weights and statistics of normalisation, by the names of the network's `state_dict`;
+- `optimiser.<parameter>.<moment>`: AdamW's step count and moments, parameters counted in its own order;
+- `best.*`: the weights that were best on the val split so far, where there is one (`training.best`);
+
+and its metadata two JSON objects: `about`, the options, the software and the dataset (sha256 over those of its shards),
+which must be the same for the training to go on, and `progress`, where it stands. A lock, which the kernel releases
+when its holder ends, keeps a second training away.
 """
 
 import fcntl
@@ -22,7 +30,12 @@ from safetensors.torch import save
 from facevid import storage
 from training.model_folder import refuse_existing
 
-SAVE_EVERY_S = 300.0
+FIRST_SAVE_S, SAVE_EVERY_S = 10.0, 300.0
+"""A state is saved when a training is so old, and from then on at least so often."""
+_LOST = 0.1
+"""Share of a young training that a kill may cost."""
+_SAVING = 0.02
+"""Share of the time that may go into saving: a slow disk is written to less often."""
 _FILE = "checkpoint.safetensors"
 
 
@@ -52,7 +65,8 @@ class Checkpoints:
         self, folder: Path, about: Mapping[str, Any], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._folder, self._about, self._clock = folder, json.loads(json.dumps(about)), clock
-        self._saved_s = clock()
+        self._began_s = self._saved_s = clock()
+        self._cost_s = 0.0
 
     @property
     def file(self) -> Path:
@@ -64,8 +78,14 @@ class Checkpoints:
         return f"remove {self._folder} to begin anew"
 
     def due(self) -> bool:
-        """Whether the last save was long enough ago."""
-        return self._clock() - self._saved_s >= SAVE_EVERY_S
+        """Whether the last save was long enough ago.
+
+        A kill then costs ten seconds, a tenth of the training or five minutes, whichever is in the middle, and saving
+        no more than a fiftieth of the time.
+        """
+        now_s = self._clock()
+        wait_s = min(max(FIRST_SAVE_S, _LOST * (now_s - self._began_s)), SAVE_EVERY_S)
+        return now_s - self._saved_s >= max(wait_s, self._cost_s / _SAVING)
 
     def save(self, state: State) -> None:
         """Replace the saved state.
@@ -73,6 +93,7 @@ class Checkpoints:
         Raises:
             OSError: It cannot be written; the message says what to do.
         """
+        began_s = self._clock()
         about = {"about": json.dumps(self._about), "progress": json.dumps(state.progress)}
         try:
             storage.write_bytes(self.file, save(dict(state.tensors), metadata=about))
@@ -82,6 +103,7 @@ class Checkpoints:
                 "what was saved last"
             ) from error
         self._saved_s = self._clock()
+        self._cost_s = self._saved_s - began_s
 
     def load(self) -> State | None:
         """The saved state; None where nothing was saved.

@@ -15,6 +15,7 @@ from facevid.dataset import Dataset, open_dataset
 from facevid.description import DatasetError
 from facevid.splits import Split
 from fitting.face_model import FaceModel, load_face_model
+from training.best import BestWeights
 from training.checkpoint import Checkpoints, checkpoints
 from training.config import TrainOptions
 from training.evaluation import Metrics, evaluate
@@ -58,12 +59,15 @@ class TrainingResult:
     Attributes:
         folder: The model folder.
         history: One record per epoch.
-        final: Metrics of the finished network per split; None where the split is empty.
+        shipped_steps: Optimiser steps after which the weights were as they are in the folder: those of the smallest
+            vertex error on the val split, or the last ones where that split is empty.
+        final: Metrics of these weights per split; None where the split is empty.
         crops_per_s: Training crops per second, evaluation left out.
     """
 
     folder: Path
     history: tuple[EpochRecord, ...]
+    shipped_steps: int
     final: dict[str, Metrics | None]
     crops_per_s: float
 
@@ -73,8 +77,10 @@ def train_deepexp3d(
 ) -> TrainingResult:
     """Train on the train split, evaluate on val and test, and write a model folder.
 
-    What a training has come to is saved every few minutes, in `OUT.training`: the same call goes on from there, and
-    gives what it would have given in one run, to the bit on the same machine.
+    What a training has come to is saved after ten seconds and from then on every few minutes, in `OUT.training`: the
+    same call goes on from there, and gives what it would have given in one run, to the bit on the same machine.
+
+    The weights that are written are those of the epoch that was best on the val split.
 
     Args:
         dataset: Dataset folder, or a bucket's address. Only kept frames that have a crop are used.
@@ -96,7 +102,7 @@ def train_deepexp3d(
 
 def _about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
     """What decides the weights that come out, and how they are measured."""
-    indifferent = {"device", "workers", "val_every"}
+    indifferent = {"device", "workers"}
     chosen = {name: value for name, value in asdict(options).items() if name not in indifferent}
     content = hashlib.sha256("".join(shard.sha256 for shard in dataset.description.shards).encode()).hexdigest()
     return {"dataset": content, "face_model_sha256": dataset.description.face_model_sha256, **software_versions(),
@@ -125,10 +131,12 @@ def _train(
         network.head.bias.copy_(torch.from_numpy(mean_expression))
     network.to(device)
     history: list[EpochRecord] = []
+    best = BestWeights()
 
     def save() -> None:
         state = loop.state()
-        saved.save(replace(state, progress={"loop": state.progress, "history": [asdict(line) for line in history]}))
+        progress = {"loop": state.progress, "history": [asdict(line) for line in history]}
+        saved.save(best.added_to(replace(state, progress=progress)))
 
     def save_if_due() -> None:
         if saved.due():
@@ -140,6 +148,7 @@ def _train(
     )  # fmt: skip
     if earlier is not None:
         try:
+            earlier = best.taken_from(earlier)
             loop.restore(replace(earlier, progress=earlier.progress["loop"]))
             history += [epoch_record(line) for line in earlier.progress["history"]]
         except (KeyError, TypeError, ValueError) as error:
@@ -157,11 +166,16 @@ def _train(
             loop.settle_normalisation(epoch)
         val = metrics(splits["val"]) if due else None
         history.append(EpochRecord(epoch=epoch, steps=loop.steps, train_loss_mm2=loss, val=val))
-        report(f"epoch {epoch + 1}: train loss {loss:.3f} mm^2" + (f"; {val}" if val else ""))
+        better = val is not None and best.offer(network, steps=loop.steps, vertex_error_mm=val.vertex_error_mm)
+        report(f"epoch {epoch + 1}: train loss {loss:.3f} mm^2" + (f"; {val}" if val else "")
+               + ("; the best so far" if better else ""))
         save_if_due()
     save()  # whatever happens to the disk now, the training is not lost
 
-    final = {"train": metrics(train), "val": history[-1].val, "test": metrics(splits["test"])}
+    best.put_into(network)
+    shipped = next((line for line in history if line.steps == best.steps), history[-1])
+    report(_shipped(shipped, history[-1]))
+    final = {"train": metrics(train), "val": shipped.val, "test": metrics(splits["test"])}
     for seen in final.values():
         if seen:
             report(f"final {seen}")
@@ -169,6 +183,7 @@ def _train(
         "final": {name: asdict(seen) if seen else None for name, seen in final.items()},
         "history": [asdict(line) for line in history],
         "steps": loop.steps,
+        "shipped_steps": shipped.steps,
     }
     report("writing the model, and comparing what its ONNX form says with it")
     try:
@@ -182,7 +197,20 @@ def _train(
             raise ValueError(f"{error}, and run the same command again: the training is kept") from error
         raise
     report(f"wrote {out}")
-    return TrainingResult(folder=out, history=tuple(history), final=final, crops_per_s=loop.crops_per_s)
+    return TrainingResult(
+        folder=out, history=tuple(history), shipped_steps=shipped.steps, final=final, crops_per_s=loop.crops_per_s
+    )
+
+
+def _shipped(best: EpochRecord, last: EpochRecord) -> str:
+    if best.val is None or last.val is None:
+        return f"the weights are those after the last step, {last.steps}: there is no val split to choose them by"
+    if best is last:
+        return f"the weights are those after the last step, {last.steps}: they were the best on the val split"
+    return (
+        f"the weights are those after step {best.steps} of {last.steps}, the best on the val split: vertex error "
+        f"{best.val.vertex_error_mm:.3f} mm there, {last.val.vertex_error_mm:.3f} mm after the last step"
+    )
 
 
 def _config(dataset: Dataset, options: TrainOptions) -> ModelConfig:

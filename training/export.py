@@ -117,7 +117,8 @@ def write_model(
         out: The folder, which must not exist yet.
         network: The trained network; moved to the CPU.
         config: What it is.
-        metrics: What to write to metrics.json, plain values; the ONNX parity is added.
+        metrics: What to write to metrics.json, plain values; the ONNX parity is added. Its `shipped_steps` also stands
+            in the metadata of the weights' file.
         probes: Crops on which torch and ONNX Runtime must agree, at least one.
 
     Raises:
@@ -126,7 +127,9 @@ def write_model(
     """
     with model_folder(out) as folder:
         network.to("cpu").eval()
-        (folder / WEIGHTS_FILE).write_bytes(save({name: v.contiguous() for name, v in network.state_dict().items()}))
+        weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+        about = {"format": FORMAT, "shipped_steps": str(metrics["shipped_steps"])}
+        (folder / WEIGHTS_FILE).write_bytes(save(weights, metadata=about))
         _export_onnx(network, folder / ONNX_FILE)
         difference = _onnx_difference(network, folder / ONNX_FILE, probes)
         full = metrics | {"onnx_max_difference": difference}

@@ -93,7 +93,11 @@ def model_section(folder: Path) -> ModelSection:
 
 
 def _deepexp3d(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> ModelSection:
-    notes, facts = [], [Fact("network", str(config["preset"])), Fact("optimiser steps", str(metrics["steps"]))]
+    notes = []
+    facts = [
+        Fact("network", str(config["preset"])), Fact("optimiser steps", str(metrics["steps"])),
+        Fact("weights of step", str(metrics["shipped_steps"])),
+    ]
     for split in ("train", "val", "test"):
         seen = metrics["final"][split]
         if seen is None:

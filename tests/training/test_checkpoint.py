@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from facevid import storage
-from training import checkpoint, deepexp3d
+from training import deepexp3d
 from training.checkpoint import Checkpoints, State, checkpoints
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
+from training.examples import Examples
 from training.model_folder import refuse_existing
 from training.networks import ExpressionNetwork
 
 OPTIONS = TrainOptions(preset="fast", epochs=2, batch_size=4, workers=0, learning_rate=4e-3)
 Train = Callable[..., tuple[dict[str, torch.Tensor], dict]]
+Stop = Callable[..., None]
 
 
 def small_network(_: str, n_expression: int, *, seed: int) -> ExpressionNetwork:
@@ -56,18 +59,26 @@ def train(
     return run
 
 
-def stopped_after(saves: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on every step is saved, and after so many saves somebody presses Ctrl-C."""
-    save, seen = Checkpoints.save, []
+@pytest.fixture
+def stop(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stop:
+    """Trains `model`, saving after every step; after so many saves somebody presses Ctrl-C."""
 
-    def save_and_stop(self: Checkpoints, state: State) -> None:
-        save(self, state)
-        seen.append(state)
-        if len(seen) == saves:
-            raise KeyboardInterrupt
+    def run(saves: int, options: TrainOptions = OPTIONS) -> None:
+        save, seen = Checkpoints.save, []
 
-    monkeypatch.setattr(checkpoint, "SAVE_EVERY_S", 0.0)
-    monkeypatch.setattr(Checkpoints, "save", save_and_stop)
+        def save_and_stop(self: Checkpoints, state: State) -> None:
+            save(self, state)
+            seen.append(state)
+            if len(seen) == saves:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "due", lambda _: True)
+            patch.setattr(Checkpoints, "save", save_and_stop)
+            with pytest.raises(KeyboardInterrupt):
+                train(tmp_path / "model", options)
+
+    return run
 
 
 ONE_EPOCH, WITHIN_AN_EPOCH = replace(OPTIONS, epochs=1), replace(OPTIONS, max_steps=4)
@@ -79,16 +90,13 @@ STOPS = [
 ]
 
 
-@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: f"{stop[1]}-saves-step-{stop[2].replace(' ', '-')}")
+@pytest.mark.parametrize("where", STOPS, ids=lambda where: f"{where[1]}-saves-step-{where[2].replace(' ', '-')}")
 def test_a_training_stopped_anywhere_goes_on_to_the_same_model(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: tuple[TrainOptions, int, str]
+    train: Train, stop: Stop, tmp_path: Path, where: tuple[TrainOptions, int, str]
 ) -> None:
-    options, saves, step = stop
+    options, saves, step = where
     whole, record = train(tmp_path / "whole", options)
-    with monkeypatch.context() as patch:
-        stopped_after(saves, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "model", options)
+    stop(saves, options)
     assert (tmp_path / "model.training" / "checkpoint.safetensors").is_file()
 
     lines: list[str] = []
@@ -102,13 +110,8 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_model(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "model", "whole"]
 
 
-def test_a_training_that_was_begun_otherwise_is_not_taken_up(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        stopped_after(2, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "model")
+def test_a_training_that_was_begun_otherwise_is_not_taken_up(train: Train, stop: Stop, tmp_path: Path) -> None:
+    stop(2)
 
     with pytest.raises(ValueError, match=r"begun with learning_rate=0\.004; this one has learning_rate=0\.1.*remove"):
         train(tmp_path / "model", replace(OPTIONS, learning_rate=0.1))
@@ -145,26 +148,20 @@ def forged(folder: Path, change: Callable[[dict], object]) -> None:
     ids=["about-is-a-list", "progress-is-a-number", "no-loop", "loop-is-a-list", "history-of-numbers"],
 )
 def test_a_checkpoint_of_other_content_is_damaged(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict], object]
+    train: Train, stop: Stop, tmp_path: Path, change: Callable[[dict], object]
 ) -> None:
-    with monkeypatch.context() as patch:
-        stopped_after(2, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "model")
+    stop(2)
     forged(tmp_path / "model.training", change)
     with pytest.raises(ValueError, match=r"(?s)checkpoint\.safetensors is damaged .* remove .*model\.training"):
         train(tmp_path / "model")
 
 
-def test_another_version_and_other_measurements_do_not_go_on(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        stopped_after(2, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "model")
+def test_another_version_and_other_measurements_do_not_go_on(train: Train, stop: Stop, tmp_path: Path) -> None:
+    stop(2)
     with pytest.raises(ValueError, match="begun with val_max_crops=2000; this one has val_max_crops=2"):
         train(tmp_path / "model", replace(OPTIONS, val_max_crops=2))
+    with pytest.raises(ValueError, match="begun with val_every=1; this one has val_every=2"):
+        train(tmp_path / "model", replace(OPTIONS, val_every=2))
     forged(tmp_path / "model.training", lambda plain: plain["about"].update(torch="1.0"))
     with pytest.raises(ValueError, match=r"begun with torch='1\.0'; this one has torch="):
         train(tmp_path / "model")
@@ -193,7 +190,7 @@ def test_a_model_that_came_to_exist_meanwhile_costs_no_training(
 def test_a_training_that_diverged_can_be_begun_again_with_a_lower_rate(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(Checkpoints, "due", lambda _: True)
     with pytest.raises(FloatingPointError, match="lower --learning-rate"):
         train(tmp_path / "model", replace(OPTIONS, learning_rate=1e30))
     lines: list[str] = []
@@ -269,12 +266,74 @@ def test_a_full_disk_costs_what_was_not_saved_and_says_what_to_do(
     np.testing.assert_array_equal(found.tensors["a"], [0, 1, 2])
 
 
-def test_the_state_is_saved_every_few_minutes(tmp_path: Path) -> None:
-    now_s = [0.0]
+def saved_at_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, save_s: float, until_s: int) -> list[float]:
+    """When a training that asks after every second saves its state, if each time takes so long."""
+    now_s, times_s = [0.0], []
+
+    def written_slowly(*_: object) -> None:
+        now_s[0] += save_s
+
+    monkeypatch.setattr(storage, "write_bytes", written_slowly)
     saved = Checkpoints(tmp_path, {}, clock=lambda: now_s[0])
-    due = []
-    for now_s[0] in (0.0, 299.0, 300.0, 301.0, 599.0, 600.0):
-        due.append(saved.due())
-        if due[-1]:
+    while now_s[0] < until_s:
+        now_s[0] += 1.0
+        if saved.due():
+            times_s.append(now_s[0])
             saved.save(State(tensors={}, progress={}))
-    assert due == [False, False, True, False, False, True]
+    return times_s
+
+
+def test_a_kill_costs_ten_seconds_a_tenth_of_the_training_or_five_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times_s = saved_at_s(tmp_path, monkeypatch, save_s=0.0, until_s=7200)
+    assert times_s[:3] == [10.0, 20.0, 30.0]
+    for before_s, after_s in pairwise([0.0, *times_s]):
+        assert after_s - before_s <= min(max(10.0, 0.1 * after_s + 1.0), 300.0)
+    assert len(times_s) < 80
+
+
+@pytest.mark.parametrize("save_s", [0.5, 30.0])
+def test_saving_takes_a_fiftieth_of_the_time_however_slow_the_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_s: float
+) -> None:
+    until_s = 36_000
+    times_s = saved_at_s(tmp_path, monkeypatch, save_s=save_s, until_s=until_s)
+    assert times_s[0] == 10.0  # nobody knows yet how slow it is
+    assert save_s <= save_s * len(times_s) < 0.02 * until_s + save_s
+
+
+def test_the_best_weights_on_the_val_split_are_shipped_and_their_step_is_told(
+    train: Train, stop: Stop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, seen = replace(OPTIONS, epochs=4), {}
+    evaluate = deepexp3d.evaluate
+
+    def third_is_best(network: torch.nn.Module, examples: Examples, *rest: object, **options: object) -> object:
+        found = evaluate(network, examples, *rest, **options)
+        if examples.split == "val":
+            weights = {name: value.clone() for name, value in network.state_dict().items()}
+            # The epoch is told by its weights: a training that goes on has evaluated fewer of them.
+            known = next((epoch for epoch, other in seen.items() if same(weights, other)), len(seen))
+            seen[known] = weights
+            found = replace(found, vertex_error_mm=(3.0, 2.0, 1.0, 1.5)[known])
+        return found
+
+    monkeypatch.setattr(deepexp3d, "evaluate", third_is_best)
+    lines: list[str] = []
+    shipped, record = train(tmp_path / "whole", options, lines=lines)
+    assert same(shipped, seen[2])
+    assert not same(shipped, seen[3])
+    assert (record["shipped_steps"], record["steps"], record["final"]["val"]["vertex_error_mm"]) == (9, 12, 1.0)
+    assert [line.endswith("the best so far") for line in lines if line.startswith("epoch")] == [True, True, True, False]
+    told = "after step 9 of 12, the best on the val split: vertex error 1.000 mm there, 1.500 mm after the last step"
+    assert any(told in line for line in lines)
+
+    stop(14, options)  # after the first step of the last epoch
+    resumed, resumed_record = train(tmp_path / "model", options)
+    assert same(shipped, resumed)
+    assert resumed_record == record
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors import safe_open
 
 import facevid
 from facevid.description import DatasetError
@@ -59,7 +60,11 @@ def test_it_learns_ten_crops_by_heart_and_ships_what_it_learned(
     metrics = json.loads((result.folder / "metrics.json").read_text("utf-8"))
     assert metrics["onnx_max_difference"] < 1e-4
     assert len(metrics["history"]) == 36
-    assert "A facial expression is not\nevidence of an emotion" in (result.folder / "README.md").read_text("utf-8")
+    card = (result.folder / "README.md").read_text("utf-8")
+    assert "A facial expression is not\nevidence of an emotion" in card
+    assert "after step 36 of 36: nothing was held out to choose them by" in card
+    with safe_open(result.folder / "model.safetensors", framework="pt") as weights:
+        assert weights.metadata()["shipped_steps"] == str(metrics["shipped_steps"]) == "36"
     assert sorted(path.name for path in tmp_path.glob("*model*")) == ["model"]
 
 

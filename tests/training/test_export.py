@@ -66,7 +66,7 @@ def test_an_export_that_computes_something_else_leaves_no_model(
     monkeypatch.setattr(export, "_onnx_difference", export_differs)
     config = ModelConfig(**{name: value for name, value in CONFIG.items() if not name.startswith("format")})
     with pytest.raises(RuntimeError, match="ONNX export differs"):
-        write_model(tmp_path / "model", build_network("fast", 4), config, {"final": {}},
+        write_model(tmp_path / "model", build_network("fast", 4), config, {"final": {}, "shipped_steps": 1},
                     probes=np.zeros((1, 224, 224, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
 
