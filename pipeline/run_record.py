@@ -86,7 +86,7 @@ def _steps_ms(counts: Mapping[str, float]) -> dict[str, float]:
 
 
 def _rate(counts: Mapping[str, float], amount: str, seconds: str) -> float | None:
-    return round(counts[amount] / counts[seconds], 1) if counts.get(seconds) else None
+    return round(counts.get(amount, 0) / counts[seconds], 1) if counts.get(seconds) else None
 
 
 def _processor() -> str:

@@ -22,3 +22,10 @@ def test_a_run_tells_what_a_frame_costs_step_by_step(tmp_path: Path) -> None:
 
 def test_a_run_that_searched_nothing_has_no_costs(tmp_path: Path) -> None:
     assert record(tmp_path, {})["faces_ms_per_frame"] == {}
+
+
+def test_a_run_whose_files_were_no_videos_read_no_frames_in_its_time(tmp_path: Path) -> None:
+    # Time went into the faces stage, but no frame was ever decoded, so nobody counted one.
+    run = record(tmp_path, {"faces_s": 0.3, "fit_s": 0.1})
+    assert run["faces_frames_per_s"] == 0.0
+    assert run["fit_frames_per_s"] == 0.0
