@@ -2,17 +2,25 @@
 
 import io
 import json
+import math
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 """How an archive begins; the second is one without members."""
+_MOST_BYTES = 8 << 30
+"""Of the arrays of an archive, unpacked (a packed byte may be a thousand): ten times those of the largest models."""
+_HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def npz_bytes(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -44,25 +52,59 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
 
 
-def arrays_of(data: bytes) -> dict[str, np.ndarray]:
-    """The arrays in the bytes of an `.npz` file.
+def arrays_of(data: bytes, *, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays in the bytes of an `.npz` file. Memory is asked for once a member is known to hold what it says.
+
+    Args:
+        data: The whole file.
+        names: Read only these, if they are there; None reads all.
 
     Raises:
-        ValueError: They are none, damaged, or hold pickled objects.
+        ValueError: They are none, damaged, hold pickled objects, claim to be larger than they are, or are too large.
     """
     # An archive may also stand at the end of something else. numpy goes by the first bytes: it would take that for an
     # array or a pickle, and tell how to load the pickle all the same.
     if not data.startswith(_SIGNATURES) or not zipfile.is_zipfile(io.BytesIO(data)):
         raise ValueError("it is no archive of arrays, or was cut short")
+    arrays: dict[str, np.ndarray] = {}
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            wanted = {name: member for name, member in members.items() if names is None or name in names}
+            unpacked_bytes = sum(member.file_size for member in wanted.values())
+            if unpacked_bytes > _MOST_BYTES:
+                raise ValueError(f"its arrays have {unpacked_bytes} bytes, more than {_MOST_BYTES}")
+            for name, member in wanted.items():
+                with archive.open(member) as file:
+                    _check_header(member, file)
+                with archive.open(member) as file:
+                    arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
     # RuntimeError: a member is encrypted, or compressed in a way that zipfile does not know.
-    except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(str(error)) from error
-    if other := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
-        raise ValueError(f"its member {other[0]!r} is no array")
+    except MemoryError as error:
+        raise ValueError(f"its arrays have {unpacked_bytes} bytes, more than there is memory for") from error
     return arrays
+
+
+def _check_header(member: zipfile.ZipInfo, file: IO[bytes]) -> None:
+    """Hold what the header of an array promises against the bytes that follow it."""
+    if not member.filename.endswith(".npy"):
+        raise ValueError(f"its member {member.filename!r} is no array")
+    try:
+        shape, _, dtype = _HEADER_READERS[np.lib.format.read_magic(file)](file)
+        # Whole numbers only: to Python, True is one.
+        whole = all(type(length) is int and length >= 0 for length in shape)
+    # numpy reads a header as Python text, whose parser has errors of its own; KeyError: a version for named columns.
+    except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
+        raise ValueError(f"its member {member.filename!r} has no header of an array") from error
+    if dtype.hasobject:
+        raise ValueError(f"its member {member.filename!r} holds Python objects, not numbers or text")
+    promised, there = math.prod(shape) * dtype.itemsize if whole else -1, member.file_size - file.tell()
+    if promised != there or (not dtype.itemsize and shape):
+        raise ValueError(
+            f"its member {member.filename!r} says {dtype} of shape {shape}, which is not what its {there} bytes hold"
+        )
 
 
 def header_of(arrays: Mapping[str, np.ndarray], *, where: Path) -> dict[str, Any]:

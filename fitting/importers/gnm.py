@@ -9,8 +9,6 @@ Landmarks are not in the file but beside it in the project, `head_sparse_68.txt`
 times). By users' accounts its jaw is not in iBUG's order; it is put in order here. The neck and the eyeballs rest.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from jaxtyping import Float64
 from fitting.face_model import LandmarkEmbedding
 from fitting.importers.raw import RawModel, from_zero
 from fitting.importers.transfer import positions
+from fitting.npz import arrays_of
 
 LANDMARKS_FILE = "head_sparse_68.txt"
 _METRES = 1000.0
@@ -42,14 +41,11 @@ def read_gnm_head(path: Path) -> RawModel:
         ValueError: It is no GNM Head 3.0.
     """
     try:
-        if not zipfile.is_zipfile(path):  # numpy would take it for a pickle, and tell how to load that
-            raise ValueError("it is no archive of arrays")
-        with np.load(path, allow_pickle=False) as archive:
-            if missing := [key for key in _KEYS if key not in archive.files]:
-                raise ValueError(f"it lacks {missing[0]}")
-            arrays = {key: archive[key] for key in _KEYS}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = arrays_of(path.read_bytes(), names=_KEYS)
+    except ValueError as error:
         raise ValueError(f"{path} is no GNM model file: {error}") from error
+    if missing := [key for key in _KEYS if key not in arrays]:
+        raise ValueError(f"{path} is no GNM model file: it lacks {missing[0]}")
     if (str(arrays["version"]), str(arrays["variant"])) != ("3.0", "head"):
         raise ValueError(f"{path} is GNM {arrays['variant']} {arrays['version']}; this program reads head 3.0")
     mean = arrays["template_vertex_positions"]

@@ -167,6 +167,8 @@ def _load(path: Path, names: tuple[str, ...], *, also: tuple[str, ...] = ()) -> 
         raise ValueError(f"{path} is a Matlab 7.3 file; save it as version 7 (-v7)") from error
     except (ValueError, TypeError, OSError, EOFError, zlib.error, MatReadError) as error:
         raise ValueError(f"{path} is no Matlab file: {error}") from error
+    except MemoryError as error:  # scipy asks for what an array's header promises, whatever the size of the file
+        raise ValueError(f"{path} promises arrays of more bytes than there is memory for") from error
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{path} lacks {missing[0]}")
     arrays = {name: np.asarray(found[name]) for name in (*names, *also) if name in found}

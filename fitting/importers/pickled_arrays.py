@@ -8,6 +8,9 @@ from scipy import sparse
 
 from fitting.importers.pickled import Built, Name, RefusedPickleError, read_pickle
 
+_MOST_DENSE = 10**8
+"""Numbers in a matrix that is stored without its zeros, and made whole here; FLAME's has 25,115."""
+
 
 def read_pickled_arrays(path: Path) -> dict[str, np.ndarray | str | int | float]:
     """The top-level dictionary of a pickle: arrays, sparse matrices (made dense) and plain values.
@@ -66,6 +69,8 @@ def _selected(state: Any) -> np.ndarray:
 
 def _dense(kind: str, state: Any) -> np.ndarray:
     rows, columns = (int(n) for n in (state["_shape"] if "_shape" in state else state["shape"]))
+    if rows * columns > _MOST_DENSE:
+        raise RefusedPickleError(f"a sparse matrix of {rows} x {columns}; at most {_MOST_DENSE} numbers are read")
     parts = (_array(state["data"]), _array(state["indices"]), _array(state["indptr"]))
     make = sparse.csc_array if kind == "csc_matrix" else sparse.csr_array
     matrix = make(parts, shape=(rows, columns))

@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from fitting.face_model import ArkitMap, LandmarkEmbedding
 
 Winding = Literal["counter-clockwise", "not stated"]
+MOST_ARRAY_BYTES = 4 << 30
+"""Of one array; a file of a few bytes may promise any size. The largest of the models that are read have 0.5 GB."""
 _UNIT_NORM = 0.02
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from fitting.importers.ibug68 import BASEL_2017_POINTS
-from fitting.importers.raw import RawModel, from_zero, scaled_columns
+from fitting.importers.raw import MOST_ARRAY_BYTES, RawModel, from_zero, scaled_columns
 
 NAMES = {
     "right.eye.corner_outer": "right_eye_outer",
@@ -97,6 +97,8 @@ def _dataset(file: Any, h5py: Any, name: str) -> np.ndarray | None:
     found = file[name]
     if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
         raise ValueError(f"{name} does not hold its data itself")
+    if found.nbytes > MOST_ARRAY_BYTES:
+        raise ValueError(f"{name} has shape {found.shape}: {found.nbytes} bytes are more than {MOST_ARRAY_BYTES}")
     return np.asarray(found[()])
 
 

@@ -294,6 +294,14 @@ def test_bfm2009_is_read_in_micrometres_with_triangles_from_one_and_turned(tmp_p
     assert {tuple(np.roll(t, -int(np.argmin(t)))) for t in model.triangles} == wanted
 
 
+def test_a_matlab_file_that_promises_more_than_any_face_is_refused(tmp_path: Path) -> None:
+    # Version 4: type, rows, columns, imaginary part, bytes of the name; the numbers that should follow are not there.
+    header = (0, 2**31 - 1, 2**16, 0, len("shapeMU") + 1)
+    (tmp_path / "model.mat").write_bytes(np.array(header, dtype="<i4").tobytes() + b"shapeMU\0")
+    with pytest.raises(ValueError, match=r"model\.mat promises arrays of more bytes than there is memory for"):
+        import_face_model(tmp_path / "model.mat", kind="bfm2009", expression=tmp_path / "model.mat")
+
+
 def test_bfm2009_is_cut_to_the_vertices_of_the_expressions(tmp_path: Path, head_with: Callable[..., Head]) -> None:
     full = head_with(53490, BASEL_53490)
     kept = np.arange(53490)[275:]
@@ -434,6 +442,18 @@ def test_a_basel_file_that_points_elsewhere_is_refused(tmp_path: Path, small: He
 
     _write_h5(tmp_path / "model.h5", small, change=elsewhere)
     with pytest.raises(ValueError, match="shape/model/mean is a link to somewhere else"):
+        import_face_model(tmp_path / "model.h5", kind="bfm2017")
+
+
+def test_a_basel_file_that_promises_more_than_any_face_is_refused(tmp_path: Path, small: Head) -> None:
+    pytest.importorskip("h5py")
+
+    def promise(file: Any) -> None:
+        del file["shape/model/mean"]
+        file.create_dataset("shape/model/mean", shape=(60 * 10**9,), dtype="f4", chunks=(1000,))  # nothing is stored
+
+    _write_h5(tmp_path / "model.h5", small, change=promise)
+    with pytest.raises(ValueError, match=r"model\.h5: shape/model/mean has shape \(60000000000,\): 240000000000 bytes"):
         import_face_model(tmp_path / "model.h5", kind="bfm2017")
 
 

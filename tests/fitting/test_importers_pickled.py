@@ -158,6 +158,12 @@ def test_a_sparse_matrix_with_indices_out_of_bounds_is_an_error(write: Any) -> N
         read_pickled_arrays(write(pickle.dumps({"J": matrix}, protocol=2)))
 
 
+def test_a_sparse_matrix_too_large_to_be_made_whole_is_an_error(write: Any) -> None:
+    matrix = sparse.csc_matrix(([1.0], ([0], [0])), shape=(10**12, 5))  # a few bytes, without its zeros
+    with pytest.raises(ValueError, match="cannot read 'J': a sparse matrix of 1000000000000 x 5; at most"):
+        read_pickled_arrays(write(pickle.dumps({"J": matrix}, protocol=2)))
+
+
 def test_an_object_that_holds_itself_ends() -> None:
     # A dictionary in itself, by way of the memo.
     tree = read_pickle(b"\x80\x02}q\x00U\x01xh\x00s.")

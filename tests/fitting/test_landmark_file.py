@@ -152,7 +152,7 @@ class _Trap:
 
 def test_a_pickle_in_an_npz_is_refused_and_not_run(tmp_path: Path) -> None:
     np.savez(tmp_path / "face.npz", landmarks=np.array([_Trap(tmp_path / "ran")], dtype=object))
-    with pytest.raises(ValueError, match=r"face\.npz is no \.npz file of plain arrays: Object arrays cannot be loaded"):
+    with pytest.raises(ValueError, match=r"face\.npz is no \.npz file of plain arrays: .* holds Python objects"):
         read_landmarks(tmp_path / "face.npz", scheme="s")
     assert not (tmp_path / "ran").exists()
 
