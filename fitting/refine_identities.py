@@ -34,10 +34,9 @@ from fitting.second_pass import IdentitySystem, identity_system
 from fitting.sight import Sight
 from fitting.smooth_prior import smooth_prior
 
-FRAMES_PER_KEYFRAME = 2
-"""Frames of a track that are looked at, evenly spaced, as a multiple of its key frames. More of them bring no more of
-the identity where they count for no more together, and take longer."""
-_FEWEST_FRAMES = 16
+_FEWEST_FRAMES, _MOST_FRAMES = 144, 288
+"""Of a track as long as that, every second frame is looked at; of others about so many, evenly spaced. Landmarks err
+alike from one frame to the next, and beyond a few hundred frames identities came no nearer to the truth."""
 FRAMES_PER_BATCH = 1 << 12
 """Tracks are worked through together until they have this many frames."""
 
@@ -45,7 +44,7 @@ FRAMES_PER_BATCH = 1 << 12
 def frames_to_look_at(track: PreparedTrack) -> Int64[np.ndarray, " chosen"]:
     """Frames of a track from which `refine_identities` finds its identity."""
     usable = np.flatnonzero(track.usable)
-    wanted = max(_FEWEST_FRAMES, FRAMES_PER_KEYFRAME * len(track.keyframes))
+    wanted = min(max(len(usable) // 2, _FEWEST_FRAMES), _MOST_FRAMES)
     return usable[:: max(1, round(len(usable) / wanted))]
 
 

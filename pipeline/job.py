@@ -22,7 +22,7 @@ from pipeline.store import FetchedVideo
 FETCH_VERSION = 3
 INDEX_VERSION = 1
 FACES_VERSION = 8
-FIT_VERSION = 6
+FIT_VERSION = 7
 ASSEMBLE_VERSION = 4
 
 _FETCH_PATHS = ("cookies", "allow_list", "deny_list")

@@ -16,6 +16,7 @@ from fitting import (
     frame_system,
     frame_windows,
     preparation,
+    refine_identities,
     solver,
     track_result,
 )
@@ -27,6 +28,7 @@ from fitting.landmark_basis import landmark_basis
 from fitting.metrics import accuracy, mean_accuracy
 from fitting.options import FitOptions
 from fitting.pixel_camera import PixelCamera
+from fitting.preparation import prepare
 from fitting.reprojection import HELD_OUT, fitted_half
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticOptions, SyntheticTrack, synthetic_track
@@ -187,8 +189,20 @@ def test_each_frame_takes_the_first_step_once_where_the_second_pass_sees_it(
     options = dataclasses.replace(EXACT, keyframes=12)
     fit_tracks(sequences, toy_model, options)
     # All frames of the whole fit; then on half the points those of the second pass, and those held out.
-    looked_at = len(range(0, 230, round(230 / 24))) + len(range(0, 40, round(40 / 24)))
-    assert counts == [270, looked_at, 192 + 40]
+    assert counts == [270, 230 // 2 + 40, 192 + 40]
+
+
+@pytest.mark.parametrize(
+    ("frames", "looked_at"),
+    [(1, 1), (40, 40), (200, 200), (230, 115), (300, 150), (600, 300), (3000, 300), (30_000, 289)],
+)
+def test_the_second_pass_looks_at_a_bounded_number_of_evenly_spaced_frames(
+    toy_model: FaceModel, frames: int, looked_at: int
+) -> None:
+    (track,) = prepare([good(toy_model, frames=2)], landmark_basis(toy_model, "toy68", device="cpu"), EXACT)
+    chosen = refine_identities.frames_to_look_at(track.at(np.zeros(frames, dtype=np.int64)))
+    assert len(chosen) == looked_at
+    assert len(set(np.diff(chosen))) <= 1
 
 
 def test_each_window_of_a_track_has_the_smoothness_that_it_learnt(
@@ -227,6 +241,8 @@ def test_what_is_worked_on_at_once_does_not_grow_with_the_track(
     sequence = good(toy_model, frames=100)
     monkeypatch.setattr(frame_windows, "WINDOW_FRAMES", 20)
     monkeypatch.setattr(frame_windows, "OVERLAP_FRAMES", 10)
+    monkeypatch.setattr(refine_identities, "_FEWEST_FRAMES", 20)
+    monkeypatch.setattr(refine_identities, "_MOST_FRAMES", 30)
     (together,) = fit_tracks([sequence], toy_model, options)
     monkeypatch.setattr(frame_windows, "FRAMES_PER_BATCH", 1)
     monkeypatch.setattr(first_look, "_CHUNK", 16)
