@@ -1,7 +1,8 @@
 """Frames of an image or a video with their face and its crop, gathered to batches for the networks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from jaxtyping import UInt8
 from pipeline.faces.errors import VideoError
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.picture import Picture
-from pipeline.faces.shots import ShotDetector
+from pipeline.faces.shot_frames import ShotFrame, ShotFrames
 from pipeline.faces.video import OpenVideo
 from training.face_reader import FaceReader, read_image
 from training.predict_options import PredictOptions
@@ -60,6 +61,9 @@ def seen_batches(
 ) -> Iterator[list[SeenFrame]]:
     """The frames of a video, in batches; one face is followed through each shot.
 
+    Frames are looked at in the blocks of `pipeline.faces.tracks`, so that lids, and with them crops, are those that a
+    build finds.
+
     Args:
         reader: Follows the face and makes the crops.
         video: The video.
@@ -69,33 +73,15 @@ def seen_batches(
     Raises:
         VideoError: As the video raises it, after the frames before the damage.
     """
-    follower, shots = reader.follower(), ShotDetector()
     batch: list[SeenFrame] = []
-    held_bytes = count = 0
+    held_bytes = 0
     try:
-        for frame in video:
-            shots(frame.picture, index=frame.index, pts_s=frame.pts_s)
-            if shots.looks_new:
-                follower.reset()
-            face = next(iter(follower(frame.picture, looks_new=shots.looks_new).found.values()), None)
-            batch.append(
-                SeenFrame(
-                    index=frame.index,
-                    pts_s=frame.pts_s,
-                    face=face,
-                    crop=None if face is None else reader.crop(frame.picture, face),
-                    rgb=frame.rgb if keep else None,
-                )
-            )
-            count += 1
-            held_bytes += frame.rgb.nbytes if keep else 0
-            full = len(batch) == options.batch_size or held_bytes > _MOST_HELD_BYTES
-            last = count == options.max_frames
-            if full or last:
+        for seen in islice(_seen_frames(reader, video, keep=keep), options.max_frames):
+            batch.append(seen)
+            held_bytes += 0 if seen.rgb is None else seen.rgb.nbytes
+            if len(batch) == options.batch_size or held_bytes > _MOST_HELD_BYTES:
                 yield batch
                 batch, held_bytes = [], 0
-            if last:
-                return
     except VideoError:
         # The frames before the damage come first, then the damage.
         if batch:
@@ -103,3 +89,32 @@ def seen_batches(
         raise
     if batch:
         yield batch
+
+
+def _seen_frames(reader: FaceReader, video: OpenVideo, *, keep: bool) -> Iterator[SeenFrame]:
+    follower = reader.follower()
+    for block in ShotFrames(video):
+        for part in _parts(block):
+            if part[0].looks_new:
+                follower.reset()
+            looks = [
+                (shot_frame.frame.picture, follower.find(shot_frame.frame.picture, looks_new=shot_frame.looks_new))
+                for shot_frame in part
+            ]
+            for shot_frame, seen in zip(part, follower.with_lids(looks), strict=True):
+                frame = shot_frame.frame
+                face = next(iter(seen.found.values()), None)
+                yield SeenFrame(
+                    index=frame.index,
+                    pts_s=frame.pts_s,
+                    face=face,
+                    crop=None if face is None else reader.crop(frame.picture, face),
+                    rgb=frame.rgb if keep else None,
+                )
+
+
+def _parts(block: Sequence[ShotFrame]) -> Iterator[Sequence[ShotFrame]]:
+    """Of a block, the frames up to each one that looks new: no eye is explained by one of another shot."""
+    firsts = [place for place, shot_frame in enumerate(block) if shot_frame.looks_new and place > 0]
+    for begin, end in pairwise([0, *firsts, len(block)]):
+        yield block[begin:end]

@@ -21,11 +21,14 @@ from facevid import assets
 from fitting.face_model import FaceModel, load_face_model
 from fitting.paint import paint_of
 from fitting.render import look_from, project_head, render_mesh
-from pipeline.faces.landmarks import FaceLandmarks
+from pipeline.faces.landmarks import FaceLandmarks, MediapipeDetector
+from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.probe import ffmpeg_program, probe
 from pipeline.faces.regions import FaceRegion
 from pipeline.faces.register import register
+from pipeline.faces.tracks import track_faces
+from pipeline.faces.video import open_video
 from training.export import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, _config_json
 from training.expression import train_expression
 from training.expression_options import CLASSES, ExpressionOptions
@@ -34,6 +37,7 @@ from training.networks import build_network
 from training.predict_options import PredictOptions
 from training.prediction import PredictionResult, predict
 from training.prototypes import sample_prototypes
+from training.seen_frames import seen_batches
 from training.video_writer import VideoWriteError, video_writer
 
 BEFORE, FACES = 3, 5
@@ -66,10 +70,12 @@ class Setting:
 
 
 def face_picture(
-    model: FaceModel, colour: Float32[np.ndarray, "vertices 3"], *, shift_px: float = 0.0
+    model: FaceModel, colour: Float32[np.ndarray, "vertices 3"], *, shift_px: float = 0.0,
+    expression: np.ndarray | None = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
+    shown = model.neutral_expression if expression is None else expression.astype(np.float32)
     vertices = project_head(
-        model.vertices_mm(np.zeros(model.n_identity, np.float32), model.neutral_expression),
+        model.vertices_mm(np.zeros(model.n_identity, np.float32), shown),
         0.75, look_from(0.0), (160.0 + shift_px, 125.0),
     )
     background = np.full((HEIGHT, WIDTH, 3), 70, np.uint8)
@@ -265,6 +271,28 @@ def test_crops_are_those_of_training(setting: Setting) -> None:
     face = reader.find(picture)
     assert face is not None
     np.testing.assert_array_equal(reader.crop(picture, face), register(picture, face.points_px).rgb)
+
+
+def test_faces_of_a_video_are_those_that_a_build_finds(setting: Setting, tmp_path: Path) -> None:
+    model, colour = setting.model, paint_of(setting.model).vertex_colour
+    arkit = model.arkit
+    assert arkit is not None
+    lids = [name.startswith("eyeBlink") for name in arkit.names]
+    closed = np.linalg.lstsq(arkit.matrix, np.array(lids, np.float32) - arkit.offset, rcond=None)[0]
+    blink = [face_picture(model, colour, expression=part * closed) for part in np.linspace(0, 1, 5)]
+    write_clip(tmp_path / "blink.mp4", [blink[0]] * 5 + blink + blink[::-1] + [blink[0]] * 5 + blink)
+
+    detector = MediapipeDetector(setting.networks, scheme="mediapipe68")
+    (track,) = track_faces(tmp_path / "blink.mp4", detector, FacesOptions(min_track_s=0.1)).tracks
+    reader = FaceReader(
+        networks=setting.networks, deepexp3d=setting.deepexp3d, face_model=model, device="cpu"
+    )
+    with open_video(tmp_path / "blink.mp4") as video:
+        batches = list(seen_batches(reader, video, PredictOptions(batch_size=7), keep=False))
+    assert [len(batch) for batch in batches] == [7, 7, 7, 4]
+    faces = [seen.face for batch in batches for seen in batch]
+    assert all(face is not None for face in faces)
+    np.testing.assert_array_equal([face.points_px for face in faces if face], track.observed_px)
 
 
 def test_labelled_images_without_a_face_are_counted_and_left_out(setting: Setting, tmp_path: Path) -> None:
