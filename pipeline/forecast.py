@@ -4,6 +4,7 @@ What earlier builds left in the store is looked up; the rest is reckoned with th
 and where there are none with the assumptions below, which the text names.
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from facevid import assets
 from facevid.failures import FailureCode, Stage
 from pipeline.config import BuildOptions
 from pipeline.job import Job
-from pipeline.manifest import Manifest, ManifestRow, is_remote
+from pipeline.manifest import Manifest, ManifestRow, is_remote, local_path
 from pipeline.manifest_files import read_manifest
+from pipeline.places import check_ways_out, free_bytes, is_there
 from pipeline.prepare import make_job
 from pipeline.row_state import RowState, row_state
 from pipeline.store import Store
@@ -47,6 +49,7 @@ class Forecast:
         failed: Failures per code, as they stand in the store.
         to_fetch: Addresses to be downloaded, per host; several clips of one address count once.
         local: Rows with local files.
+        missing: Those of them that are to be done and whose file is not there.
         to_search: Rows to be searched for faces, after their download or without.
         to_fit: Rows whose faces are known and only have to be fitted.
         known: How many rows the means are taken from.
@@ -59,6 +62,7 @@ class Forecast:
     failed: Mapping[FailureCode, int]
     to_fetch: Mapping[str, int]
     local: int
+    missing: tuple[ManifestRow, ...]
     to_search: int
     to_fit: int
     known: int
@@ -90,10 +94,14 @@ def forecast(manifest: Manifest, job: Job) -> Forecast:
     waiting: set[str] = set()
     lengths, sizes = _Mean(), _Mean()
     local = 0
+    missing: list[ManifestRow] = []
     for row in manifest.rows:
         state = row_state(row, job, store)
         stages[state.next_stage] += 1
-        local += not is_remote(row.url)
+        if not is_remote(row.url):
+            local += 1
+            if state.next_stage is Stage.FETCH and not is_there(local_path(row.url, job.manifest_folder)):
+                missing.append(row)
         if state.failure is not None:
             failed[state.failure.code] += 1
         if state.next_stage is Stage.FETCH and is_remote(row.url):
@@ -108,6 +116,7 @@ def forecast(manifest: Manifest, job: Job) -> Forecast:
         failed=failed,
         to_fetch=Counter(urlsplit(url).netloc.lower() for url in waiting),
         local=local,
+        missing=tuple(missing),
         to_search=stages[Stage.FETCH] + stages[Stage.FACES],
         to_fit=stages[Stage.FIT],
         known=lengths.count,
@@ -146,14 +155,7 @@ def forecast_text(manifest: Manifest, job: Job, *, skip_bad_rows: bool, networks
     if (more := len(manifest.remarks) - _SHOWN) > 0:
         lines.append(f"{more} more remarks of the kind")
     lines += ["", "step      to do"]
-    lines.append(f"fetch     {sum(found.to_fetch.values())} addresses of {len(found.to_fetch)} hosts")
-    by_number = sorted(found.to_fetch.items(), key=lambda pair: (-pair[1], pair[0]))
-    lines += [f"          {count} from {host}" for host, count in by_number[:_SHOWN]]
-    if others := by_number[_SHOWN:]:
-        lines.append(f"          {sum(count for _, count in others)} from {len(others)} more hosts")
-    if found.local:
-        refused = "" if options.fetch.allow_local else ", refused without --allow-local"
-        lines.append(f"          {found.local} local files{refused}")
+    lines += _to_fetch(found, allow_local=options.fetch.allow_local)
     lines.append(f"faces     {found.to_search} videos" + (_UNKNOWN if networks_missing else ""))
     lines.append(f"fit       {found.to_search + found.to_fit} videos")
     if found.failed:
@@ -164,17 +166,49 @@ def forecast_text(manifest: Manifest, job: Job, *, skip_bad_rows: bool, networks
     basis = f"from the {found.known} rows whose length is known" if found.known else "assumed, as nothing is known yet"
     pause_s = options.fetch.courtesy.mean_pause_s
     workers, fewer = workers_at_once(options)
-    search_s = found.search_s(workers=workers)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    search_s = found.search_s(workers=min(workers, cores))
     fetch_s = found.fetch_s(pause_s=pause_s, workers=workers)
     lines += [
         "",
         *([fewer] if fewer else []),
-        f"{workers} workers; {duration_text(found.video_s)} per video, {basis}",
-        f"downloads: at least {duration_text(fetch_s)} of pauses ({pause_s:g} s each, one video at a time per host)",
-        f"faces: about {duration_text(search_s)} at {ASSUMED_FRAMES_PER_S:g} frames/s, if each worker has a core",
-        f"disk: about {_size_text(found.disk_bytes(crops=options.faces.crops))} more, store and dataset together",
+        f"{workers} worker{'s' * (workers != 1)}; {duration_text(found.video_s)} per video, {basis}",
     ]
-    return "\n".join(lines)
+    if found.to_fetch:
+        lines.append(
+            f"downloads: at least {duration_text(fetch_s)} of pauses ({pause_s:g} s each, one video at a time per host)"
+        )
+    crowded = f"; {workers} workers share {cores} cores" if workers > cores else ""
+    lines.append(f"faces: about {duration_text(search_s)} at {ASSUMED_FRAMES_PER_S:g} frames/s and core{crowded}")
+    return "\n".join([*lines, _room(found.disk_bytes(crops=options.faces.crops), job)])
+
+
+def _to_fetch(found: Forecast, *, allow_local: bool) -> list[str]:
+    lines = [f"{sum(found.to_fetch.values())} addresses of {len(found.to_fetch)} hosts"] if found.to_fetch else []
+    by_number = sorted(found.to_fetch.items(), key=lambda pair: (-pair[1], pair[0]))
+    lines += [f"{count} from {host}" for host, count in by_number[:_SHOWN]]
+    if others := by_number[_SHOWN:]:
+        lines.append(f"{sum(count for _, count in others)} from {len(others)} more hosts")
+    if found.local:
+        refused = "" if allow_local else ", refused without --allow-local"
+        lines.append(f"{found.local} local file{'s' * (found.local != 1)}{refused}")
+    if found.missing:
+        lines.append(f"{len(found.missing)} of them are not there and would fail as not_found:")
+        lines += [f"  line {row.line}: {row.url}{_advice(row.url)}" for row in found.missing[:_SHOWN]]
+        if (more := len(found.missing) - _SHOWN) > 0:
+            lines.append(f"  and {more} more")
+    first, *rest = lines or ["nothing"]
+    return [f"fetch     {first}", *(f"          {line}" for line in rest)]
+
+
+def _advice(url: str) -> str:
+    return " (an address of the web begins with https://)" if url.lower().startswith("www.") else ""
+
+
+def _room(needed_bytes: float, job: Job) -> str:
+    line = f"disk: about {_size_text(needed_bytes)} more, store and dataset together"
+    room_bytes = float(min(free_bytes(job.store_folder), free_bytes(job.out)))
+    return f"{line}; {_size_text(room_bytes)} are free" + (", too little" if room_bytes < needed_bytes else "")
 
 
 _UNKNOWN = " (the landmark networks are not here yet: what was searched before is not counted)"
@@ -184,7 +218,7 @@ def _bad_rows(manifest: Manifest, *, skip_bad_rows: bool) -> Sequence[str]:
     if not manifest.bad_rows:
         return ()
     what = "would become failures" if skip_bad_rows else "the build would refuse the manifest (see --skip-bad-rows)"
-    return [f"{len(manifest.bad_rows)} bad rows, {what}:",
+    return [f"{len(manifest.bad_rows)} bad row{'s' * (len(manifest.bad_rows) != 1)}, {what}:",
             *(f"  line {bad.line}: {bad.reason}" for bad in manifest.bad_rows)]  # fmt: skip
 
 
@@ -210,10 +244,11 @@ def plan_text(manifest: Path, out: Path, options: BuildOptions, *, skip_bad_rows
 
     Raises:
         ManifestError: The file is no manifest at all.
-        ValueError: The face model does not fit.
+        ValueError: The face model does not fit, or an option cannot be used.
     """
     rows = read_manifest(manifest)
     missing = not all(assets.cached(name) for name in assets.LANDMARK_NETWORKS)
     job, _ = make_job(rows, out, options, None if missing else assets.cache_folder())
+    check_ways_out(job.options.fetch, job.state)
     text = forecast_text(rows, job, skip_bad_rows=skip_bad_rows, networks_missing=missing)
     return text, skip_bad_rows or not rows.bad_rows

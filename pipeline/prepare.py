@@ -14,6 +14,7 @@ from pipeline.faces.landmarks import detector_sha256
 from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.output_lock import build_lock
+from pipeline.places import check_places
 from pipeline.rows import keep_filter
 from pipeline.source_lists import keep_lists
 from pipeline.stop import full_disk
@@ -31,9 +32,11 @@ def make_job(rows: Manifest, out: Path, options: BuildOptions, networks: Path | 
             found with any network is unknown.
 
     Raises:
-        ValueError: The face model does not know the landmark scheme, or is no face model; or `keep` cannot be read.
+        ValueError: The face model does not know the landmark scheme, or is no face model; or `keep` cannot be read; or
+            a folder cannot be written.
     """
     keep_filter(options.prune)
+    check_places(out, options)
     options = _with_absolute_paths(options)
     model_path = options.model or DEFAULT_MODEL_PATH.absolute()
     model = load_face_model(model_path)

@@ -42,7 +42,8 @@ class SourceList:
         try:
             lines = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"cannot read the list {path}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ValueError(f"cannot read the list {path}: {reason}") from error
         hosts, prefixes, ids, bad = set(), set(), set(), []
         for number, line in enumerate(lines, 1):
             entry = re.sub(r"(^|\s)#.*", "", line).strip()

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pretend import LONG_S, Line
@@ -62,8 +63,8 @@ def test_the_text_names_hosts_bad_rows_and_what_it_assumes(tmp_path: Path) -> No
 
     text = forecast_text(rows, job, skip_bad_rows=False, networks_missing=True)
 
-    for part in ("2 rows", "2 to do", "1 bad rows, the build would refuse", "  line 4: url is empty", "line 9: twice",
-                 "1 from x.org", "1 local files, refused without --allow-local", "assumed", "not here yet"):
+    for part in ("2 rows", "2 to do", "1 bad row, the build would refuse", "  line 4: url is empty", "line 9: twice",
+                 "1 from x.org", "1 local file, refused without --allow-local", "assumed", "not here yet"):
         assert part in text
     assert "would become failures" in forecast_text(rows, job, skip_bad_rows=True, networks_missing=True)
 
@@ -77,3 +78,45 @@ def test_nothing_is_made_or_downloaded_for_a_forecast(tmp_path: Path, monkeypatc
     assert would_begin
     assert "the landmark networks are not here yet" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv"]
+
+
+def test_files_that_are_not_there_are_named_before_the_build(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    rows = [line.row("here"), *(
+        ManifestRow(video_id=f"v{k}", url=url, line=k)
+        for k, url in ((5, "gone.mp4"), (6, "www.x.org/a"), (7, "n" * 300), (8, "https://www.x.org/a"))
+    )]  # fmt: skip
+
+    text = forecast_text(manifest(*rows), line.job, skip_bad_rows=False, networks_missing=False)
+
+    assert "4 local files\n" in text
+    assert "3 of them are not there" in text
+    assert "line 5: gone.mp4\n" in text
+    assert "line 6: www.x.org/a (an address of the web begins with https://)\n" in text
+
+
+def test_downloads_are_not_spoken_of_where_there_are_none(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    text = forecast_text(manifest(line.row("here")), line.job, skip_bad_rows=False, networks_missing=False)
+    assert "pauses" not in text
+    assert "hosts" not in text
+
+
+def test_a_disk_that_is_too_small_is_told_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line(tmp_path)
+    rows = manifest(line.row("here"))
+    for free, verdict in ((10**6, "1 MB are free, too little"), (10**15, "1000.0 TB are free")):
+        monkeypatch.setattr("pipeline.forecast.free_bytes", lambda _, free=free: free)
+        assert forecast_text(rows, line.job, skip_bad_rows=False, networks_missing=False).endswith(verdict)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"egress": "nowhere"}, "egress='nowhere' must be HOST:PORT"),
+    ({"upstream_proxy": "nowhere"}, "upstream_proxy='nowhere' must be"),
+    ({"cookies": Path("none.txt")}, "none.txt' cannot be read: No such file"),
+    ({"deny_list": Path("none.txt")}, r"cannot read the list .*none.txt: No such file"),
+])  # fmt: skip
+def test_a_dry_run_refuses_what_the_build_would_refuse(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    (tmp_path / "m.csv").write_text("video_id,url\na,https://x.org/1\n")
+    with pytest.raises(ValueError, match=message):
+        plan_text(tmp_path / "m.csv", tmp_path / "out", BuildOptions(fetch=FetchOptions(**options)))
