@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.fit.memory import long_sequence
 from benchmarks.tracks.setting import Setting, print_table, say
-from benchmarks.tracks.throughput import NoCrops
+from benchmarks.tracks.timed import NoCrops
 from facevid import assets
 from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
 from fitting.solver import fit_tracks

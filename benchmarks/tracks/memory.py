@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tracks.setting import Setting, print_table, say
-from benchmarks.tracks.throughput import SOURCE, looped
+from benchmarks.tracks.timed import SOURCE, looped
 from facevid import assets
 from fitting.face_model import DEFAULT_MODEL_PATH, load_face_model
 from fitting.solver import fit_tracks

@@ -24,7 +24,7 @@ import cv2
 import torch
 
 from benchmarks.tracks.setting import Setting, print_table, say
-from benchmarks.tracks.throughput import SOURCE, looped
+from benchmarks.tracks.timed import SOURCE, looped
 from facevid import assets
 from fitting.solver import fit_tracks
 from pipeline.build import run_build
