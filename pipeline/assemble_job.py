@@ -43,12 +43,8 @@ class AssembleShards(beam.PTransform[Any, Any]):
 
 
 class _ListReferences(Step):
-    def setup(self) -> None:
-        super().setup()
-        self._bench = self._desk()
-
     def finish_bundle(self) -> None:
-        self._bench.counters.flush()
+        self._counters.flush()
 
     def _outputs(self, index: int) -> Iterator[tuple[int, str]]:
         """(shard, reference as JSON): a track by its row's place and its number, or a failure."""
@@ -63,13 +59,12 @@ class _ListReferences(Step):
                 yield shard_of(row.video_id, track, job.options.shards), json.dumps([index, track])
         for failure in failures:
             yield failure_shard(failure, job.options.shards), json.dumps(asdict(failure))
-        self._bench.counters.add("listed")
+        self._counters.add("listed")
 
 
 class _WriteShards(Step):
     def setup(self) -> None:
         super().setup()
-        self._bench = self._desk()
         self._model = self._once_per_process(lambda: load_face_model(self._plan.job.model_path))
 
     def _outputs(self, group: tuple[int, Iterable[str]]) -> Iterator[int]:
@@ -82,9 +77,9 @@ class _WriteShards(Step):
         )
         written = write_shards(
             order, self._plan.manifest.rows, self._plan.job, self._store, self._model,
-            on_frames=lambda frames: self._bench.counters.add("assembled_frames", frames),
+            on_frames=lambda frames: self._counters.add("assembled_frames", frames),
         )  # fmt: skip
-        self._bench.counters.flush()
+        self._counters.flush()
         record = json.dumps([asdict(info) for info in written]).encode()
         storage.write_bytes(state_folder(self._out) / ASSEMBLED_FOLDER / f"{shard:05d}.json", record)
         yield shard

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.driver import Wave
 from pipeline.job import state_folder
 from pipeline.marks import set_apart_the_dead
 from pipeline.processes import DRIVER_VARIABLE, end_with, leave, leave_when_a_worker_dies
+from pipeline.wave import Wave
 from pipeline.worker import WORKER_COMMAND
 
 
@@ -32,18 +32,16 @@ def drive(wave_file: Path) -> None:
     worker = SubprocessSDKEnvironment.from_command_string(WORKER_COMMAND) if wave.workers > 1 else None
     options = PipelineOptions([*wave.beam_options, f"--direct_num_workers={wave.workers}"])
     pipeline = beam.Pipeline(runner=FnApiRunner(default_environment=worker), options=options)
-    # Where elements are turns, every worker has one.
-    elements = range(max(len(wave.rows), wave.workers)) if wave.hosts else wave.rows
-    rows = pipeline | "Rows" >> beam.Create(list(elements))
+    elements = pipeline | "Elements" >> beam.Create(list(wave.elements))
     # Each job brings its own imports, for which all workers wait.
     if wave.kind == "label":
         from pipeline.label_job import LabelRows
 
-        _ = rows | "Label" >> LabelRows(wave.out, wave.fit_batch, wave_file if wave.hosts else None)
+        _ = elements | "Label" >> LabelRows(wave.out, wave_file)
     else:
         from pipeline.assemble_job import AssembleShards
 
-        _ = rows | "Assemble" >> AssembleShards(wave.out)
+        _ = elements | "Assemble" >> AssembleShards(wave.out)
     pipeline.run().wait_until_finish()
 
 

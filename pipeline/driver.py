@@ -5,7 +5,6 @@ traceback in the log. Parent and child share the lock of the output, so that it 
 gone; the child ends with the parent, however that ends.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -15,14 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from facevid.failures import Stage
 from pipeline.job import Job
 from pipeline.marks import Mark, read_marks, take_marks
 from pipeline.processes import kill_group, worker_died
-from pipeline.span_queue import span_queue
 from pipeline.stop import look_for_full_disk, make_room_for_reason, take_reason
-from pipeline.store import write_json
-from pipeline.wave_queue import WaveQueue
+from pipeline.wave import Wave, row_queue
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """Variables that are 1 in every worker: libraries read them when they load."""
@@ -33,43 +29,6 @@ _LOG_LINES = 25
 
 class BuildError(Exception):
     """The build cannot go on; what is finished is kept, and running it again resumes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wave:
-    """One Beam run.
-
-    Attributes:
-        kind: Which of the two jobs.
-        out: The dataset folder.
-        rows: Places of the rows in the plan's manifest; bad rows count on after the good ones.
-        workers: Worker processes; 1 works in the child itself.
-        fit_batch: Spans whose tracks are fitted together.
-        beam_options: Further options of Beam.
-        parent_pid: The process that the child belongs to.
-        hosts: The host that each row waits for, see `pipeline.wave_queue`.
-        may_rest: Rows whose host is left alone stay as they are; else they fail.
-    """
-
-    kind: Literal["label", "assemble"]
-    out: Path
-    rows: tuple[int, ...]
-    workers: int
-    fit_batch: int
-    beam_options: tuple[str, ...]
-    parent_pid: int
-    hosts: tuple[str, ...] = ()
-    may_rest: bool = False
-
-    @classmethod
-    def read(cls, path: Path) -> "Wave":
-        """Read the file that `Driver.run` wrote."""
-        plain = json.loads(path.read_bytes())
-        return cls(
-            kind=plain["kind"], out=Path(plain["out"]), rows=tuple(plain["rows"]), workers=plain["workers"],
-            fit_batch=plain["fit_batch"], beam_options=tuple(plain["beam_options"]), parent_pid=plain["parent_pid"],
-            hosts=tuple(plain["hosts"]), may_rest=plain["may_rest"],
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +84,8 @@ class Driver:
             kind: Which of the two jobs.
             rows: Places of the rows.
             workers: Worker processes.
-            fit_batch: Spans whose tracks are fitted together.
-            hosts: The host that each row waits for; rows are taken as these are free. Without them, as they come.
+            fit_batch: The most spans whose tracks are fitted together.
+            hosts: Of a label job, the host that each row waits for: rows are taken as these are free.
             may_rest: Rows whose host is left alone stay as they are; else they fail.
 
         Raises:
@@ -135,16 +94,11 @@ class Driver:
         self._count += 1
         name = f"{self._count:05d}-{kind}"
         order, log = self._folder / f"{name}.json", self._folder / f"{name}.log"
-        write_json(order, {
-            "kind": kind, "out": str(self._job.out), "rows": list(rows), "workers": workers,
-            "fit_batch": fit_batch, "beam_options": list(self._beam_options), "parent_pid": os.getpid(),
-            "hosts": list(hosts), "may_rest": may_rest,
-        })  # fmt: skip
-        queue = WaveQueue(order.with_suffix(".queue"), rows, hosts, pause_s=0.0) if hosts else None
-        if queue is not None:
-            queue.begin()
-            for stage in (Stage.FACES, Stage.FIT):
-                span_queue(order, stage).begin()
+        wave = Wave(
+            kind=kind, out=self._job.out, rows=tuple(rows), workers=workers, beam_options=self._beam_options,
+            parent_pid=os.getpid(), hosts=tuple(hosts), fit_batch=fit_batch, may_rest=may_rest,
+        )  # fmt: skip
+        wave.begin(order)
         make_room_for_reason(self._job.state)
         with log.open("wb") as output:
             child = subprocess.Popen(
@@ -177,8 +131,9 @@ class Driver:
             raise BuildError(
                 f"the {kind} job met an error that is not one video's fault{hands}; {log} ends with:\n{tail}"
             )
-        resting = queue.resting() if queue is not None and not worker_died(child.returncode) else {}
-        return WaveEnd(died=worker_died(child.returncode), left=left, resting=resting)
+        died = worker_died(child.returncode)
+        resting = row_queue(order, wave).resting() if kind == "label" and not died else {}
+        return WaveEnd(died=died, left=left, resting=resting)
 
 
 def _environment() -> dict[str, str]:

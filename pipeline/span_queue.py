@@ -1,24 +1,18 @@
 """Which spans of a wave are next in a step, in a small file from which all workers take, the largest first.
 
 Beam deals the elements of a step out before it begins; with parts that take from a second to minutes, the worker with
-the longer hand works on while the others have nothing left. So elements are turns, as in `pipeline.wave_queue`: who has
-one takes spans until none is left. Which worker takes which span changes no result.
+the longer hand works on while the others have nothing left. So elements are turns, see `pipeline.wave`: who has one
+takes spans until none is left. Which worker takes which span changes no result.
 """
 
 import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from facevid.failures import Stage
 from pipeline.shared_json import begin_shared, shared_json
 
 Sized = tuple[float, int, int]
 """How much of a span there is to work on, in seconds or frames; its row's place; its number."""
-
-
-def span_queue(wave_file: Path, stage: Stage) -> "SpanQueue":
-    """The queue of the spans that wait for a stage, in the wave of this file (see `pipeline.driver`)."""
-    return SpanQueue(wave_file.with_suffix(f".{stage.value}"))
 
 
 class SpanQueue:

@@ -1,4 +1,4 @@
-"""What the steps of both Beam jobs have in common in their worker process."""
+"""What the steps of the Beam jobs have in common in their worker process: those of both, and those of the label job."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +11,10 @@ from pipeline.desk import Desk
 from pipeline.egress.client import EgressError
 from pipeline.plan import Plan, read_plan
 from pipeline.progress import Counters
+from pipeline.row_state import RowState, row_state
 from pipeline.stop import leaving_reason
 from pipeline.store import Store, StoreFullError
+from pipeline.wave import Wave
 
 
 class Step(beam.DoFn):
@@ -20,17 +22,17 @@ class Step(beam.DoFn):
 
     Args:
         out: The dataset folder, whose plan says what the rows are.
-        heavy: What is loaded once per process; steps that are given the same share it.
     """
 
-    def __init__(self, out: Path, heavy: shared.Shared | None = None) -> None:
+    def __init__(self, out: Path) -> None:
         self._out = out
-        self._heavy = heavy or shared.Shared()
+        self._heavy = shared.Shared()
 
     def setup(self) -> None:
         """Read the plan."""
         self._plan: Plan = read_plan(self._out)
         self._store = Store(self._plan.job.store_folder)
+        self._counters = Counters(self._plan.job.state)
 
     def process(self, element: Any) -> Iterator[Any]:
         """Do the step; a reason to stop that is no bug reaches the parent."""
@@ -42,11 +44,30 @@ class Step(beam.DoFn):
         """The step itself."""
         raise NotImplementedError
 
-    def _desk(self) -> Desk:
-        return Desk(job=self._plan.job, store=self._store, counters=Counters(self._plan.job.state))
-
     def _once_per_process(self, make: Callable[[], Any]) -> Any:
         return self._heavy.acquire(lambda: _Held(make())).value
+
+
+class LabelStep(Step):
+    """A step of the label job, whose elements are turns: see `pipeline.wave`.
+
+    Args:
+        out: The dataset folder.
+        wave_file: Says what the wave is.
+    """
+
+    def __init__(self, out: Path, wave_file: Path) -> None:
+        super().__init__(out)
+        self._wave_file = wave_file
+
+    def setup(self) -> None:
+        """Read the wave as well."""
+        super().setup()
+        self._wave = Wave.read(self._wave_file)
+        self._bench = Desk(job=self._plan.job, store=self._store, counters=self._counters)
+
+    def _state(self, index: int) -> RowState:
+        return row_state(self._plan.manifest.rows[index], self._plan.job, self._store)
 
 
 class _Held:

@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -19,14 +19,19 @@ from facevid import assets
 from facevid.dataset import open_dataset
 from facevid.failures import Stage
 from fitting.options import FitOptions
-from pipeline import assemble_job, driver, label_job, waves
+from pipeline import assemble_job, driver, waves
 from pipeline.build import check_beam_options, run_build
 from pipeline.config import BuildOptions, FetchOptions
+from pipeline.fetch_step import FetchRows
+from pipeline.find_step import FindFaces
+from pipeline.fit_steps import FitSpans, SpansToFit
 from pipeline.manifest import ManifestError
 from pipeline.marks import read_marks
 from pipeline.output_lock import StoreBusyError, build_lock
 from pipeline.processes import descendants
 from pipeline.status import render, status
+from pipeline.steps import LabelStep, Step
+from pipeline.wave import Wave
 
 ROOT = Path(__file__).parents[2]
 FETCH = FetchOptions(allow_local=True, allow_private=True, pause_s=0.0, timeout_s=5.0)
@@ -82,21 +87,37 @@ def wait_for_end(pids: list[int]) -> Iterator[bool]:
 class InThisProcess(driver.Driver):
     """Takes the steps of both jobs one after the other, without Beam and without processes."""
 
-    def run(self, kind: str, rows: Sequence[int], **_: Any) -> driver.WaveEnd:
-        def step(name: str, elements: Iterable[Any]) -> list[Any]:
-            made: Any = getattr(label_job if hasattr(label_job, name) else assemble_job, name)(self._job.out)
+    def run(
+        self, kind: Literal["label", "assemble"], rows: Sequence[int], *, hosts: Sequence[str] = (), **_: Any
+    ) -> driver.WaveEnd:
+        wave = Wave(
+            kind=kind, out=self._job.out, rows=tuple(rows), hosts=tuple(hosts), workers=1, beam_options=(),
+            parent_pid=os.getpid(),
+        )  # fmt: skip
+        wave_file = self._folder / "wave.json"
+        wave.begin(wave_file)
+
+        def step(made: Step, elements: Iterable[Any]) -> list[Any]:
             made.setup()
             return [output for element in elements for output in made.process(element)]
 
+        def label_step(kind: type[LabelStep], elements: Iterable[Any]) -> list[Any]:
+            return step(kind(self._job.out, wave_file), elements)
+
         if kind == "label":
-            for piece in step("_FindFaces", step("_FetchRows", rows)):
-                step("_FitSpans", [[piece]])
+            spans = label_step(FindFaces, label_step(FetchRows, wave.elements))
+            label_step(FitSpans, label_step(SpansToFit, by_key(spans).items()))
         else:
-            shards: dict[int, list[str]] = defaultdict(list)
-            for shard, reference in step("_ListReferences", rows):
-                shards[shard].append(reference)
-            step("_WriteShards", shards.items())
+            listed = step(assemble_job._ListReferences(self._job.out), wave.elements)
+            step(assemble_job._WriteShards(self._job.out), by_key(listed).items())
         return driver.WaveEnd(died=False)
+
+
+def by_key(pairs: Iterable[tuple[int, Any]]) -> dict[int, list[Any]]:
+    groups: dict[int, list[Any]] = defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return groups
 
 
 def test_a_build_resumes_from_any_death_to_the_same_bytes(

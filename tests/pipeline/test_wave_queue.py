@@ -18,7 +18,6 @@ from pretend import Line
 from synthetic import manifest_of, with_options
 
 from facevid.failures import FailureCode, Stage
-from pipeline import label_job
 from pipeline.blame import Labeller
 from pipeline.config import FetchOptions
 from pipeline.driver import Driver, WaveEnd
@@ -26,12 +25,13 @@ from pipeline.egress.politeness import PROFILES
 from pipeline.egress.service import egress_rules, running_egress
 from pipeline.fetch import Fetcher
 from pipeline.fetch_errors import FetchError
+from pipeline.fetch_step import FetchRows
 from pipeline.manifest import ManifestRow
-from pipeline.plan import Plan, read_plan, write_plan
+from pipeline.plan import Plan, write_plan
 from pipeline.row_state import row_state
-from pipeline.span_queue import span_queue
-from pipeline.store import Store, write_json
+from pipeline.store import Store
 from pipeline.watch import Watch
+from pipeline.wave import Wave, row_queue
 from pipeline.wave_queue import WaveQueue, host_of, interleaved
 
 SOCKETS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -270,24 +270,26 @@ class Sources:
 
 
 @pytest.mark.parametrize("may_rest", [True, False])
-def test_a_row_that_was_not_asked_for_has_no_failure(tmp_path: Path, may_rest: bool) -> None:
+def test_a_row_that_was_not_asked_for_has_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_rest: bool
+) -> None:
     line = Line(tmp_path)
     urls = [f"https://{host}.org/{n}" for host in ("rests", "x") for n in range(2)]
     rows = [ManifestRow(video_id=f"v{n}", url=url) for n, url in enumerate(urls)]
     write_plan(Plan(job=line.job, manifest=manifest_of(*rows)))
-    hosts = [host_of(url) for url in urls]
+    hosts = tuple(host_of(url) for url in urls)
     wave_file = tmp_path / "wave.json"
-    write_json(wave_file, {
-        "kind": "label", "out": str(line.job.out), "rows": [0, 1, 2, 3], "workers": 1, "fit_batch": 1,
-        "beam_options": [], "parent_pid": 1, "hosts": hosts, "may_rest": may_rest,
-    })  # fmt: skip
-    shared = WaveQueue(wave_file.with_suffix(".queue"), range(4), hosts, pause_s=0.0)
-    shared.begin()
-    span_queue(wave_file, Stage.FACES).begin()
+    wave = Wave(
+        kind="label", out=line.job.out, rows=(0, 1, 2, 3), workers=1, hosts=hosts, may_rest=may_rest, beam_options=(),
+        parent_pid=1,
+    )  # fmt: skip
+    wave.begin(wave_file)
+    shared = row_queue(wave_file, wave)
     source = Sources({"rests.org": 600.0})
-    step: Any = label_job._FetchRows(line.job.out, wave_file=wave_file)
-    step._plan, step._store = read_plan(line.job.out), line.store
-    step._bench, step._fetcher, step._may_rest, step._queue = step._desk(), source, may_rest, shared
+    monkeypatch.setattr("pipeline.egress.service.find_egress", lambda *_: None)
+    step = FetchRows(line.job.out, wave_file)
+    step.setup()
+    monkeypatch.setattr(step, "_fetcher", source)
 
     assert list(step.process(0)) == []
 
