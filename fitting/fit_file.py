@@ -26,6 +26,7 @@ def fit_file(
     fps: float | None = None,
     picture_px: tuple[int, int] | None = None,
     frame: int | None = None,
+    video_frames: range | None = None,
     options: FitOptions | None = None,
     report: Callable[[str], None] | None = None,
 ) -> SavedFit:
@@ -39,6 +40,7 @@ def fit_file(
         fps: Frames per second, where the file has neither times nor a rate; None is 30.
         picture_px: Width and height of the picture, where the file does not say; a perspective camera needs them.
         frame: Number of a frame that will be asked for: the file must have it.
+        video_frames: Numbers of the frames of a video that the fit will be drawn over: the file must have one of them.
         options: Choices of the fit; None is `FitOptions()`.
         report: Takes lines that tell what was read and how it went.
 
@@ -60,6 +62,11 @@ def fit_file(
     if frame is not None and frame not in read.frame:
         raise ValueError(f"frame={frame} is not in {landmarks}, whose {len(read.frame)} frames lie between "
                          f"{read.frame[0]} and {read.frame[-1]}")  # fmt: skip
+    if video_frames is not None and not any(number in video_frames for number in read.frame.tolist()):
+        raise ValueError(
+            f"{landmarks} has the frames {read.frame[0]} to {read.frame[-1]}, but the video those from "
+            f"{video_frames.start} to {video_frames[-1]} at most: is it another video, or --first-frame another?"
+        )
     sequence = read.sequence
     if picture_px is not None:
         if sequence.picture_px not in {None, picture_px}:

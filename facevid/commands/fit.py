@@ -31,7 +31,7 @@ class Fit:
     scheme: str | None = None
     """Landmark scheme, where the file does not say: ibug68, mediapipe68 or mediapipe_dense."""
     picture_px: tuple[int, int] | None = None
-    """Width and height of the picture, where the file does not say; --camera perspective needs them."""
+    """Width and height of the picture, where neither the file nor --video says; --camera perspective needs them."""
     fps: float | None = None
     """Frames per second, where the file has no times; without it, 30."""
     arkit: Path | None = None
@@ -45,7 +45,9 @@ class Fit:
     frame: int | None = None
     """The frame of the .obj, by the file's own number; without it, the first."""
     video: Path | None = None
-    """The video that the landmarks were found in, for --overlay; frames count from 0."""
+    """The video that the landmarks were found in, for --overlay."""
+    first_frame: int = 0
+    """The number that the file of landmarks gives to the first frame of that video."""
     overlay: Path | None = None
     """Write an .mp4 of that video with the fitted landmarks and, beside it, the fitted mesh."""
     options: Annotated[FitOptions, tyro.conf.arg(name="")] = field(default_factory=FitOptions)
@@ -61,8 +63,11 @@ class Fit:
         if self.frame is not None and self.obj is None:
             raise ValueError(f"frame={self.frame} is the frame of an .obj; name one with --obj")
         outputs = self._outputs()
+        if self.video is None and self.first_frame:
+            raise ValueError(f"first_frame={self.first_frame} is that of a video; name it with --video and --overlay")
         if self.video is not None and not self.video.is_file():
             raise FileNotFoundError(f"video={str(self.video)!r}: there is no such file")
+        video_frames, picture_px = self._of_video()
         for path in outputs:
             require_writable(path)
         model_path = self.model or DEFAULT_MODEL_PATH
@@ -78,8 +83,9 @@ class Fit:
             model_path=model_path,
             scheme=self.scheme,
             fps=self.fps,
-            picture_px=self.picture_px,
+            picture_px=picture_px,
             frame=self.frame,
+            video_frames=video_frames,
             options=self.options,
             report=say,
         )
@@ -102,9 +108,19 @@ class Fit:
         if self.video and self.overlay:
             from facevid.report.fit_video import write_fit_video
 
-            write_fit_video(self.video, fit, model, self.overlay, report=say)
+            write_fit_video(self.video, fit, model, self.overlay, first_frame=self.first_frame, report=say)
             print(self.overlay)
         return 0
+
+    def _of_video(self) -> tuple[range | None, tuple[int, int] | None]:
+        """The numbers of its frames, as far as they can be told before it is decoded, and the size of the picture."""
+        if self.video is None:
+            return None, self.picture_px
+        from facevid.report.fit_video import possible_frames
+        from pipeline.faces.probe import probe
+
+        info = probe(self.video)
+        return possible_frames(info, first_frame=self.first_frame), self.picture_px or (info.width_px, info.height_px)
 
     def _outputs(self) -> tuple[Path, ...]:
         """The files to write, each with the ending of its kind, none of them in the way of another or of an input."""

@@ -1,5 +1,6 @@
 """A fit beside the video that its landmarks came from: left the fitted landmarks, right the fitted mesh."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,26 +12,49 @@ from fitting.face_model import FaceModel
 from fitting.rotation import matrix_from_quaternion
 from fitting.saved_fit import SavedFit
 from pipeline.faces.draw import draw_landmarks
+from pipeline.faces.probe import VideoInfo
 from pipeline.faces.video import open_video
 from training.overlay import MeshPainter
 from training.video_writer import video_writer
 
 _REPORT_EVERY_S = 5.0
+_MORE_FRAMES = 1.1
+_MORE_FRAMES_MIN = 30
+"""Containers tell duration and mean rate, and both may be a little short of the frames that come."""
+
+
+def possible_frames(info: VideoInfo, *, first_frame: int = 0) -> range | None:
+    """The numbers that frames of a video may have, none left out, by what its container tells; None where it does not.
+
+    Args:
+        info: What the container tells.
+        first_frame: The number of its first frame.
+    """
+    if info.duration_s is None or not info.fps:
+        return None
+    return range(first_frame, first_frame + _MORE_FRAMES_MIN + math.ceil(_MORE_FRAMES * info.duration_s * info.fps))
 
 
 def write_fit_video(
-    video: Path, fit: SavedFit, model: FaceModel, out: Path, *, report: Callable[[str], None]
+    video: Path,
+    fit: SavedFit,
+    model: FaceModel,
+    out: Path,
+    *,
+    first_frame: int = 0,
+    report: Callable[[str], None],
 ) -> None:
     """Draw a fit over its video.
 
     Frames of the video that the fit does not know show the picture alone. The numbers in `SavedFit.frame` are taken
-    for frames of the video, in presentation order from 0.
+    for frames of the video, in presentation order from `first_frame`; that some of them are beyond its end is reported.
 
     Args:
         video: The video that the landmarks were found in.
         fit: The fit.
         model: The face model that was fitted.
         out: MP4 file to write, twice as wide as the video.
+        first_frame: What `SavedFit.frame` calls the first frame of the video.
         report: Receives progress lines.
 
     Raises:
@@ -43,11 +67,11 @@ def write_fit_video(
     fit.check_model(model)
     if out.absolute() == video.absolute():
         raise ValueError(f"out={str(out)!r} would overwrite the video; choose another name")
-    place = {int(frame): index for index, frame in enumerate(fit.frame)}
+    place = {int(frame) - first_frame: index for index, frame in enumerate(fit.frame)}
     rotation = matrix_from_quaternion(torch.tensor(fit.track.rotation_wxyz)).numpy()
     painter = MeshPainter(model)
     begun_s = told_s = time.monotonic()
-    drawn = 0
+    drawn = shown = 0
     with open_video(video) as opened:
         info = opened.info
         with video_writer(out, width=2 * info.width_px, height=info.height_px, fps=info.fps) as writer:
@@ -66,6 +90,7 @@ def write_fit_video(
                         lens=fit.track.lens,
                     )
                     drawn += 1
+                shown += 1
                 writer.add(np.concatenate([left, right], axis=1), frame.pts_s)
                 now_s = time.monotonic()
                 if now_s - told_s > _REPORT_EVERY_S:
@@ -76,5 +101,12 @@ def write_fit_video(
             if not drawn:
                 first, last = int(fit.frame.min()), int(fit.frame.max())
                 raise ValueError(
-                    f"video={video.name!r} has none of the fit's frames {first} to {last}: frames count from 0"
+                    f"video={video.name!r} has none of the fit's frames {first} to {last}: it has the frames "
+                    f"{first_frame} to {first_frame + shown - 1}"
                 )
+    if drawn < len(place):
+        report(
+            f"{len(place) - drawn} of the fit's {len(place)} frames are not among the video's, which are {first_frame} "
+            f"to {first_frame + shown - 1}; if the landmarks call the first of them otherwise, say so: "
+            "--first-frame (from Python, first_frame=)"
+        )

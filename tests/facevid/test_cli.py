@@ -261,6 +261,8 @@ def test_threads_wait_without_spinning_unless_the_user_says_otherwise(given: str
         (("--video", "video.mp4", "--overlay", "video.mp4"), "'video.mp4' is the video file itself"),
         (("--out", "landmarks.npz"), "'landmarks.npz' is the landmarks file itself"),
         (("--out", "new/../model.npz", "--model", "model.npz"), "is the model file itself"),
+        (("--first-frame", "1"), "first_frame=1 is that of a video; name it with --video and --overlay"),
+        (("--video", "video.mp4", "--overlay", "drawn.mp4"), "video.mp4 is empty"),
         (("--frame", "0"), "frame=0 is the frame of an .obj; name one with --obj"),
         (("--obj", "face.obj", "--frame", "99"), "frame=99 is not in landmarks.npz, whose 1 frames lie"),
         (("--camera", "perspective"), "landmarks.npz does not say: give it as --picture-px WIDTH HEIGHT"),

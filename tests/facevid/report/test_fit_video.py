@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facevid.report.fit_video import write_fit_video
+from facevid import cli
+from facevid.report.fit_video import possible_frames, write_fit_video
 from fitting.face_model import FaceModel, load_face_model
 from fitting.fit_file import fit_file
 from fitting.saved_fit import SavedFit
 from fitting.synthetic import SyntheticOptions, synthetic_track
-from pipeline.faces.probe import ffmpeg_program
+from pipeline.faces.probe import ffmpeg_program, probe
 from pipeline.faces.video import open_video
 
 FRAMES = 12
@@ -71,9 +72,61 @@ def test_a_video_without_the_fits_frames_is_refused(
     model: FaceModel, video: Path, fit: SavedFit, tmp_path: Path
 ) -> None:
     other = dataclasses.replace(fit, frame=fit.frame + 1000)
-    with pytest.raises(ValueError, match="none of the fit's frames 100"):
+    with pytest.raises(ValueError, match=r"none of the fit's frames 1003 to 1014: it has the frames 0 to 14"):
         write_fit_video(video, other, model, tmp_path / "drawn.mp4", report=lambda _: None)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_video_whose_frames_count_from_1_is_drawn_from_there(
+    model: FaceModel, video: Path, fit: SavedFit, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    counted_from_1 = dataclasses.replace(fit, frame=fit.frame + 1)
+    write_fit_video(video, fit, model, tmp_path / "from_0.mp4", report=told.append)
+    write_fit_video(video, counted_from_1, model, tmp_path / "from_1.mp4", first_frame=1, report=told.append)
+    assert (tmp_path / "from_0.mp4").read_bytes() == (tmp_path / "from_1.mp4").read_bytes()
+    assert not told
+    write_fit_video(video, counted_from_1, model, tmp_path / "late.mp4", report=told.append)
+    assert told[-1].startswith("1 of the fit's 12 frames are not among the video's, which are 0 to 14; ")
+
+
+def test_landmarks_of_another_video_are_refused_before_they_are_fitted(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fitting.fit_file.fit_tracks", lambda *_, **__: pytest.fail("they were fitted"))
+    np.savez(tmp_path / "in.npz", landmarks=np.zeros((2, 68, 2)), frame=[1000, 1001], scheme="ibug68")
+    words = ["fit", str(tmp_path / "in.npz"), "--out", str(tmp_path / "fit.npz"), "--video", str(video)]
+    assert cli.main([*words, "--overlay", str(tmp_path / "drawn.mp4")]) == 2
+    assert "has the frames 1000 to 1001, but the video those from 0 to " in capsys.readouterr().err
+    assert cli.main([*words, "--overlay", str(tmp_path / "drawn.mp4"), "--first-frame", "-9"]) == 2
+    assert "but the video those from -9 to " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.npz"]
+
+
+def test_the_size_of_the_picture_is_the_videos_where_nothing_else_says_it(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def note(*_: object, picture_px: object, **__: object) -> None:
+        asked.append(picture_px)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("fitting.fit_file.fit_file", note)
+    words = ["fit", str(tmp_path / "in.npz"), "--out", str(tmp_path / "fit.npz")]
+    of_video = ["--video", str(video), "--overlay", str(tmp_path / "drawn.mp4")]
+    for more in (of_video, [*of_video, "--picture-px", "640", "480"], []):
+        assert cli.main([*words, *more]) == 2
+    assert asked == [(400, 360), (640, 480), None]
+
+
+def test_the_frames_that_a_video_may_have_are_not_fewer_than_it_has(video: Path) -> None:
+    info = probe(video)
+    frames = possible_frames(info, first_frame=1)
+    assert frames is not None
+    assert frames.start == 1
+    assert FRAMES + FIRST < len(frames) < 3 * (FRAMES + FIRST) + 30
+    assert possible_frames(dataclasses.replace(info, duration_s=None)) is None
 
 
 def test_a_drawing_over_its_own_video_is_refused(model: FaceModel, video: Path, fit: SavedFit) -> None:
