@@ -26,7 +26,8 @@ class Build:
     """
 
     manifest: tyro.conf.Positional[Path]
-    """CSV, JSON lines (.jsonl) or Parquet file with one row per video."""
+    """CSV (.csv, .tsv), JSON lines (.jsonl) or Parquet file with one row per video; or a list of addresses or paths,
+    one per line (.txt); or a folder of videos."""
     out: Path
     """Folder of the dataset."""
     skip_bad_rows: bool = False

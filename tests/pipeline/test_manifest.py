@@ -99,14 +99,18 @@ def test_a_row_in_another_encoding_does_not_hide_its_neighbours(tmp_path: Path) 
     ("text", "message"),
     [
         ("", "no header line"),
-        ("id,url\na,b\n", r"lacks the column\(s\) video_id"),
+        ("id,url\na,b\n", r"lacks the column\(s\) video_id; rename 'id' to video_id; it has: 'id,url'"),
+        ("Video ID,URL\na,b\n", r"rename 'Video ID' to video_id; rename 'URL' to url; it has"),
+        ("name,file\na,b\n", r"lacks the column\(s\) video_id, url; it has"),
+        ("https://x.org/1\nhttps://x.org/2\n", r"has no header line; .* rename it to .txt"),
+        ("video_id,url\na,b\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
         ("video_id,url,url\na,b,c\n", r"has the column\(s\) 'url' twice"),
         ("video_id,url\n", "has no rows"),
         ('video_id,url\na,"x.mp4\nb,y.mp4\n', r"lines 2 to 3 are no CSV rows \(unexpected end of data\): is a quote"),
         ('video_id,url\na,"' + "x.mp4\nb,y.mp4\n" * 20_000, r"lines 2 to \d+ are no CSV rows \(field larger"),
     ],
 )
-def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         read_manifest(write(tmp_path, text))
 
@@ -192,18 +196,28 @@ def test_a_parquet_string_that_is_no_utf8_costs_its_row(tmp_path: Path) -> None:
     assert [(bad.line, bad.video_id, bad.reason) for bad in manifest.bad_rows] == [(2, "b", "url: not valid UTF-8")]
 
 
-@pytest.mark.parametrize("name", ["m.txt", "m", "m.csv.gz"])
+@pytest.mark.parametrize("name", ["m.json", "m", "m.csv.gz"])
 def test_a_manifest_is_known_by_its_suffix(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ManifestError, match=r"a file with the suffix \.csv, \.jsonl, \.parquet"):
+    with pytest.raises(ManifestError, match=r"a file with the suffix \.csv, \.tsv, \.jsonl, \.parquet, \.txt"):
         read_manifest(tmp_path / name)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
-def test_a_folder_is_no_manifest(tmp_path: Path, suffix: str) -> None:
-    (tmp_path / f"m{suffix}").mkdir()
+@pytest.mark.parametrize(("name", "separator"), [("m.csv", ";"), ("m.csv", "\t"), ("m.tsv", "\t")])
+def test_a_table_may_be_separated_as_spreadsheets_do_it(tmp_path: Path, name: str, separator: str) -> None:
+    rows = (("video_id", "url", "licence"), ("a", "v,1.mp4", "CC0"), ("b", "v.mp4", ""))
+    (tmp_path / name).write_text("\ufeff" + "\r\n".join(separator.join(row) for row in rows))
 
-    with pytest.raises(ManifestError, match=r"cannot read the manifest|cannot be read as Parquet"):
-        read_manifest(tmp_path / f"m{suffix}")
+    manifest = read_manifest(tmp_path / name)
+
+    assert [(row.video_id, row.url, row.licence) for row in manifest.rows] == [
+        ("a", "v,1.mp4", "CC0"), ("b", "v.mp4", None),
+    ]  # fmt: skip
+    assert not manifest.bad_rows
+
+
+def test_a_comma_in_the_header_makes_it_the_separator(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, "video_id,url,a;b\nx,v;1.mp4,c;d\n"))
+    assert [(row.url, row.extra) for row in manifest.rows] == [("v;1.mp4", (("a;b", "c;d"),))]
 
 
 def test_the_same_video_twice_is_remarked_on(tmp_path: Path) -> None:
