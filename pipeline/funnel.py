@@ -14,9 +14,9 @@ from facevid.shards import ShardInfo
 from pipeline.items import read_summaries
 from pipeline.job import Job
 from pipeline.manifest import Manifest, ManifestRow
+from pipeline.pruning import pruned
 from pipeline.row_state import RowState, SpanState, places, row_state
 from pipeline.row_tracks import joined
-from pipeline.rows import pruned
 from pipeline.store import Store
 
 TOO_SHORT = "min_track_s"

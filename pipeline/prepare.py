@@ -15,7 +15,7 @@ from pipeline.job import Job
 from pipeline.manifest import Manifest
 from pipeline.output_lock import build_lock
 from pipeline.places import check_places
-from pipeline.rows import keep_filter
+from pipeline.pruning import keep_filter
 from pipeline.source_lists import keep_lists
 from pipeline.stop import full_disk
 from pipeline.waves import BuildSummary, Waves

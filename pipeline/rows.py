@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float32, Float64, Shaped
+from jaxtyping import Float32, Shaped
 
 from facevid.failures import Failure
-from facevid.keep import EXAMPLE, Keep, KeepError, parse_keep
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
 from facevid.splits import split_of
 from fitting.angles import yaw_pitch_roll_deg
-from fitting.face_model import INNER_POINTS
 from fitting.tracks import FittedTrack
 from pipeline.config import PruneOptions
 from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.items import SpanFacts, TrackSummary
 from pipeline.manifest import ManifestRow
+from pipeline.pruning import filtered_reasons, pruned
 from pipeline.public_urls import public_url, without_secrets
+from pipeline.steadiness import frame_jitter, jitter, motion_per_s
 from pipeline.store import FetchedVideo
 
 
@@ -68,44 +68,7 @@ class TrackResult:
     summary: TrackSummary
 
 
-def pruned(summary: TrackSummary, options: PruneOptions) -> str | None:
-    """Why a track is not kept: the name of the first criterion that it fails, or None (Koujan et al., FG 2020)."""
-    if not summary.identity_norm <= options.max_identity_norm:
-        return "identity_norm"
-    if not summary.reprojection_error <= options.max_reprojection_error:
-        return "reprojection_error"
-    return None
-
-
 _ROWS_AT_ONCE = 8192
-NOT_SEEN = "not_seen"
-"""The reason of frames in which the face was missed and bridged."""
-
-
-def keep_filter(options: PruneOptions) -> Keep | None:
-    """What `PruneOptions.keep` asks for; None where it is empty.
-
-    Raises:
-        KeepError: It cannot be read, or names another than the numbers of the frames table.
-    """
-    # Lengths of vectors differ between models, but only single numbers may be named.
-    if not options.keep.strip():
-        return None
-    keep = parse_keep(options.keep, frames_schema(points=1, n_expression=1))
-    if "kept" in keep.columns:
-        raise KeepError(f"keep={options.keep!r} names 'kept', which is what it decides. Example: {EXAMPLE}")
-    return keep
-
-
-def filtered_reasons(result: TrackResult, frames: pa.Table, options: PruneOptions) -> list[str | None]:
-    """For each frame why it is not kept: for its track, for not being seen, or for the first rule that it fails."""
-    if reason := pruned(result.summary, options):
-        return [reason] * frames.num_rows
-    keep = keep_filter(options)
-    failed = keep.first_failed(frames) if keep else np.zeros(frames.num_rows, np.int64)
-    names = [*(rule.text for rule in keep.rules), None] if keep else [None]
-    seen = result.landmarks.confidence > 0
-    return [names[rule] if here else NOT_SEEN for rule, here in zip(failed.tolist(), seen.tolist(), strict=True)]
 
 
 def frames_batches(result: TrackResult, options: PruneOptions) -> Iterator[pa.RecordBatch]:
@@ -157,7 +120,8 @@ def _frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
     }
     schema = frames_schema(points=seen.observed_px.shape[1], n_expression=fit.expression.shape[1])
     arrays = {field.name: _column(columns[field.name], field) for field in schema}
-    reasons = filtered_reasons(result, pa.Table.from_arrays(list(arrays.values()), schema=schema), options)
+    rows = pa.Table.from_arrays(list(arrays.values()), schema=schema)
+    reasons = filtered_reasons(result.summary, seen.confidence, rows, options)
     arrays["kept"] = pa.array([reason is None for reason in reasons], pa.bool_())
     arrays["filtered_reason"] = pa.array(reasons, pa.string())
     return pa.RecordBatch.from_arrays(list(arrays.values()), schema=schema)
@@ -243,55 +207,6 @@ def failures_batch(failures: list[Failure]) -> pa.RecordBatch:
 def _together(row: ManifestRow) -> str:
     # Clips of one video show the same people in the same light: they must not fall on both sides of a split.
     return row.url if row.is_clip else row.video_id
-
-
-def motion_per_s(
-    seen: LandmarkTrack, face_size_px: Float32[np.ndarray, " frames"]
-) -> Float32[np.ndarray, " frames"]:
-    """Median speed of the smoothed inner landmarks, in face sizes per second; 0 in a track of one frame."""
-    if len(seen.pts_s) < 2:
-        return np.zeros(len(seen.pts_s), np.float32)
-    points = seen.smoothed_px[:, INNER_POINTS].astype(np.float64)
-    speed_px_per_s = np.linalg.norm(np.gradient(points, seen.pts_s, axis=0), axis=2)
-    return np.asarray(np.median(speed_px_per_s, axis=1) / np.maximum(face_size_px, 1e-6), np.float32)
-
-
-def frame_jitter(
-    seen: LandmarkTrack, face_size_px: Float32[np.ndarray, " frames"]
-) -> Float32[np.ndarray, " frames"]:
-    """RMS second difference of the raw inner landmarks, over the face's size; 0 where a neighbour was not seen."""
-    jitter_px = np.zeros(len(seen.pts_s))
-    jitter_px[1:-1] = np.sqrt(_bends_px2(seen)) * _in_a_row(seen)
-    return np.asarray(jitter_px / np.maximum(face_size_px, 1e-6), np.float32)
-
-
-def jitter(seen: LandmarkTrack, face_size_px: Float32[np.ndarray, " frames"]) -> float:
-    """RMS second difference over time of the raw inner landmarks, over the track's median outer-eye distance.
-
-    Only three frames in a row in which the face was seen count; 0 where there are none.
-    """
-    in_a_row = _in_a_row(seen)
-    size = float(np.median(face_size_px))
-    if not in_a_row.any() or size <= 0:
-        return 0.0
-    bends_px2 = [
-        _bends_px2(seen.at(slice(begin, begin + _ROWS_AT_ONCE + 2)))
-        for begin in range(0, len(seen.frame) - 2, _ROWS_AT_ONCE)
-    ]
-    return float(np.sqrt(np.concatenate(bends_px2)[in_a_row].mean()) / size)
-
-
-def _bends_px2(seen: LandmarkTrack) -> Float64[np.ndarray, " inner_frames"]:
-    """Mean squared second difference of the raw inner landmarks at each frame but the first and the last."""
-    points = seen.observed_px[:, INNER_POINTS].astype(np.float64)
-    second = points[2:] - 2 * points[1:-1] + points[:-2]
-    return np.asarray(np.square(second).sum(axis=2).mean(axis=1))
-
-
-def _in_a_row(seen: LandmarkTrack) -> Bool[np.ndarray, " inner_frames"]:
-    """For each frame but the first and the last, whether the face was seen in it and in both its neighbours."""
-    real = seen.confidence > 0
-    return np.asarray(real[2:] & real[1:-1] & real[:-2])
 
 
 def _column(values: Any, field: pa.Field) -> pa.Array:

@@ -8,7 +8,6 @@ import pytest
 from synthetic import MODEL, POINTS, fitted_track, landmark_track
 
 from facevid.failures import Failure, FailureCode, Stage
-from facevid.keep import KeepError
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
 from pipeline.config import PruneOptions
 from pipeline.items import SpanFacts, TrackSummary
@@ -19,21 +18,13 @@ from pipeline.rows import (
     crops_batches,
     failures_batch,
     frames_batches,
-    jitter,
-    keep_filter,
-    pruned,
     tracks_batch,
 )
+from pipeline.steadiness import jitter
 from pipeline.store import FetchedVideo
 
 PRUNE = PruneOptions(max_identity_norm=5.0, max_reprojection_error=0.05)
 LABELS = Labels(detector="mediapipe", detector_sha256="d", face_model="m", face_model_sha256="f")
-
-
-def summary(*, norm: float = 1.0, error: float = 0.01) -> TrackSummary:
-    return TrackSummary(
-        status="converged", frames=4, observed_frames=4, identity_norm=norm, reprojection_error=error
-    )
 
 
 def result(*, norm: float = 1.0) -> TrackResult:
@@ -55,7 +46,9 @@ def result(*, norm: float = 1.0) -> TrackResult:
         landmarks=replace(landmarks, confidence=confidence),
         fit=fitted_track(4),
         face_size_px=np.full(4, 100.0, np.float32),
-        summary=summary(norm=norm),
+        summary=TrackSummary(
+            status="converged", frames=4, observed_frames=4, identity_norm=norm, reprojection_error=0.01
+        ),
     )
 
 
@@ -86,12 +79,6 @@ def test_a_frame_that_is_not_kept_says_why_the_track_first_then_the_look_then_th
     assert [row["kept"] for row in rows] == [False, False, True, False]
     pruned_rows = frame_rows(replace(result(norm=5.1), landmarks=seen), options)
     assert {row["filtered_reason"] for row in pruned_rows} == {"identity_norm"}
-
-
-def test_what_keep_decides_is_nothing_that_it_may_ask() -> None:
-    with pytest.raises(KeepError, match="names 'kept', which is what it decides"):
-        keep_filter(replace(PRUNE, keep="sharpness > 0.2 and kept"))
-    assert keep_filter(replace(PRUNE, keep="  ")) is None
 
 
 def test_occlusion_is_null_where_the_detector_cannot_tell() -> None:
@@ -131,6 +118,7 @@ def test_the_rows_of_a_long_track_come_in_pieces_and_are_those_of_it_in_one_piec
 
     for rows_at_once in (1, 7, 25):
         monkeypatch.setattr("pipeline.rows._ROWS_AT_ONCE", rows_at_once)
+        monkeypatch.setattr("pipeline.steadiness._FRAMES_AT_ONCE", rows_at_once)
         sizes = [batch.num_rows for batch in frames_batches(long, options)]
         assert max(sizes) == rows_at_once
         assert frame_rows(long, options) == whole
@@ -154,39 +142,6 @@ def test_a_pruned_track_stays_with_its_reason_and_none_of_its_frames_is_kept() -
 
     assert (row["kept"], row["filtered_reason"]) == (False, "identity_norm")
     assert not any(row["kept"] for row in frame_rows(result(norm=5.1), PRUNE))
-
-
-@pytest.mark.parametrize(
-    ("norm", "error", "reason"),
-    [
-        (5.0, 0.05, None), (5.1, 0.01, "identity_norm"), (1.0, 0.051, "reprojection_error"),
-        (9.0, 9.0, "identity_norm"), (float("nan"), 0.01, "identity_norm"), (1.0, float("inf"), "reprojection_error"),
-    ],
-)
-def test_pruning_names_the_first_criterion_that_fails(norm: float, error: float, reason: str | None) -> None:
-    assert pruned(summary(norm=norm, error=error), PRUNE) == reason
-
-
-def test_jitter_is_zero_for_even_motion_and_known_for_one_jump() -> None:
-    frames = np.arange(5, dtype=np.float32)
-    still = np.zeros((5, POINTS, 2), np.float32)
-    track = replace(landmark_track(5), observed_px=still + 3 * frames[:, None, None])
-    size = np.full(5, 50.0, np.float32)
-    assert jitter(track, size) == 0.0
-
-    jump = still.copy()
-    jump[2] = [1.0, 0.0]
-    # Second differences of 0 0 1 0 0 are 1, -2, 1.
-    assert jitter(replace(track, observed_px=jump), size) == pytest.approx(np.sqrt(6 / 3) / 50)
-
-
-def test_jitter_ignores_bridged_frames() -> None:
-    jump = np.zeros((5, POINTS, 2), np.float32)
-    jump[2] = 9.0
-    confidence = np.array([1, 1, 0, 1, 1], np.float32)
-    track = replace(landmark_track(5), observed_px=jump, confidence=confidence)
-
-    assert jitter(track, np.full(5, 50.0, np.float32)) == 0.0
 
 
 def test_crop_rows_follow_the_schema() -> None:
