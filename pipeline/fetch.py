@@ -26,8 +26,9 @@ from pipeline.egress.wire import RefusedError
 from pipeline.faces.errors import VideoError
 from pipeline.faces.probe import probe
 from pipeline.fetch_errors import FetchError, machine_trouble, printable
+from pipeline.fetched_video import FetchedVideo
 from pipeline.manifest import is_bucket, is_remote, local_path
-from pipeline.store import FetchedVideo, Store, StoreFullError, file_sha256
+from pipeline.store import Store, StoreFullError, file_sha256
 
 # A file may be this much shorter than its source says: pages round, and count credits.
 _SHORTER_S = 2.0

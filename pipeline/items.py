@@ -1,30 +1,20 @@
-"""What the store holds of a video or a span of it after each stage, written as JSON for facts, npz for arrays."""
+"""What the store holds of a span of a video after each of its stages: facts as JSON, arrays as npz."""
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float32, Float64, Int32
 
 from fitting.tracks import FittedTrack
 from pipeline.damage import intact, require_kinds
 from pipeline.faces.landmark_track import LandmarkTrack
-from pipeline.store import MAKE_AGAIN, FetchedVideo, Store, write_json
+from pipeline.store import MAKE_AGAIN, write_json
 
-_CROPS_PER_BATCH = 128
-_CROPS = pa.schema([
-    pa.field("track", pa.int32(), nullable=False),
-    pa.field("frame", pa.int32(), nullable=False),
-    pa.field("jpeg", pa.binary(), nullable=False),
-    pa.field("crop_from_frame", pa.list_(pa.float32(), 6), nullable=False),
-])
 _FACTS: dict[str, type | tuple[type, ...]] = {
     "width_px": int, "height_px": int, "fps": (int, float), "codec": str, "frames": int, "lead_frames": int,
     "short_tracks": int, "cut_off_tracks": int, "person_changes": int, "lead_shot_ends": list, "schemes": list,
@@ -130,22 +120,6 @@ class FittedItem:
     face_size_px: tuple[Float32[np.ndarray, "..."], ...]
 
 
-def write_fetched(folder: Path, video: FetchedVideo, *, local: bool) -> None:
-    """Write a fetch's record. A local file is named, a downloaded one is found by its hash."""
-    record = {own.name: getattr(video, own.name) for own in fields(video) if own.name not in {"path", "url"}}
-    write_json(folder / "video.json", record | {"local_path": str(video.path) if local else None})
-
-
-def read_fetched(store: Store, key: str, *, url: str) -> FetchedVideo:
-    """Read a fetch's record; `url` is the row's, as two manifests may name one file in two ways."""
-    file = store.result_path("fetch", key) / "video.json"
-    with intact(file, MAKE_AGAIN):
-        record = json.loads(file.read_bytes())
-        require_kinds(record, sha256=str, bytes=int, file_duration_s=(int, float, NoneType))
-        path = record.pop("local_path")
-        return FetchedVideo(**record, url=url, path=Path(path) if path else store.video_path(record["sha256"]))
-
-
 def write_faces(folder: Path, facts: SpanFacts, tracks: Sequence[LandmarkTrack]) -> None:
     """Write a span's face tracks beside the crops that `CropWriter` has put there."""
     write_json(folder / "faces.json", asdict(facts))
@@ -219,55 +193,6 @@ def read_summaries(folder: Path) -> tuple[TrackSummary, ...]:
                 reprojection_error=(int, float),
             )  # fmt: skip
         return tuple(TrackSummary(**own["summary"]) for own in facts)
-
-
-class CropWriter:
-    """Streams crops to disk as they are made, so that a long video does not fill the memory.
-
-    Args:
-        folder: The result's folder, not yet committed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._writer = pq.ParquetWriter(folder / "crops.parquet", _CROPS, compression="none", use_dictionary=False)
-        self._waiting: list[dict[str, Any]] = []
-
-    def add(self, track: int, frame: int, jpeg: bytes, crop_from_frame: Float32[np.ndarray, "2 3"]) -> None:
-        """Add one crop; they come in the order of tracks and frames."""
-        numbers = crop_from_frame.reshape(6).tolist()
-        self._waiting.append({"track": track, "frame": frame, "jpeg": jpeg, "crop_from_frame": numbers})
-        if len(self._waiting) == _CROPS_PER_BATCH:
-            self._flush()
-
-    def close(self) -> None:
-        """Write what waits and the file's end."""
-        self._flush()
-        self._writer.close()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_batch(pa.RecordBatch.from_pylist(self._waiting, schema=_CROPS))
-            self._waiting = []
-
-
-def read_crops(folder: Path, part: TrackPart) -> Iterator[pa.RecordBatch]:
-    """The crops of a part of a track, some at a time: track, frame, jpeg, crop_from_frame; none where none were kept.
-
-    Args:
-        folder: The result of the part's span.
-        part: Which track, and which of its frames.
-    """
-    path = folder / "crops.parquet"
-    if not path.exists():
-        return
-    with intact(path, MAKE_AGAIN), pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            bounds = file.metadata.row_group(group).column(0).statistics
-            if bounds.min <= part.track <= bounds.max:
-                table = file.read_row_group(group)
-                frame = table["frame"].to_numpy()
-                wanted = (table["track"].to_numpy() == part.track) & (part.begin <= frame) & (frame < part.end)
-                yield from table.filter(pa.array(wanted)).to_batches()
 
 
 def _write_arrays(path: Path, records: Sequence[Any]) -> None:

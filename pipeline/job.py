@@ -15,9 +15,9 @@ from facevid.failures import FailureCode
 from fitting.options import FitOptions
 from pipeline.config import BuildOptions, FetchOptions, LimitOptions, PruneOptions, stable_hash
 from pipeline.faces.options import FacesOptions
+from pipeline.fetched_video import FetchedVideo
 from pipeline.manifest import ManifestRow, is_remote, local_path
 from pipeline.spans import Span
-from pipeline.store import FetchedVideo
 
 FETCH_VERSION = 3
 INDEX_VERSION = 1

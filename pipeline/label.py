@@ -20,19 +20,15 @@ from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.tracks import FacesResult
 from pipeline.fetch_errors import FetchError, printable
-from pipeline.items import (
-    CropWriter,
-    SpanFacts,
-    write_faces,
-    write_fetched,
-)
+from pipeline.fetched_video import FetchedVideo, write_fetched
+from pipeline.items import SpanFacts, write_faces
 from pipeline.job import failure_key, fetch_keys, limited_key
 from pipeline.manifest import ManifestRow, is_remote
 from pipeline.progress import Counters
 from pipeline.reading import FileFacts, file_facts, path_to_read
 from pipeline.row_state import RowState, SpanState, row_state
 from pipeline.spans import Span
-from pipeline.store import FetchedVideo
+from pipeline.stored_crops import CropWriter
 
 
 @runtime_checkable

@@ -13,9 +13,10 @@ from pipeline.faces.errors import DecoderMemoryError, DecoderTimeoutError, Video
 from pipeline.faces.indexed import copy_with_index
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.probe import probe
+from pipeline.fetched_video import FetchedVideo
 from pipeline.job import Job, fetch_keys, index_key
 from pipeline.manifest import ManifestRow
-from pipeline.store import FetchedVideo, Store
+from pipeline.store import Store
 
 # Facts of a file are the same whatever a build permits.
 _ANY_SIZE: dict[str, Any] = {"max_duration_s": 1e12, "max_frames": 1 << 60, "max_pixels": 1 << 40}

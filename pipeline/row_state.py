@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from facevid.failures import Failure, FailureCode, Stage
-from pipeline.items import SpanFacts, read_facts, read_fetched
+from pipeline.fetched_video import FetchedVideo, read_fetched
+from pipeline.items import SpanFacts, read_facts
 from pipeline.job import Job, faces_key, fetch_keys, fit_key, limited_key
 from pipeline.manifest import ManifestRow
 from pipeline.source_lists import denial
 from pipeline.spans import Span, outside, spans_of
-from pipeline.store import FetchedVideo, Store, StoredFailure
+from pipeline.store import Store, StoredFailure
 
 _NOBODY = frozenset({FailureCode.NO_FACE, FailureCode.TRACK_TOO_SHORT})
 

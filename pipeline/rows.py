@@ -16,12 +16,12 @@ from fitting.angles import yaw_pitch_roll_deg
 from fitting.tracks import FittedTrack
 from pipeline.config import PruneOptions
 from pipeline.faces.landmark_track import LandmarkTrack
+from pipeline.fetched_video import FetchedVideo
 from pipeline.items import SpanFacts, TrackSummary
 from pipeline.manifest import ManifestRow
 from pipeline.pruning import filtered_reasons, pruned
 from pipeline.public_urls import public_url, without_secrets
 from pipeline.steadiness import frame_jitter, jitter, motion_per_s
-from pipeline.store import FetchedVideo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

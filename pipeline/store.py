@@ -5,6 +5,7 @@
       index/ab/abcd.../          a copy of a video that can be read from any moment on; made again where it is missed
       STAGE/ab/abcd.../          one result: a folder of small files, committed by one rename
       partial/ab/abcd.../        what has come of a download; the next try goes on with it
+      holds                      who makes which result, see `pipeline.hold`
       tmp/                       what is being written; leftovers of dead processes are swept
 
 `STAGE` is fetch, faces or fit; a result that is a failure is a folder with a `failure.json`. Everything is
@@ -13,15 +14,12 @@ result make the same bytes, and the first rename wins. What keeps a second build
 of a store) is `pipeline.output_lock`.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import socket
-import struct
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,11 +30,10 @@ from facevid.failures import FailureCode
 from facevid.storage import sync_folder
 from pipeline.damage import intact, require_kinds
 from pipeline.download.partial import sweep_partials
+from pipeline.hold import held
 
 MAKE_AGAIN = "remove the folder that it is in, and run the build again: it makes what is missing"
 """What to do about a damaged result."""
-
-_ASK_EVERY_S = 0.2
 
 
 class StoreFullError(Exception):
@@ -53,49 +50,6 @@ class StoreFullError(Exception):
             f"the videos in {root} take up {bytes} bytes, max_store_bytes={limit_bytes}: raise it, or remove the "
             "folder `index` and, from `videos`, those whose rows are done, and run the build again"
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchedVideo:
-    """A video file at hand: the arrow from fetch to faces.
-
-    Attributes:
-        sha256: Hash of the file, 64 hexadecimal digits.
-        path: Where it lies: in the store, or the local file that the manifest names.
-        url: The manifest's address or path.
-        title: The source's title, where it told.
-        uploader: The source's uploader, where it told.
-        licence: The source's licence statement, where it told.
-        fetched_at: UTC time of the download, ISO 8601; None for local files.
-        bytes: File size.
-        upload_date: Day of publication, YYYY-MM-DD, where the source told.
-        format_id: The source's name of the format that was taken, where it told.
-        extension: The file name's ending that the source told, without its dot.
-        width_px: Picture width as the source told, before any rotation.
-        height_px: Picture height as the source told.
-        fps: Frame rate as the source told.
-        duration_s: Duration as the source told.
-        file_duration_s: Duration as the file itself tells; None where it does not.
-        indexed: Whether reading may begin in the middle of the file.
-    """
-
-    sha256: str
-    path: Path
-    url: str
-    title: str | None
-    uploader: str | None
-    licence: str | None
-    fetched_at: str | None
-    bytes: int
-    upload_date: str | None = None
-    format_id: str | None = None
-    extension: str | None = None
-    width_px: int | None = None
-    height_px: int | None = None
-    fps: float | None = None
-    duration_s: float | None = None
-    file_duration_s: float | None = None
-    indexed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,26 +195,14 @@ class Store:
     def alone(self, stage: str, key: str, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Keep every other process that asks for the same result waiting; look for the result again inside the block.
 
-        The kernel ends the hold with the process. All holds are bytes of one file, so none is left behind.
-
         Args:
             stage: fetch, faces or fit.
             key: Hash of everything that goes into the result.
             on_wait: Called now and then while another process has the hold, and when it has come.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        place = int(hashlib.sha256(f"{stage}/{key}".encode()).hexdigest()[:15], 16)
-        descriptor = os.open(self.root / "holds", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            # Of the open file, not of the process as `lockf` has it: two threads are two as well.
-            wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0)
-            while not _try_hold(descriptor, wanted):
-                on_wait()
-                time.sleep(_ASK_EVERY_S)
-            on_wait()
+        with held(self.root / "holds", f"{stage}/{key}", on_wait=on_wait):
             yield
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -280,14 +222,6 @@ class Store:
             if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(folder, ignore_errors=True)
         sweep_partials(self.root)
-
-
-def _try_hold(descriptor: int, wanted: bytes) -> bool:
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
-    except (BlockingIOError, PermissionError):  # POSIX leaves open which of the two
-        return False
-    return True
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from facevid.failures import Stage
-from pipeline.items import FittedItem, TrackSummary, read_crops, read_fitted, read_summaries
+from pipeline.fetched_video import FetchedVideo
+from pipeline.items import FittedItem, TrackSummary, read_fitted, read_summaries
 from pipeline.job import Job
 from pipeline.manifest import ManifestRow
 from pipeline.row_state import SpanPlace, places, row_state
 from pipeline.row_tracks import read_whole
 from pipeline.rows import TrackResult, crops_batches
-from pipeline.store import FetchedVideo, Store
+from pipeline.store import Store
+from pipeline.stored_crops import read_crops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

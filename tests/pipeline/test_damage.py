@@ -14,7 +14,7 @@ from facevid.failures import FailureCode, Stage
 from pipeline.config import FetchOptions
 from pipeline.egress.service import find_egress
 from pipeline.finish import _up_to_date
-from pipeline.items import TrackPart, read_boxes, read_crops, read_facts, read_fitted, read_track
+from pipeline.items import TrackPart, read_boxes, read_facts, read_fitted, read_track
 from pipeline.job import fetch_keys
 from pipeline.manifest import ManifestRow
 from pipeline.plan import Plan, read_plan, write_plan
@@ -22,6 +22,7 @@ from pipeline.retry import retry_text
 from pipeline.row_state import row_state
 from pipeline.run_record import read_begin, write_begin
 from pipeline.status import status
+from pipeline.stored_crops import read_crops
 
 
 @pytest.fixture

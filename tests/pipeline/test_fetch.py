@@ -16,7 +16,8 @@ from pipeline.addresses import is_public
 from pipeline.download import handler
 from pipeline.download.formats import choose_format
 from pipeline.fetch_errors import FetchError, classify
-from pipeline.store import FetchedVideo, StoreFullError
+from pipeline.fetched_video import FetchedVideo
+from pipeline.store import StoreFullError
 
 # yt-dlp leaves sockets of refused answers to the garbage collector.
 pytestmark = [

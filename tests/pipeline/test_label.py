@@ -17,14 +17,16 @@ from pipeline.config import FetchOptions, PruneOptions
 from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.tracks import FacesResult
 from pipeline.fetch import Fetcher
+from pipeline.fetched_video import FetchedVideo
 from pipeline.fit_spans import face_size_px, fit_spans
-from pipeline.items import TrackPart, read_crops, read_facts, read_fitted, read_summaries, read_track
+from pipeline.items import TrackPart, read_facts, read_fitted, read_summaries, read_track
 from pipeline.job import fit_key
 from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
 from pipeline.row_state import row_state
-from pipeline.store import FetchedVideo, Store
+from pipeline.store import Store
+from pipeline.stored_crops import read_crops
 
 
 def test_a_good_video_goes_through_all_stages_and_keeps_its_arrays(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from pipeline.desk import Desk
 from pipeline.faces.errors import DecoderMemoryError, DecoderTimeoutError, VideoError
 from pipeline.faces.limits import DecodeLimits
 from pipeline.fetch import Fetcher
+from pipeline.fetched_video import FetchedVideo
 from pipeline.label import fetch_row
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
 from pipeline.reading import FileFacts, file_facts, path_to_read
 from pipeline.row_state import row_state
-from pipeline.store import FetchedVideo
 
 
 def fetch(line: Line, row: ManifestRow, facts_of: Any = None) -> None:

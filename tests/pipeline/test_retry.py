@@ -12,13 +12,12 @@ from facevid.failures import FailureCode, Stage
 from pipeline import retry
 from pipeline.config import BuildOptions
 from pipeline.faces.options import FacesOptions
-from pipeline.items import write_fetched
+from pipeline.fetched_video import FetchedVideo, write_fetched
 from pipeline.job import Job, fetch_keys, limited_key
 from pipeline.manifest import Manifest, ManifestRow
 from pipeline.plan import Plan, write_plan
 from pipeline.retry import retry_build, retry_codes, retry_text
 from pipeline.row_state import row_state
-from pipeline.store import FetchedVideo
 from pipeline.waves import BuildSummary, Waves
 
 

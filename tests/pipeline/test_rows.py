@@ -10,6 +10,7 @@ from synthetic import MODEL, POINTS, fitted_track, landmark_track
 from facevid.failures import Failure, FailureCode, Stage
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
 from pipeline.config import PruneOptions
+from pipeline.fetched_video import FetchedVideo
 from pipeline.items import SpanFacts, TrackSummary
 from pipeline.manifest import ManifestRow
 from pipeline.rows import (
@@ -21,7 +22,6 @@ from pipeline.rows import (
     tracks_batch,
 )
 from pipeline.steadiness import jitter
-from pipeline.store import FetchedVideo
 
 PRUNE = PruneOptions(max_identity_norm=5.0, max_reprojection_error=0.05)
 LABELS = Labels(detector="mediapipe", detector_sha256="d", face_model="m", face_model_sha256="f")

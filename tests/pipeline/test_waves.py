@@ -22,7 +22,7 @@ from pipeline.desk import Desk
 from pipeline.driver import BuildError, Driver, WaveEnd
 from pipeline.fetch import Fetcher
 from pipeline.fetch_errors import FetchError
-from pipeline.items import CropWriter, FittedItem, SpanFacts, TrackPart, TrackSummary, write_faces, write_fitted
+from pipeline.items import FittedItem, SpanFacts, TrackPart, TrackSummary, write_faces, write_fitted
 from pipeline.job import Job
 from pipeline.label import fetch_row
 from pipeline.manifest import BadRow, Manifest, ManifestRow
@@ -32,6 +32,7 @@ from pipeline.reading import FileFacts
 from pipeline.row_state import row_state
 from pipeline.status import render, status
 from pipeline.store import Store
+from pipeline.stored_crops import CropWriter
 from pipeline.tell import Teller, progress_line
 from pipeline.watch import Verdict, Watch
 from pipeline.waves import BuildSummary, Waves
