@@ -13,6 +13,8 @@ from fitting.options import FitOptions
 from fitting.saved_fit import SavedFit, write_fit
 from fitting.solver import fit_tracks
 
+_FEWEST_PX = 4.0
+"""No face that anybody marked is smaller; what is smaller is no pixels."""
 _ALWAYS_TOLD = ("method", "camera", "contour")
 """Choices that are told even where they are the usual ones."""
 
@@ -115,14 +117,24 @@ def _check_points(landmarks: Path, read: LandmarkFile, model: FaceModel) -> None
     scheme, seen = read.sequence.scheme, read.sequence.weight.shape[1]
     wanted = len(model.embedding(scheme).weights)
     if seen != wanted:
+        hint = "give points that are always missing as NaN"
+        if seen == wanted + 1 and not read.sequence.weight[:, 0].any():
+            hint = "point 0 is never there: points count from 0"
         raise ValueError(f"{landmarks} has {seen} points a frame; scheme {scheme!r} of face model {model.name!r} has "
-                         f"{wanted} (give points that are always missing as NaN)")  # fmt: skip
+                         f"{wanted} ({hint})")  # fmt: skip
+    known = read.sequence.observed_px[~np.isnan(read.sequence.observed_px).all(axis=(1, 2))]
+    widths = np.nanmax(known, axis=1) - np.nanmin(known, axis=1)
+    widest_px = float(widths.max(initial=0.0))
+    if 0 < widest_px < _FEWEST_PX:
+        raise ValueError(f"{landmarks}: the landmarks of a frame lie at most {widest_px:.3g} apart, but they must be "
+                         "pixels; multiply shares of the picture by its width and height")  # fmt: skip
 
 
 def _what_was_read(read: LandmarkFile) -> str:
     frames, points = read.sequence.weight.shape
     missing = float((read.sequence.weight == 0).mean())
-    line = f"{frames} frames of {points} {read.sequence.scheme} landmarks, {missing:.1%} missing"
+    lasts_s = float(read.sequence.pts_s[-1] - read.sequence.pts_s[0])
+    line = f"{frames} frames of {points} {read.sequence.scheme} landmarks over {lasts_s:.1f} s, {missing:.1%} missing"
     if read.assumed_fps is not None:
         line += f"; no times in the file, taken as {read.assumed_fps:g} frames per second"
     return line

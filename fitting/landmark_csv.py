@@ -1,13 +1,13 @@
 """Landmarks in text: a row per frame (wide), or a row per frame and point (tidy). See `fitting.landmark_file`."""
 
-import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int64
+
+from fitting.csv_cells import CsvCells
 
 _MOST_POINTS = 10_000
 
@@ -41,70 +41,32 @@ class LandmarkTable:
         return f"frames[{row}]" if self.line is None else f"line {self.line[row]}"
 
 
-def read_csv(path: Path) -> LandmarkTable:
-    """The table in a wide or tidy `.csv` file.
+def landmark_table(table: CsvCells) -> LandmarkTable:
+    """The landmarks in a wide or tidy table.
 
     Raises:
         ValueError: Something is no number, missing, unknown or there twice; the message names line and column.
-        OSError: The file cannot be read.
     """
-    rows: list[tuple[int, list[str]]] = []
-    try:
-        # utf-8-sig: spreadsheets put a mark before the first name.
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            names = [name.strip() for name in next(reader, [])]
-            for cells in reader:
-                if not cells:
-                    continue
-                if len(cells) != len(names):
-                    raise ValueError(
-                        f"{path}, line {reader.line_num}: {len(cells)} cells, but the first line names {len(names)}"
-                    )
-                rows.append((reader.line_num, cells))
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text: {error}") from error
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{path}, line 1: the column {twice!r} is there twice")
+    path, names = table.path, table.names
     if "frame" not in names:
         raise ValueError(f"{path}, line 1: no column 'frame'; expected frame,x0,y0,x1,y1,... or frame,point,x,y")
-    lines_of = [line for line, _ in rows]
-    values = _numbers(path, names, rows)
-    columns = {name: values[:, number] for number, name in enumerate(names)}
-    for name in {"frame", "point"} & set(names):
-        _check_whole(path, name, columns[name], lines_of)
-    return _tidy(path, columns, lines_of) if "point" in names else _wide(path, columns, lines_of)
-
-
-def _numbers(
-    path: Path, names: Sequence[str], rows: Sequence[tuple[int, list[str]]]
-) -> Float64[np.ndarray, "rows columns"]:
-    values = np.empty((len(rows), len(names)))
-    for row, (line, cells) in enumerate(rows):
-        for column, cell in enumerate(cells):
-            try:
-                values[row, column] = float(cell) if cell.strip() else math.nan
-            except ValueError:
-                raise ValueError(f"{path}, line {line}, {names[column]}: {cell!r} is no number") from None
-    return values
-
-
-def _check_whole(path: Path, name: str, values: Float64[np.ndarray, " rows"], lines: Sequence[int]) -> None:
-    for line, value in zip(lines, values, strict=True):
-        if not (0 <= value < 2**53 and value == int(value)):
-            raise ValueError(f"{path}, line {line}, {name}: {value} is no whole number from 0 on")
+    columns = table.numbers(names)
+    for name in sorted({"frame", "point"} & set(names)):
+        table.check_whole(name, columns[name])
+    return _tidy(path, columns, table.lines) if "point" in names else _wide(path, columns, table.lines)
 
 
 def _wide(path: Path, columns: Mapping[str, Float64[np.ndarray, " rows"]], lines: Sequence[int]) -> LandmarkTable:
     names = [name for name in columns if name not in {"frame", "pts_s"}]
-    expected = [f"{axis}{point}" for point in range(len(names) // 2) for axis in "xy"]
-    if not expected or names != expected:
+    points = len(names) // 2
+    # Some tools write all x before all y.
+    expected = [f"{axis}{point}" for point in range(points) for axis in "xy"]
+    if not expected or set(names) != set(expected):
         wrong = next((a for a, b in zip(names, [*expected, ""], strict=False) if a != b), "nothing")
-        raise ValueError(f"{path}, line 1: {wrong!r} where x0,y0,x1,y1,... go on; or use the columns frame,point,x,y")
-    values = np.column_stack([columns[name] for name in names])
+        from_1 = {f"{axis}{point + 1}" for point in range(points) for axis in "xy"}
+        hint = "points count from 0" if expected and set(names) == from_1 else "or use the columns frame,point,x,y"
+        raise ValueError(f"{path}, line 1: {wrong!r} where x0,y0,x1,y1,... go on; {hint}")
+    values = np.column_stack([columns[name] for name in expected])
     return LandmarkTable(
         landmarks=values.reshape(len(lines), len(names) // 2, 2),
         confidence=None,

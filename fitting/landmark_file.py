@@ -2,7 +2,8 @@
 
 - `.npz`: `landmarks` (frames x points x 2, pixels); optional `confidence` (frames x points), `pts_s` (frames) or `fps`,
   `frame` (frames, whole numbers), `scheme` (text), `picture_px` (width and height of the picture).
-- wide `.csv`: `frame`, optional `pts_s`, then `x0,y0,x1,y1,...`; one row per frame.
+- wide `.csv`: `frame`, optional `pts_s`, and `x0,y0,x1,y1,...` in any order; one row per frame.
+- wide `.csv` of OpenFace, see `fitting.openface_csv`.
 - tidy `.csv`: `frame,point,x,y`, optional `confidence` and `pts_s`; one row per frame and point.
 
 Missing points are NaN or empty cells (in a tidy file, also rows that are not there).
@@ -15,8 +16,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from fitting.landmark_csv import LandmarkTable, read_csv
+from fitting.csv_cells import read_cells
+from fitting.landmark_csv import LandmarkTable, landmark_table
 from fitting.npz import read_npz
+from fitting.openface_csv import is_openface, openface_table
 from fitting.tracks import LandmarkSequence
 
 DEFAULT_FPS = 30.0
@@ -29,7 +32,7 @@ class LandmarkFile:
 
     Attributes:
         sequence: The landmarks; missing points are NaN with weight 0.
-        frame: Number of each frame in the caller's counting, increasing.
+        frame: Number of each frame in the caller's counting, increasing; from 0 for OpenFace, which counts from 1.
         assumed_fps: The rate that times were made from where the file gave neither times nor a rate, else None.
     """
 
@@ -56,7 +59,8 @@ def read_landmarks(path: Path, *, scheme: str | None = None, fps: float | None =
     if suffix == ".npz":
         table = _read_npz(path)
     elif suffix == ".csv":
-        table = read_csv(path)
+        cells = read_cells(path)
+        table = openface_table(cells) if is_openface(cells.names) else landmark_table(cells)
     else:
         raise ValueError(f"{path}: landmarks are read from .npz and .csv files, this is {suffix or 'without ending'!r}")
     if fps is not None and (table.pts_s is not None or table.fps is not None):

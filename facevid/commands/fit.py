@@ -17,7 +17,7 @@ class Fit:
     """Fit one face over time to a file of landmarks: no video needed.
 
     LANDMARKS is .npz (landmarks: frames x points x 2, pixels; optional confidence, pts_s or fps, scheme) or .csv
-    (frame,x0,y0,... or frame,point,x,y). Missing points are NaN or empty.
+    (frame,x0,y0,... or frame,point,x,y, or what OpenFace writes of a video). Missing points are NaN or empty.
 
     Example: facevid fit landmarks.npz --out fit.npz --gltf face.glb --video face.mp4 --overlay drawn.mp4
     """

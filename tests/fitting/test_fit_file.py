@@ -76,7 +76,7 @@ def test_a_file_of_landmarks_becomes_the_face_behind_them(
 def test_the_report_tells_what_was_read_and_how_it_went(landmarks: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     fit_file(landmarks, tmp_path / "fit.npz", scheme="ibug68", report=lines.append)
-    assert lines[0].startswith("40 frames of 68 ibug68 landmarks, ")
+    assert lines[0].startswith("40 frames of 68 ibug68 landmarks over 1.3 s, ")
     assert lines[0].endswith("% missing; no times in the file, taken as 30 frames per second")
     assert "re-projection error" in lines[1]
     assert lines[1].endswith("face model facevid-cc0, CC0-1.0")
@@ -102,6 +102,13 @@ def test_mistakes_write_nothing(landmarks: Path, tmp_path: Path, truth: Syntheti
     np.savez(tmp_path / "mirrored.npz", landmarks=truth.sequence.observed_px * np.array([-1, 1], np.float32))
     with pytest.raises(ValueError, match=r"mirrored\.npz: no face fits these landmarks\. Are they ibug68"):
         fit_file(tmp_path / "mirrored.npz", out, scheme="ibug68")
+    np.savez(tmp_path / "shares.npz", landmarks=truth.sequence.observed_px / 640)
+    with pytest.raises(ValueError, match=r"shares\.npz: the landmarks of a frame lie at most 0\.\d+ apart, but"):
+        fit_file(tmp_path / "shares.npz", out, scheme="ibug68")
+    from_1 = np.pad(truth.sequence.observed_px, ((0, 0), (1, 0), (0, 0)), constant_values=np.nan)
+    np.savez(tmp_path / "from_1.npz", landmarks=from_1)
+    with pytest.raises(ValueError, match=r"has 69 points a frame; .* has 68 \(point 0 is never there: points"):
+        fit_file(tmp_path / "from_1.npz", out, scheme="ibug68")
     assert not out.exists()
 
 

@@ -84,6 +84,51 @@ def test_a_tidy_file_keeps_confidences(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_landmarks(path, scheme="s").sequence.weight, [[0.25, 1], [0, 0]])
 
 
+def test_all_x_may_stand_before_all_y(tmp_path: Path) -> None:
+    read = read_landmarks(text_file(tmp_path, "frame,x0,x1,y0,y1", "0,1,2,3,4"), scheme="s")
+    np.testing.assert_array_equal(read.sequence.observed_px, [[[1, 3], [2, 4]]])
+
+
+@pytest.mark.parametrize("separator", [",", ", "])
+@pytest.mark.parametrize("face_id", [["face_id"], []])
+def test_a_table_of_openface_is_read_as_it_is(tmp_path: Path, separator: str, face_id: list[str]) -> None:
+    landmarks = np.random.default_rng(6).uniform(0, 400, (3, 68, 2)).round(1)
+    names = ["frame", *face_id, "timestamp", "confidence", "success", "gaze_0_x", "AU01_r"]
+    names += [f"{axis}_{point}" for axis in "xyXYZ" for point in range(68)]
+    rows = [names]
+    for number, points in enumerate(landmarks):
+        head = [str(number + 4), *("0" for _ in face_id), f"{number / 25:.3f}", "0.75", str(int(number != 1))]
+        rows.append([*head, "-nan(ind)", "0.2", *map(str, points.T.ravel()), *["1e9"] * 3 * 68])
+    read = read_landmarks(text_file(tmp_path, *(separator.join(row) for row in rows)))
+    assert read.sequence.scheme == "ibug68"
+    assert read.assumed_fps is None
+    np.testing.assert_array_equal(read.frame, [3, 4, 5])  # from 0, as everywhere here
+    np.testing.assert_array_equal(read.sequence.pts_s, [0, 0.04, 0.08])
+    np.testing.assert_array_equal(read.sequence.observed_px[[0, 2]], landmarks[[0, 2]].astype(np.float32))
+    assert np.isnan(read.sequence.observed_px[1]).all()  # no success
+    assert np.unique(read.sequence.weight, axis=1).ravel().tolist() == [0.75, 0, 0.75]
+
+
+def openface(*rows: str, points: int = 68) -> list[str]:
+    names = [f"{axis}_{point}" for axis in "xy" for point in range(points)]
+    return [f"frame,face_id,timestamp,confidence,success,{','.join(names)}", *(row + ",1" * 136 for row in rows)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (openface("1,0,0,1,1", "1,1,0,1,1"), r"face.csv has 2 faces, with face_id 0, 1...: keep the rows of one"),
+        (openface("0,0,0,1,1"), r"face.csv, line 2, frame: 0, but OpenFace counts frames from 1"),
+        (openface("1,0,0,1,1", "x,0,1,1,1"), r"face.csv, line 3, frame: 'x' is no number"),
+        (openface(points=67), r"face.csv, line 1: no column 'x_67', though it looks like a table of OpenFace"),
+        (openface(), r"face.csv holds no frames"),
+    ],
+)
+def test_a_mistake_in_a_table_of_openface_is_named(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_landmarks(text_file(tmp_path, *lines))
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -99,6 +144,9 @@ def test_a_tidy_file_keeps_confidences(tmp_path: Path) -> None:
         (["frame,x0,y0,x2,y2", "0,1,2,3,4"], r"face.csv, line 1: 'x2' where x0,y0,x1,y1,... go on"),
         (["frame,x0,y0,x1", "0,1,2,3"], r"face.csv, line 1: 'x1' where x0,y0"),
         (["frame,x0,x0", "0,1,2"], r"face.csv, line 1: the column 'x0' is there twice"),
+        (["frame;x0;y0", "0;1;2"], r"face.csv, line 1: cells are separated by ';', but must be by ','"),
+        (["frame\tx0\ty0", "0\t1\t2"], r"face.csv, line 1: cells are separated by tabs"),
+        (["frame,x1,y1", "0,1,2"], r"face.csv, line 1: 'x1' where x0,y0,x1,y1,... go on; points count from 0"),
         (["frame", "0"], r"face.csv, line 1: 'nothing' where x0"),
         (["time,x0,y0", "0,1,2"], r"face.csv, line 1: no column 'frame'; expected frame,x0"),
         (["frame,x0,y0"], r"face.csv holds no frames"),
