@@ -3,12 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float32, Float64, Int32
 
 from facevid import storage
 from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, DatasetError
@@ -17,52 +14,7 @@ from facevid.schema import TABLES, dataset_schemas
 from facevid.shard_file import ShardFile
 from facevid.shards import ShardInfo
 from facevid.splits import SPLITS, Split
-
-_TRACK_COLUMNS = (
-    "video_id", "track", "frame", "pts_s", "kept", "expression", "expression_sigma", "scale_px_per_mm",
-    "rotation_wxyz", "translation_px", "landmarks_px", "smoothed_px", "landmark_confidence", "reprojection_error",
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackArrays:
-    """One face track, frame by frame.
-
-    Attributes:
-        video_id: The manifest's id of the video.
-        track: Index of the track in the video.
-        row: The track's row of the tracks table.
-        frame: Index of each frame in its video, in presentation order.
-        pts_s: Presentation times, seconds.
-        identity: Identity coefficients, standard deviations.
-        expression: Expression coefficients per frame, standard deviations.
-        expression_sigma: Posterior standard deviation of each.
-        rotation_wxyz: Unit quaternions, head frame to camera frame.
-        scale_px_per_mm: Camera scale.
-        translation_px: Where the head frame's origin falls.
-        landmarks_px: Landmarks as detected.
-        smoothed_px: Landmarks after smoothing over time, which the fit saw.
-        landmark_confidence: The detector's face presence score; 0 where it missed the face.
-        reprojection_error: Median distance over the inner 51 points, fraction of the outer-eye distance.
-        lens: One over the focal length (1/px) and the principal point (px); zeros for scaled orthographic.
-    """
-
-    video_id: str
-    track: int
-    row: dict[str, Any]
-    frame: Int32[np.ndarray, " frames"]
-    pts_s: Float64[np.ndarray, " frames"]
-    identity: Float32[np.ndarray, " n_identity"]
-    expression: Float32[np.ndarray, "frames n_expression"]
-    expression_sigma: Float32[np.ndarray, "frames n_expression"]
-    rotation_wxyz: Float32[np.ndarray, "frames 4"]
-    scale_px_per_mm: Float32[np.ndarray, " frames"]
-    translation_px: Float32[np.ndarray, "frames 2"]
-    landmarks_px: Float32[np.ndarray, "frames points 2"]
-    smoothed_px: Float32[np.ndarray, "frames points 2"]
-    landmark_confidence: Float32[np.ndarray, " frames"]
-    reprojection_error: Float32[np.ndarray, " frames"]
-    lens: Float32[np.ndarray, " 3"]
+from facevid.track_arrays import TRACK_COLUMNS, TrackArrays, by_track, track_arrays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,10 +129,10 @@ class Dataset:
         if split is not None and split not in SPLITS:
             raise ValueError(f"split={split!r} is none of {', '.join(SPLITS)}")
         condition = parse_keep(keep, self.schema("frames")) if keep.strip() else None
-        read = list(dict.fromkeys([*_TRACK_COLUMNS, *(condition.columns if condition else ())]))
+        read = list(dict.fromkeys([*TRACK_COLUMNS, *(condition.columns if condition else ())]))
         rows = {(row["video_id"], row["track"]): row for row in self.table("tracks").to_pylist()}
         for shard in self.shards("frames"):
-            for key, part in _by_track(self._read(shard, read)):
+            for key, part in by_track(self._read(shard, read)):
                 row = rows.get(key)
                 if row is None:
                     raise DatasetError(f"{shard.path} has frames of {key}, which the tracks table lacks; build again")
@@ -189,7 +141,7 @@ class Dataset:
                 chosen = part.filter(pc.field("kept")) if kept_only else part
                 chosen = chosen.filter(condition.expression) if condition else chosen
                 if chosen.num_rows:
-                    yield _arrays(row, chosen)
+                    yield track_arrays(row, chosen)
 
     def _read(self, shard: ShardInfo, columns: list[str]) -> pa.Table:
         with self.open_shard(shard) as file:
@@ -247,51 +199,3 @@ def _require_size(root: str, shard: ShardInfo) -> None:
         raise DatasetError(f"{path} is missing; run the build again, it resumes") from error
     if seen_bytes != shard.bytes:
         raise DatasetError(f"{path} has {seen_bytes} bytes, not {shard.bytes}: truncated or altered; build it again")
-
-
-def vectors(column: Any) -> Float32[np.ndarray, "rows width"]:
-    """A column of fixed-size lists as a matrix; works on slices too."""
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(whole, pa.ChunkedArray):  # no chunk at all
-        whole = pa.array([], column.type)
-    return np.asarray(whole.flatten().to_numpy(zero_copy_only=False), np.float32).reshape(-1, whole.type.list_size)
-
-
-def _by_track(frames: pa.Table) -> Iterator[tuple[tuple[str, int], pa.Table]]:
-    # Shards are sorted by track, so a track is a run of rows.
-    if not frames.num_rows:
-        return
-    videos = frames["video_id"].to_numpy(zero_copy_only=False)
-    tracks = frames["track"].to_numpy()
-    starts = [0, *(np.flatnonzero((videos[1:] != videos[:-1]) | (tracks[1:] != tracks[:-1])) + 1).tolist()]
-    for start, stop in zip(starts, [*starts[1:], frames.num_rows], strict=True):
-        yield (videos[start], int(tracks[start])), frames.slice(start, stop - start)
-
-
-def _arrays(row: dict[str, Any], frames: pa.Table) -> TrackArrays:
-    count = frames.num_rows
-    return TrackArrays(
-        video_id=row["video_id"],
-        track=row["track"],
-        row=row,
-        frame=frames["frame"].to_numpy(),
-        pts_s=frames["pts_s"].to_numpy(),
-        identity=np.asarray(row["identity"], np.float32),
-        expression=vectors(frames["expression"]),
-        expression_sigma=vectors(frames["expression_sigma"]),
-        rotation_wxyz=vectors(frames["rotation_wxyz"]),
-        scale_px_per_mm=frames["scale_px_per_mm"].to_numpy(),
-        translation_px=vectors(frames["translation_px"]),
-        landmarks_px=vectors(frames["landmarks_px"]).reshape(count, -1, 2),
-        smoothed_px=vectors(frames["smoothed_px"]).reshape(count, -1, 2),
-        landmark_confidence=frames["landmark_confidence"].to_numpy(),
-        reprojection_error=frames["reprojection_error"].to_numpy(),
-        lens=_lens(row),
-    )
-
-
-def _lens(row: dict[str, Any]) -> Float32[np.ndarray, " 3"]:
-    if row["focal_px"] is None:
-        return np.zeros(3, dtype=np.float32)
-    middle = (row["width_px"] - 1) / 2, (row["height_px"] - 1) / 2
-    return np.array([1 / row["focal_px"], *middle], dtype=np.float32)

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, Int32, Int64
 
-from facevid.dataset import Dataset, vectors
+from facevid.dataset import Dataset
 from facevid.description import DatasetError
 from facevid.shards import ShardInfo
 from facevid.splits import SPLITS, Split
+from facevid.track_arrays import vectors
 
 _KEY = ["video_id", "track", "frame"]
 _REPORT_EVERY_S = 5.0

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from facevid.dataset import TrackArrays
+from facevid.track_arrays import TrackArrays
 from fitting.arkit import arkit_weights
 from fitting.face_model import FaceModel
 

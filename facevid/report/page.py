@@ -16,11 +16,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from facevid import storage
-from facevid.dataset import Dataset, TrackArrays, open_dataset
+from facevid.dataset import Dataset, open_dataset
 from facevid.report.curves import error_svg, expression_svg
 from facevid.report.facts import Fact, failure_rows, headline, run_facts, video_facts
 from facevid.report.models import model_section
 from facevid.report.pictures import TILE_PX, Tile, tiles
+from facevid.track_arrays import TrackArrays
 from fitting.face_model import FaceModel, load_face_model
 from pipeline.faces.errors import VideoError
 from pipeline.faces.video import open_video

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
-from facevid.dataset import TrackArrays
+from facevid.track_arrays import TrackArrays
 from fitting.rotation import matrix_from_quaternion
 from pipeline.faces.draw import draw_landmarks
 from pipeline.faces.picture import Picture
