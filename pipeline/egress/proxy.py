@@ -1,26 +1,23 @@
 """The egress proxy: the only way from the workers to the network.
 
-For every connection, over all workers: the token is asked for, the turn at (host, port) waited for, the address
-judged, bytes and seconds counted. A worker that has begun a video (LEASE) has the video's turn at its host until
-that connection ends, which it also does when the worker dies. A video has one connection at a time: a new one
-ends the one before, so that nobody waits for a turn while holding another.
+Of every client the token is asked for; what becomes of its connections stands in `pipeline.egress.tunnel`. A worker
+that has begun a video (LEASE) has the video's turn at its host until that connection ends, which it also does when the
+worker dies. A video has one connection at a time: a new one ends the one before, so that nobody waits for a turn while
+holding another.
 """
 
 import asyncio
 import random
 import socket
-import struct
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from facevid.failures import FailureCode
-from pipeline.egress.connect import Connector
 from pipeline.egress.meter import Bandwidth, Log, VideoMeter
-from pipeline.egress.politeness import Politeness
-from pipeline.egress.turns import Hosts, Turns
+from pipeline.egress.rules import EgressRules
+from pipeline.egress.tunnel import ClientGoneError, ClientReader, Tunnels
+from pipeline.egress.turns import Hosts
 from pipeline.egress.wire import (
     LARGEST_HEAD_BYTES,
     LEASE_HEADER,
@@ -38,77 +35,15 @@ from pipeline.egress.wire import (
 )
 from pipeline.public_urls import public_url
 
-_T = TypeVar("_T")
-
 # Pages, playlists and the wrapping of TLS come on top of a video.
 _OVERHEAD_BYTES = 64_000_000
 _OVERHEAD_SHARE = 0.02
 _HEAD_PATIENCE_S = 10.0
-_HEAR_OUT_S = 0.05
 _OUTCOMES: dict[str, FailureCode | None] = {"ok": None, **{code.value: code for code in FailureCode}}
 _HOP_BY_HOP = frozenset({
     "connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade", "host",
     LEASE_HEADER.lower(),
 })  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EgressRules:
-    """What the proxy permits.
-
-    Attributes:
-        politeness: How hosts are treated.
-        connector: How it connects, and where not to.
-        max_bytes: Bytes per video.
-        max_fetch_s: Seconds that a video may be connected.
-        max_bytes_per_s: Cap on the bandwidth of all, or None.
-        denied: Says of a host why it is denied, or None.
-    """
-
-    politeness: Politeness
-    connector: Connector
-    max_bytes: int
-    max_fetch_s: float
-    max_bytes_per_s: int | None = None
-    denied: Callable[[str], str | None] = lambda _: None
-
-
-class ClientGoneError(Exception):
-    """Whoever asked is there no more."""
-
-
-class _Reader(asyncio.StreamReader):
-    """Tells that the other side has gone without reading what it may have sent before."""
-
-    def __init__(self) -> None:
-        super().__init__(limit=LARGEST_HEAD_BYTES)
-        self.gone = asyncio.Event()
-
-    def feed_eof(self) -> None:
-        super().feed_eof()
-        self.gone.set()
-
-    def set_exception(self, exc: Exception) -> None:
-        super().set_exception(exc)
-        self.gone.set()
-
-    async def unless_gone(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Do some work, and drop it when the other side goes.
-
-        Raises:
-            ClientGoneError: It went.
-        """
-        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(self.gone.wait())
-        try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise ClientGoneError
-            return task.result()
-        finally:
-            gone.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
 
 
 class EgressProxy:
@@ -135,8 +70,8 @@ class EgressProxy:
     ) -> None:
         self._rules, self._token, self._log, self._clock = rules, token, log, clock
         self._hosts = Hosts(rules.politeness, clock=clock, sleep=sleep, draw=draw)
-        self._turns = Turns()
-        self._bandwidth = Bandwidth(rules.max_bytes_per_s, clock=clock, sleep=sleep)
+        bandwidth = Bandwidth(rules.max_bytes_per_s, clock=clock, sleep=sleep)
+        self._tunnels = Tunnels(rules, bandwidth=bandwidth, log=log, clock=clock)
         self._videos: dict[str, VideoMeter] = {}
         self._held: dict[VideoMeter, asyncio.Task[None]] = {}
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -146,7 +81,7 @@ class EgressProxy:
         """Begin to listen; port 0 takes a free one."""
 
         def protocol() -> asyncio.StreamReaderProtocol:
-            return asyncio.StreamReaderProtocol(_Reader(), self._accept)
+            return asyncio.StreamReaderProtocol(ClientReader(), self._accept)
 
         return await asyncio.get_running_loop().create_server(protocol, host, port)
 
@@ -174,7 +109,7 @@ class EgressProxy:
         task.add_done_callback(lambda done: self._clients.pop(done, None))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not isinstance(reader, _Reader):  # never: `start` makes them
+        if not isinstance(reader, ClientReader):  # never: `start` makes them
             raise TypeError(f"reader is a {type(reader).__name__}")
         try:
             with suppress(ClientGoneError, OSError):
@@ -184,7 +119,7 @@ class EgressProxy:
             with suppress(OSError):
                 await writer.wait_closed()
 
-    async def _answer(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, reader: ClientReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_HEAD_PATIENCE_S):
                 head = await read_head(reader)
@@ -207,7 +142,7 @@ class EgressProxy:
         await writer.drain()
 
     async def _lease(
-        self, head: Head, place: tuple[str, int], reader: _Reader, writer: asyncio.StreamWriter
+        self, head: Head, place: tuple[str, int], reader: ClientReader, writer: asyncio.StreamWriter
     ) -> None:
         host = join_authority(*place)
         asked_s = self._clock()
@@ -245,7 +180,7 @@ class EgressProxy:
                 )  # fmt: skip
 
     async def _connect(
-        self, head: Head, place: tuple[str, int], first: bytes, reader: _Reader, writer: asyncio.StreamWriter
+        self, head: Head, place: tuple[str, int], first: bytes, reader: ClientReader, writer: asyncio.StreamWriter
     ) -> None:
         key = head.get(LEASE_HEADER)
         video = self._videos.get(key) if key else None
@@ -258,7 +193,7 @@ class EgressProxy:
                 seconds_left=self._rules.max_fetch_s,
             )  # fmt: skip
         await self._leave(video)
-        own = asyncio.ensure_future(self._tunnel(video, place, first, reader, writer))
+        own = asyncio.ensure_future(self._tunnels.run(video, place, first, reader, writer))
         self._held[video] = own
         try:
             await asyncio.shield(own)
@@ -273,94 +208,6 @@ class EgressProxy:
         if before := self._held.pop(video, None):
             before.cancel()
             await asyncio.wait({before})
-
-    async def _tunnel(
-        self, video: VideoMeter, place: tuple[str, int], first: bytes, reader: _Reader, writer: asyncio.StreamWriter
-    ) -> None:
-        host, port = place
-        facts: dict[str, Any] = {"host": host, "port": port, "address": None}
-        asked_s = begun_s = self._clock()
-        before = video.bytes_in
-        video.connections += 1
-        try:
-            if reason := self._rules.denied(host):
-                raise RefusedError(FailureCode.DENIED, reason)
-            async with AsyncExitStack() as stack:
-                await reader.unless_gone(stack.enter_async_context(self._turns.turn(place)))
-                begun_s = self._clock()
-                limit = asyncio.timeout(max(video.seconds_left, 0.0))
-                try:
-                    async with limit:
-                        server, sender, facts["address"] = await self._rules.connector.connect(host, port)
-                        stack.push_async_callback(_part, server, sender, self._rules.politeness.leave_s)
-                        if first:
-                            sender.write(first)
-                        else:
-                            writer.write(answer_head("200 Connection established"))
-                        await self._relay(video, (reader, writer), (server, sender))
-                except TimeoutError as error:
-                    if not limit.expired():
-                        raise
-                    video.refused = RefusedError(
-                        FailureCode.TIMEOUT, f"the video took longer than max_fetch_s ({self._rules.max_fetch_s:g} s)"
-                    )
-                    raise video.refused from error
-                finally:
-                    video.seconds_left -= self._clock() - begun_s
-            facts["ended"] = "closed"
-        except asyncio.CancelledError:
-            facts["ended"] = "replaced"
-            # The worker may not have noticed that it is done with this one.
-            _reset(writer)
-            raise
-        except RefusedError as refused:
-            facts["ended"] = refused.code.value
-            if facts["address"] is not None:
-                _reset(writer)  # an answer in the middle of a body would be read as part of it
-            raise
-        except OSError:
-            facts["ended"] = "reset"
-            _reset(writer)
-            raise
-        except ClientGoneError:
-            facts["ended"] = "client_gone"
-            raise
-        finally:
-            self._log.write(
-                "connection", video=video.key, **facts, waited_s=round(begun_s - asked_s, 3),
-                duration_s=round(self._clock() - begun_s, 3), bytes_in=video.bytes_in - before,
-            )  # fmt: skip
-
-    async def _relay(
-        self,
-        video: VideoMeter,
-        client: tuple[_Reader, asyncio.StreamWriter],
-        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-    ) -> None:
-        async def upload() -> None:
-            while data := await client[0].read(self._bandwidth.chunk_bytes):
-                await self._bandwidth.spend(len(data))
-                server[1].write(data)
-                await server[1].drain()
-
-        async def download() -> None:
-            while data := await server[0].read(self._bandwidth.chunk_bytes):
-                video.receive(len(data))
-                await self._bandwidth.spend(len(data))
-                client[1].write(data)
-                await client[1].drain()
-
-        pumps = [asyncio.ensure_future(upload()), asyncio.ensure_future(download())]
-        try:
-            # Either side's end is the end: what the server said last is written by then.
-            done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            for pump in done:
-                pump.result()
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.wait(pumps)
-
 
 async def _word(reader: asyncio.StreamReader) -> str:
     try:
@@ -384,25 +231,3 @@ def _origin_request(head: Head) -> tuple[tuple[str, int], bytes]:
     lines = [f"{method} {path} HTTP/1.1", f"Host: {rest[:slash]}", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in head.fields if name.lower() not in _HOP_BY_HOP]
     return place, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    # An orderly end would make a body without a length look whole.
-    with suppress(OSError):  # it may have ended already
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
-async def _part(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, leave_s: float) -> None:
-    # Hear the server out for a moment; one that goes on is cut off, and given a moment to notice.
-    try:
-        async with asyncio.timeout(_HEAR_OUT_S):
-            if writer.can_write_eof():
-                writer.write_eof()
-            while await reader.read(_OVERHEAD_BYTES):
-                pass
-    except (OSError, TimeoutError):
-        _reset(writer)
-        await asyncio.sleep(leave_s)
-    else:
-        writer.close()

@@ -18,7 +18,8 @@ from pipeline.download.cookies import read_cookies
 from pipeline.egress.connect import Connector, UpstreamProxy
 from pipeline.egress.lists import SourceList
 from pipeline.egress.meter import Log
-from pipeline.egress.proxy import EgressProxy, EgressRules
+from pipeline.egress.proxy import EgressProxy
+from pipeline.egress.rules import EgressRules
 from pipeline.egress.wire import WireError, split_authority
 
 TOKEN_VARIABLE = "FACEVID_EGRESS_TOKEN"  # noqa: S105  # a name

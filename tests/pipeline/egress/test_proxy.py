@@ -21,7 +21,8 @@ from pipeline.egress.client import EgressError, Lease, video_lease
 from pipeline.egress.connect import Connector, UpstreamProxy
 from pipeline.egress.meter import Bandwidth, Log
 from pipeline.egress.politeness import PROFILES
-from pipeline.egress.proxy import EgressProxy, EgressRules
+from pipeline.egress.proxy import EgressProxy
+from pipeline.egress.rules import EgressRules
 from pipeline.egress.service import EgressAddress, _stop, running_egress
 from pipeline.egress.wire import RefusedError, credentials
 
