@@ -16,7 +16,16 @@ from benchmarks.fit.goals import Value
 from benchmarks.fit.oracle import cost_gap, jacobian_gap
 from benchmarks.fit.other_model import wrong_model
 from benchmarks.fit.settings import ALL, MAIN, OUTLIERS, SCHEME, Setting, settings
-from benchmarks.fit.speed import FRAME_ITERATIONS, FRAMES, IDENTITY_ITERATIONS, TRACKS, Speed, measure_speed, profile
+from benchmarks.fit.speed import (
+    FRAME_ITERATIONS,
+    FRAMES,
+    IDENTITY_ITERATIONS,
+    TRACKS,
+    Speed,
+    measure_speed,
+    profile,
+    what_time_buys,
+)
 from benchmarks.fit.tables import Means, print_rows
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from fitting.metrics import frame_errors
@@ -221,6 +230,10 @@ def speed_section(run: Run) -> dict[str, Value]:
         f" {speed.default_ms:.3f} ms. The algorithm needs {speed.mflop:.2f} MFLOP a frame; a large float32 product runs"
         f" at {speed.sgemm_gflops:.0f} GFLOP/s."
     )
+    with progress("what time buys", 4) as advance:
+        bought = what_time_buys(run.model, settings()[0], run.count, lambda: advance(1))
+    print("\nwhat time buys, 1 px")
+    print_rows({f"{name}, {ms:.3f} ms": means for name, (ms, means) in bought.items()})
     with progress("profile", 1):
         operators = profile(run.model, settings()[0])
     print("What takes the time, by operator: " + ", ".join(f"{name} {share:.0%}" for name, share in operators))

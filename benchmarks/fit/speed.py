@@ -1,17 +1,20 @@
 """Processor time per frame, and the share of what the machine could do at best."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.fit.accuracy import videos
 from benchmarks.fit.settings import SCHEME, Setting
+from benchmarks.fit.tables import Means
 from fitting import solver
 from fitting.face_model import FaceModel
 from fitting.fit_setup import FitSetup
+from fitting.metrics import accuracy
 from fitting.options import FitOptions
 from fitting.solver import fit_tracks
 from fitting.synthetic import synthetic_track
@@ -21,6 +24,7 @@ TRACKS, FRAMES = 64, 300
 KEYFRAMES, IDENTITY_ITERATIONS, FRAME_ITERATIONS = 64, 4, 2
 """All 64 key frames are used here, however close together, as the count of operations says."""
 REPEATS = 3
+FEWER_KEYFRAMES = 40
 PROFILED_FRAMES, PROFILED_OPERATORS = 60, 8
 _POINTS = 68
 _MATRIX = 1024
@@ -54,12 +58,7 @@ class Speed:
 
 def measure_speed(model: FaceModel, setting: Setting) -> Speed:
     """Time the fit as a build runs it: many tracks in one call, one thread."""
-    video = replace(setting.video, frames=FRAMES)
-    sequences = [synthetic_track(model, SCHEME, video, seed=seed).sequence for seed in range(TRACKS)]
-    options = replace(
-        setting.options(), keyframes=KEYFRAMES, keyframe_spacing_s=0.0, identity_iterations=IDENTITY_ITERATIONS,
-        frame_iterations=FRAME_ITERATIONS,
-    )  # fmt: skip
+    sequences, options = _sequences(model, setting), fast_options(setting)
     fit_tracks(sequences[:4], model, options)
     runs, rates = [], []
     for _ in range(REPEATS):
@@ -78,6 +77,41 @@ def measure_speed(model: FaceModel, setting: Setting) -> Speed:
         sgemm_gflops=max(rates),
         mflop=flop_per_frame(model.n_identity, model.n_expression) / 1e6,
     )
+
+
+def fast_options(setting: Setting, *, keyframes: int = KEYFRAMES) -> FitOptions:
+    """Options with fewer iterations than the defaults, and all key frames."""
+    return replace(
+        setting.options(), keyframes=keyframes, keyframe_spacing_s=0.0, identity_iterations=IDENTITY_ITERATIONS,
+        frame_iterations=FRAME_ITERATIONS,
+    )  # fmt: skip
+
+
+def what_time_buys(
+    model: FaceModel, setting: Setting, count: int, advance: Callable[[], None]
+) -> dict[str, tuple[float, Means]]:
+    """Processor time per frame without the hold-out fit, and errors, with the defaults and with less."""
+    sequences, truths = _sequences(model, setting), videos(model, setting, count)
+    iterations = f"{IDENTITY_ITERATIONS} + {FRAME_ITERATIONS} iterations"
+    choices = {
+        "the defaults": setting.options(),
+        f"{KEYFRAMES} key frames, {iterations}": fast_options(setting),
+        f"{FEWER_KEYFRAMES} key frames, {iterations}": fast_options(setting, keyframes=FEWER_KEYFRAMES),
+        f"{KEYFRAMES} key frames, {iterations}, no second pass": replace(fast_options(setting), second_pass=False),
+    }
+    found = {}
+    for name, options in choices.items():
+        whole_s, half_s, _ = timed(sequences, model, options)
+        tracks = fit_tracks([truth.sequence for truth in truths], model, options)
+        errors = Means([accuracy(model, truth, track) for truth, track in zip(truths, tracks, strict=True)])
+        found[name] = ((whole_s - half_s) * 1e3 / (TRACKS * FRAMES), errors)
+        advance()
+    return found
+
+
+def _sequences(model: FaceModel, setting: Setting) -> list[LandmarkSequence]:
+    video = replace(setting.video, frames=FRAMES)
+    return [synthetic_track(model, SCHEME, video, seed=seed).sequence for seed in range(TRACKS)]
 
 
 def profile(model: FaceModel, setting: Setting) -> list[tuple[str, float]]:
