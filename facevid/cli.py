@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that help answers at once."""
 
+import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -105,13 +106,17 @@ def _overview(words: list[str]) -> int:
     asked = not words or words[0] in {"-h", "--help", "help"}
     group = [n for n in COMMANDS if words and n.split()[0] == words[0]]
     width = max(map(len, COMMANDS))
-    lines = [listed(n, COMMANDS[n], name_width=width) for n in group or COMMANDS]
-    text = "\n".join(["usage: facevid COMMAND [--help]", "", *lines, ""])
-    known = asked or (bool(group) and words[1:] in ([], ["-h"], ["--help"]))
-    if not known:
-        text = f"facevid: error: no command {' '.join(words[:2])!r}\n\n{text}"
-    print(text, file=sys.stdout if known else sys.stderr)
-    return 0 if known else 2
+    listing = [listed(n, COMMANDS[n], name_width=width) for n in group or COMMANDS]
+    if asked or (group and words[1:] in ([], ["-h"], ["--help"])):
+        print("\n".join(["usage: facevid COMMAND [--help]", "", *listing, ""]))
+        return 0
+    typed = " ".join(word for word in words[:2] if not word.startswith("-"))
+    near = difflib.get_close_matches(typed, COMMANDS, n=1) or difflib.get_close_matches(words[0], COMMANDS, n=1)
+    if group:
+        print("\n".join([*listing, ""]), file=sys.stderr)
+    meant = f" (did you mean `facevid {near[0]}`?)" if near else ""
+    print(f"facevid: error: no command {typed!r}{meant}; `facevid --help` lists them all", file=sys.stderr)
+    return 2
 
 
 def _guarded(run: Callable[[], int], *, interrupted: str = "") -> int:

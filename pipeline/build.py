@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from facevid import assets
 from pipeline.config import BuildOptions
 from pipeline.manifest_files import read_manifest
+from pipeline.places import check_rows
 from pipeline.prepare import make_job, run_job
 from pipeline.waves import BuildSummary
 
@@ -39,7 +40,8 @@ def run_build(
 
     Raises:
         ManifestError: The manifest is bad; all bad rows are named.
-        ValueError: Unknown or forbidden Beam options, a face model that does not fit, or a `keep` that cannot be read.
+        ValueError: Unknown or forbidden Beam options, a face model that does not fit, a `keep` that cannot be read, a
+            folder that cannot be written, or local files alone where they are not permitted.
         AssetError: The landmark networks cannot be had.
         StoreBusyError: Another build is at work on this output.
         BuildError: Something broke that is not one video's fault.
@@ -48,6 +50,7 @@ def run_build(
     rows = read_manifest(manifest)
     if not skip_bad_rows:
         rows.require_all_good()
+    check_rows(rows.rows, options.fetch)
     job, model = make_job(rows, out, options, assets.fetch_landmark_networks())
     for remark in rows.remarks[:_REMARKS_SHOWN]:
         report(f"manifest: {remark}")

@@ -17,7 +17,7 @@ from pipeline.config import BuildOptions
 from pipeline.job import Job
 from pipeline.manifest import Manifest, ManifestRow, is_remote, local_path
 from pipeline.manifest_files import read_manifest
-from pipeline.places import check_ways_out, free_bytes, is_there
+from pipeline.places import check_rows, check_ways_out, free_bytes, is_there
 from pipeline.prepare import make_job
 from pipeline.row_state import RowState, row_state
 from pipeline.store import Store
@@ -247,6 +247,7 @@ def plan_text(manifest: Path, out: Path, options: BuildOptions, *, skip_bad_rows
         ValueError: The face model does not fit, or an option cannot be used.
     """
     rows = read_manifest(manifest)
+    check_rows(rows.rows, options.fetch)
     missing = not all(assets.cached(name) for name in assets.LANDMARK_NETWORKS)
     job, _ = make_job(rows, out, options, None if missing else assets.cache_folder())
     check_ways_out(job.options.fetch, job.state)

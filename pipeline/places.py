@@ -3,12 +3,14 @@
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config import BuildOptions, FetchOptions
 from pipeline.download.cookies import read_cookies
 from pipeline.egress.lists import SourceList
 from pipeline.egress.service import egress_rules, find_egress
+from pipeline.manifest import ManifestRow, is_remote
 
 # Two letters at least; `Path` makes one slash of the two.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -29,6 +31,23 @@ def check_places(out: Path, options: BuildOptions) -> None:
         _check_folder("store", options.store)
     if options.model is not None and not options.model.is_file():
         raise ValueError(f"model={str(options.model)!r} is no file; without it, the model is FaceVid-CC0")
+
+
+def check_rows(rows: Sequence[ManifestRow], options: FetchOptions) -> None:
+    """Refuse a manifest of local files alone where they are not permitted: each row would fail, one after the other.
+
+    Args:
+        rows: The good rows.
+        options: Options of acquisition.
+
+    Raises:
+        ValueError: Saying which option permits them.
+    """
+    if rows and not options.allow_local and not any(is_remote(row.url) for row in rows):
+        raise ValueError(
+            f"allow_local=False, but all {len(rows)} rows of the manifest are paths of local files, such as "
+            f"{rows[0].url!r}; --allow-local permits them"
+        )
 
 
 def check_ways_out(options: FetchOptions, state: Path) -> None:

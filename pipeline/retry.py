@@ -68,15 +68,27 @@ def retry_text(
     plan = _begun_plan(out)
     store = Store(plan.job.store_folder)
     counts: Counter[tuple[FailureCode, str]] = Counter()
+    left: Counter[FailureCode] = Counter()
     rows = LookTeller("looking for failures", len(plan.manifest.rows), report)
     for row in plan.manifest.rows:
         state = row_state(row, plan.job, store)
         rows.seen()
-        if state.failure is not None and failures_to_forget(state, codes):
+        if state.failure is None:
+            continue
+        if failures_to_forget(state, codes):
             counts[state.failure.code, urlsplit(row.url).netloc.lower() or "local files"] += 1
+        else:
+            left[state.failure.code] += 1
     listed = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     lines = [f"{sum(counts.values())} videos would be tried again"]
-    return "\n".join([*lines, *(f"{count:>8}  {code:<20}{host}" for (code, host), count in listed)])
+    lines += [f"{count:>8}  {code:<20}{host}" for (code, host), count in listed]
+    if left:
+        ordered = sorted(left.items(), key=lambda pair: (-pair[1], pair[0]))
+        others = ", ".join(f"{count} {code}" for code, count in ordered)
+        lines.append(f"{left.total()} would be left alone: {others}")
+        if not only:
+            lines.append("these fail again as they are; where you have changed that, name them: --only CODE[,CODE ...]")
+    return "\n".join(lines)
 
 
 def retry_codes(only: Collection[FailureCode]) -> frozenset[FailureCode]:

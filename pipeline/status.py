@@ -1,6 +1,7 @@
 """How far a build is, and what became of every item: for `facevid status`, at any time, from any process."""
 
 import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from facevid.dataset import open_dataset
-from facevid.description import DatasetError, FunnelStep
+from facevid.description import DESCRIPTION_FILE, DatasetError, FunnelStep
 from facevid.failures import FailureCode
 from pipeline.funnel import take_census
 from pipeline.job import state_folder
@@ -115,9 +116,15 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
     )
 
 
+def kept_frames(status: Status) -> int:
+    """How many frames are left to train on; 0 while none are written."""
+    return sum(step.ok for step in status.funnel if step.unit == "frames")
+
+
 def render(status: Status) -> str:
     """The status as text for a terminal."""
     word = "running" if status.running else "finished" if status.finished else "stopped before its end; run it again"
+    quoted = shlex.quote(str(status.out))
     lines = [f"{status.out}: {word}", f"videos: {status.videos_done} of {status.videos} done"]
     if status.left_s is not None:
         lines[-1] += f", about {duration_text(status.left_s)} left"
@@ -136,7 +143,7 @@ def render(status: Status) -> str:
             word = f"{step.unit} filtered" + (" before the fit" if step.step == "tracks" else "")
             lines += ["", word, *(f"  {reason:<40}{count:>9}" for reason, count in ordered)]
             if step.unit == "frames" and not step.ok:
-                lines.append(f"none is left; `facevid schema {status.out} --table frames` shows what its numbers are")
+                lines.append(f"none is left; `facevid schema {quoted} --table frames` shows what its numbers are")
         lines += [f"{step.unit}: {event} {count} times" for event, count in step.events.items()]
     if status.failures:
         lines += ["", "failures"]
@@ -144,7 +151,7 @@ def render(status: Status) -> str:
             example = status.examples.get(code)
             lines.append(f"  {code:<20}{count:>7}" + (f"  {example}" if example else ""))
         if may_pass := [code for code, _ in status.failures if FailureCode(code).retryable]:
-            lines.append(f"some may pass when tried again: facevid retry {status.out} --only {','.join(may_pass)}")
+            lines.append(f"some may pass when tried again: facevid retry {quoted} --only {','.join(may_pass)}")
     return "\n".join(lines)
 
 
@@ -165,10 +172,10 @@ def _rate(counts: Mapping[str, float]) -> float | None:
 
 
 def _of_dataset(out: Path) -> Status:
-    try:
-        dataset = open_dataset(out)
-    except DatasetError as error:
-        raise DatasetError(f"no build was begun in {out}: {error}") from error
+    if not (state_folder(out) / "plan.json").is_file() and not (out / DESCRIPTION_FILE).is_file():
+        there = "it holds no dataset" if out.is_dir() else "it is no folder" if out.exists() else "it is not there"
+        raise DatasetError(f"no build was begun in {out}: {there}")
+    dataset = open_dataset(out)
     steps = {step.step: step for step in dataset.description.funnel}
     failures = dataset.table("failures", columns=["code", "video_id", "message"]).to_pylist()
     examples: dict[str, str] = {}

@@ -24,7 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.acquisition.builds import Row, outcomes, run_build, write_manifest
+from benchmarks.acquisition.builds import EMPTY, Row, outcomes, run_build, write_manifest
 from benchmarks.acquisition.hangs import measure_hang
 from benchmarks.acquisition.kills import measure_kills
 from benchmarks.acquisition.memory import measure_memory
@@ -224,7 +224,7 @@ def _measure_attacks(web: Web, folder: Path, options: Sequence[str]) -> dict[str
         status, _ = run_build(
             write_manifest(folder / "attacks.csv", rows), out, [*options, "--workers", "2"], limit_s=_LIMIT_S
         )
-    ended = outcomes(out) if status == 0 else {}
+    ended = outcomes(out) if status == EMPTY else {}
     refused = 0
     for row in rows:
         # What no table may hold stands in it as a question mark.
@@ -241,7 +241,7 @@ def _measure_attacks(web: Web, folder: Path, options: Sequence[str]) -> dict[str
             _say(f"  BREACH, {what}: {found[:5]}")
     breached = bool(visitors or reached or stolen or written)
     return {
-        "attacks": len(rows), "attacks_refused": 0 if breached else refused, "exit_statuses": [status],
+        "attacks": len(rows), "attacks_refused": 0 if breached else refused, "exit_statuses": [status - EMPTY],
     }  # fmt: skip
 
 

@@ -20,6 +20,9 @@ from pipeline.usage import memory_bytes
 
 ROOT = Path(__file__).parents[2]
 
+EMPTY = 1
+"""Exit status of a build that came to its end without a frame, as one of bad rows alone does."""
+
 _END_WITHIN_S = 60.0
 
 

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.acquisition.builds import Row, outcomes, run_build, write_manifest
+from benchmarks.acquisition.builds import EMPTY, Row, outcomes, run_build, write_manifest
 from pipeline.faces.probe import ffmpeg_program
 
 _LIMIT_S = 3600.0
@@ -29,7 +29,7 @@ def measure_memory(folder: Path, options: tuple[str, ...], *, say: Callable[[str
     status, peak_mib = run_build(
         write_manifest(folder / "long.csv", rows), out, ["--workers", "1", *options], limit_s=_LIMIT_S
     )
-    ended = outcomes(out).get("black") if status == 0 else None
+    ended = outcomes(out).get("black") if status == EMPTY else None
     if ended != ["no_face"]:
         raise RuntimeError(f"the long video ended as {ended}, exit {status}; see {out.with_suffix('.log')}")
     say(f"three hours of black: {peak_mib:.0f} MiB at most, all processes together")

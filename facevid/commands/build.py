@@ -1,5 +1,8 @@
 """Commands on a build: begin or resume it, see how far it is, try its failures again."""
 
+import difflib
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,7 +40,7 @@ class Build:
     options: Annotated[BuildOptions, tyro.conf.arg(name="")] = field(default_factory=BuildOptions)
 
     def run(self, beam_options: Sequence[str]) -> int:
-        """Build, print the funnel."""
+        """Build, print the funnel and what can be done next; 1 where no frame was kept."""
         if self.dry_run:
             from pipeline.forecast import plan_text
 
@@ -45,7 +48,6 @@ class Build:
             print(text)
             return 0 if would_begin else 1
         from pipeline.build import run_build
-        from pipeline.status import render, status
 
         run_build(
             self.manifest,
@@ -55,8 +57,7 @@ class Build:
             skip_bad_rows=self.skip_bad_rows,
             report=say,
         )
-        print(render(status(self.out)))
-        return 0
+        return _told(self.out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +79,15 @@ class Retry:
     """Print what would be tried again, by code and host, and do nothing."""
 
     def run(self) -> int:
-        """Try again, print the funnel."""
+        """Try again, print the funnel and what can be done next; 1 where no frame was kept."""
         from pipeline.retry import retry_build, retry_text
-        from pipeline.status import render, status
 
         codes = [_code(word) for words in self.only for word in words.split(",") if word]
         if self.dry_run:
             print(retry_text(self.out, codes, report=say))
             return 0
         retry_build(self.out, only=codes, workers=self.workers, report=say)
-        print(render(status(self.out)))
-        return 0
+        return _told(self.out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +123,23 @@ class Status:
 _WATCH_EVERY_S = 5.0
 
 
+def _told(out: Path) -> int:
+    from pipeline.status import kept_frames, render, status
+
+    seen = status(out)
+    print(render(seen))
+    if kept_frames(seen):
+        print(f"\nto look at it: facevid report {shlex.quote(str(out))}")
+        return 0
+    print("facevid: the dataset is empty: no frame of any video was kept", file=sys.stderr)
+    return 1
+
+
 def _code(word: str) -> FailureCode:
+    word = word.strip()
     try:
-        return FailureCode(word.strip())
+        return FailureCode(word)
     except ValueError as error:
-        raise ValueError(f"only={word.strip()!r} is no failure code; they are: {', '.join(FailureCode)}") from error
+        near = difflib.get_close_matches(word, list(FailureCode), n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"only={word!r} is no failure code{meant}; they are: {', '.join(FailureCode)}") from error

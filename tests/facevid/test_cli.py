@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from facevid import cli
+from facevid.description import FunnelStep
 from facevid.failures import FailureCode
 from facevid.schema import dataset_schemas
 from fitting.face_model import load_face_model
 from fitting.synthetic import SyntheticOptions, synthetic_track
+from pipeline.status import Status
 
 
 def _loaded_by(*arguments: str) -> set[str]:
@@ -92,7 +94,60 @@ def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) ->
 
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["frobnicate"]) == 2
-    assert "no command 'frobnicate'" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "facevid: error: no command 'frobnicate'; `facevid --help` lists them all\n"
+    )
+
+
+@pytest.mark.parametrize(("words", "meant"), [("buld m.csv", "build"), ("trian expression", "train expression")])
+def test_a_command_that_is_spelled_wrong_is_told_the_right_one(
+    words: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words.split()) == 2
+    assert f"(did you mean `facevid {meant}`?)" in capsys.readouterr().err
+
+
+def test_half_a_command_is_told_the_other_half(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "foo"]) == 2
+    *shown, error = capsys.readouterr().err.splitlines()
+    assert error.startswith("facevid: error: no command 'train foo'")
+    assert [line.split()[2] for line in shown if "facevid train" in line] == ["deepexp3d", "expression"]
+
+
+def test_local_files_alone_are_refused_at_once_unless_they_are_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.csv").write_text("video_id,url\na,a.mp4\nb,b.mp4\n")
+    words = ["build", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out")]
+    for more in ([], ["--dry-run"]):
+        assert cli.main([*words, *more]) == 2
+        assert "all 2 rows of the manifest are paths of local files, such as 'a.mp4'; --allow-local permits them" in (
+            capsys.readouterr().err
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "begun"), [("build m.csv --out", "build.run_build"), ("retry", "retry.retry_build")]
+)
+def test_a_build_without_a_single_frame_does_not_count_as_done(
+    command: str, begun: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "my out"
+    monkeypatch.setattr(f"pipeline.{begun}", lambda *_, **__: None)
+    for kept in (7, 0):
+        step = FunnelStep(step="frames", unit="frames", entered=9, ok=kept, failed=0, filtered=9 - kept)
+        seen = Status(
+            out=out, running=False, finished=True, videos=1, videos_done=1, frames_per_s=None, funnel=(step,),
+            failures=(),
+        )  # fmt: skip
+        monkeypatch.setattr("pipeline.status.status", lambda *_, seen=seen: seen)
+
+        assert cli.main([*command.split(), str(out)]) == (0 if kept else 1)
+
+        shown = capsys.readouterr()
+        assert (f"facevid report '{out}'" in shown.out) == bool(kept)
+        assert ("no frame of any video was kept" in shown.err) != bool(kept)
 
 
 def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
@@ -133,13 +188,15 @@ def test_codes_to_try_again_come_with_commas_or_blanks(
 def test_a_code_that_does_not_exist_cannot_be_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["retry", str(tmp_path), "--only", "network,bad_luck"]) == 2
     assert "only='bad_luck' is no failure code; they are: bad_row, removed," in capsys.readouterr().err
+    assert cli.main(["retry", str(tmp_path), "--only", "netwrok"]) == 2
+    assert "(did you mean network?)" in capsys.readouterr().err
 
 
 def test_a_dry_run_ends_with_1_where_the_build_would_refuse_the_manifest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "m.csv").write_text("video_id,url\na,a.mp4\nb,ftp://x\n")
-    words = ["build", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out"), "--dry-run"]
+    words = ["build", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out"), "--allow-local", "--dry-run"]
 
     assert cli.main(words) == 1
     assert "line 3: url 'ftp://x' has the scheme" in capsys.readouterr().out

@@ -73,7 +73,8 @@ def test_nothing_is_made_or_downloaded_for_a_forecast(tmp_path: Path, monkeypatc
     monkeypatch.setenv("FACEVID_CACHE", str(tmp_path / "empty"))
     (tmp_path / "m.csv").write_text("video_id,url\na,a.mp4\n")
 
-    text, would_begin = plan_text(tmp_path / "m.csv", tmp_path / "out", BuildOptions())
+    options = BuildOptions(fetch=FetchOptions(allow_local=True))
+    text, would_begin = plan_text(tmp_path / "m.csv", tmp_path / "out", options)
 
     assert would_begin
     assert "the landmark networks are not here yet" in text

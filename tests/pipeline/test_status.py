@@ -80,8 +80,10 @@ def test_looking_at_a_build_makes_nothing(tmp_path: Path) -> None:
     assert not status(line.job.out).running
 
     assert sorted(tmp_path.rglob("*")) == before
-    with pytest.raises(DatasetError, match="no build was begun"):
+    with pytest.raises(DatasetError, match=r"no build was begun in .*none: it is not there$"):
         status(tmp_path / "none")
+    with pytest.raises(DatasetError, match=r"no build was begun in .*: it holds no dataset$"):
+        status(tmp_path)
     assert not (tmp_path / "none").exists()
 
 
