@@ -4,7 +4,7 @@ import json
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from pipeline.plan import read_plan
 from pipeline.progress import total_counts
 from pipeline.run_record import read_begin
 from pipeline.store import Store
-from pipeline.tell import LookTeller, duration_text, time_left_s
+from pipeline.tell import LookTeller, duration_text, quiet_s, time_left_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Status:
         videos: Good rows of the manifest.
         videos_done: Those of them that have a result, good or bad.
         frames_per_s: Frames decoded per second of worker time in this or the last run, None where none were.
-        left_s: How long a running build will go on labelling, seconds, where that can be told.
+        left_s: How long a running build will go on labelling, seconds, where that can be told; see `tell.time_left_s`.
         in_hand: What the workers of a running build are doing, the longest at it first.
         funnel: What became of every item.
         failures: Failures per code, the most frequent first.
@@ -99,6 +99,10 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
     census = take_census(plan.manifest, plan.job, Store(plan.job.store_folder), on_row=lambda *_: rows.seen())
     counts = total_counts(state)
     now_s = time.monotonic()
+    in_hand = tuple(
+        InHand(video_ids=mark.video_ids, stage=mark.stage.value, pid=mark.pid, for_s=max(now_s - mark.since_s, 0.0))
+        for mark in (read_marks(state) if running else ())
+    )
     return Status(
         out=out,
         running=running,
@@ -106,11 +110,8 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
         videos=len(plan.manifest.rows),
         videos_done=census.done,
         frames_per_s=_rate(counts),
-        left_s=_left_s(state, counts) if running else None,
-        in_hand=tuple(
-            InHand(video_ids=mark.video_ids, stage=mark.stage.value, pid=mark.pid, for_s=max(now_s - mark.since_s, 0.0))
-            for mark in (read_marks(state) if running else ())
-        ),
+        left_s=_left_s(state, counts, in_hand) if running else None,
+        in_hand=in_hand,
         funnel=census.steps,
         failures=_ordered(Counter({code.value: count for code, count in census.failures.items()})),
     )
@@ -160,11 +161,12 @@ def _hand(hand: InHand) -> str:
     return f"{hand.stage:<7}{duration_text(hand.for_s):>7}  {', '.join(hand.video_ids[:3])}{more} (process {hand.pid})"
 
 
-def _left_s(state: Path, counts: Mapping[str, float]) -> float | None:
+def _left_s(state: Path, counts: Mapping[str, float], in_hand: Sequence[InHand]) -> float | None:
     if (begin := read_begin(state)) is None:
         return None
     begun_at, todo = begin
-    return time_left_s(counts, todo=todo, elapsed_s=(datetime.now(UTC) - begun_at).total_seconds())
+    elapsed_s = (datetime.now(UTC) - begun_at).total_seconds()
+    return time_left_s(counts, todo=todo, elapsed_s=elapsed_s, since_s=quiet_s(each.for_s for each in in_hand))
 
 
 def _rate(counts: Mapping[str, float]) -> float | None:

@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.marks import Mark, read_marks
 from pipeline.progress import total_counts
 
 REPORT_EVERY_S = 5.0
@@ -93,7 +94,10 @@ class Teller:
         frames = int(counts["decoded_frames"])
         rate = (frames - self._told_frames) / max(now_s - told_s, 1e-9)
         self._told_frames = frames
-        self._report(progress_line(counts, todo=self.todo, elapsed_s=self.elapsed_s, frames_per_s=rate))
+        marks = read_marks(self._state)
+        self._report(
+            progress_line(counts, marks, todo=self.todo, elapsed_s=self.elapsed_s, frames_per_s=rate, now_s=now_s)
+        )
 
 
 class LookTeller:
@@ -127,32 +131,58 @@ class LookTeller:
         self._report(f"{self._what}: {self._seen} of {self._rows} rows, {rate:.0f} a second, about {left} left")
 
 
-def progress_line(counts: Mapping[str, float], *, todo: int, elapsed_s: float, frames_per_s: float) -> str:
-    """One line on how far labelling is: videos, frames per second, time left.
+def progress_line(
+    counts: Mapping[str, float],
+    marks: Sequence[Mark] = (),
+    *,
+    todo: int,
+    elapsed_s: float,
+    frames_per_s: float,
+    now_s: float = 0.0,
+) -> str:
+    """One line on how far labelling is: videos, frames per second, time left or what keeps everybody waiting.
 
     Args:
         counts: See `progress.Counters`.
+        marks: What is in hand, the longest first.
         todo: Videos that this run has to do.
         elapsed_s: Seconds since it began.
         frames_per_s: Frames decoded per second since the line before.
+        now_s: The clock of the marks, seconds.
     """
     done, read, frames = _whole(counts, "videos"), _whole(counts, "read"), _whole(counts, "decoded_frames")
     read = max(read, done)
     line = f"label: {read} of {todo} videos read, {done} done, {frames} frames"
     if frames_per_s >= 0.5:  # none are read while processes start, and while a wave is fitted
         line += f", {frames_per_s:.0f}/s"
-    if (left_s := time_left_s(counts, todo=todo, elapsed_s=elapsed_s)) is not None:
+    since_s = quiet_s([now_s - mark.since_s for mark in marks])
+    if (left_s := time_left_s(counts, todo=todo, elapsed_s=elapsed_s, since_s=since_s)) is not None:
         line += f", about {duration_text(left_s)} left"
+    elif marks:
+        first = marks[0]
+        more = f" and {len(first.video_ids) - 1} more" if len(first.video_ids) > 1 else ""
+        line += f", longest in hand: {first.video_ids[0]}{more} ({first.stage}, {duration_text(now_s - first.since_s)})"
     return line
 
 
-def time_left_s(counts: Mapping[str, float], *, todo: int, elapsed_s: float) -> float | None:
-    """How long labelling will go on, seconds, if it goes on as before; None where nothing is known or left.
+def quiet_s(in_hand_s: Iterable[float]) -> float:
+    """For how long nothing was finished, given how long each thing has been in hand: who finishes begins another."""
+    return max(min(in_hand_s, default=0.0), 0.0)
+
+
+def time_left_s(
+    counts: Mapping[str, float], *, todo: int, elapsed_s: float, since_s: float = 0.0
+) -> float | None:
+    """How long labelling will go on, seconds, if it goes on as before.
+
+    None where nothing is known or left, and where what is in hand takes longer than all that is left should have taken:
+    how long one video takes says nothing of when it ends.
 
     Args:
         counts: See `progress.Counters`.
         todo: Videos that this run has to do.
         elapsed_s: Seconds since it began.
+        since_s: Seconds for which these counts have stood, see `quiet_s`.
     """
     if not todo:
         return None
@@ -165,7 +195,10 @@ def time_left_s(counts: Mapping[str, float], *, todo: int, elapsed_s: float) -> 
         searched = max(counts.get("read", 0) / todo, done)
     # Searching takes most of the time; a wave is fitted when all of it is searched.
     share = min(0.9 * searched + 0.1 * min(done, searched), 1.0)
-    return elapsed_s * (1 - share) / share if 0 < share < 0.999999 else None
+    if not 0 < share < 0.999999:
+        return None
+    left_s = (elapsed_s - since_s) * (1 - share) / share - since_s
+    return left_s if left_s > 0 else None
 
 
 def duration_text(seconds: float) -> str:

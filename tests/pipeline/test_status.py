@@ -21,7 +21,7 @@ from pipeline.progress import Counters
 from pipeline.row_state import RowState, row_state
 from pipeline.run_record import write_begin
 from pipeline.status import render, status
-from pipeline.tell import LookTeller, duration_text, time_left_s
+from pipeline.tell import LookTeller, duration_text, quiet_s, time_left_s
 
 
 def test_a_running_build_tells_who_does_what_and_how_long_it_will_take(tmp_path: Path) -> None:
@@ -104,6 +104,22 @@ def test_time_left_goes_by_seconds_of_video_where_they_are_known() -> None:
     assert time_left_s({"videos": 4.0, "read": 4.0}, todo=4, elapsed_s=60.0) is None
     assert time_left_s({}, todo=4, elapsed_s=60.0) is None
     assert time_left_s({}, todo=0, elapsed_s=60.0) is None
+
+
+def test_time_left_runs_down_while_one_row_goes_on_and_then_nobody_can_tell() -> None:
+    counts = {"videos": 63.0, "read": 63.0, "begun": 64.0, "video_s": 64 * 30.0, "searched_s": 63 * 30.0}
+    first = time_left_s(counts, todo=64, elapsed_s=630.0)
+    assert first is not None
+
+    waits_s = (0.0, 4.0, 8.0, 60.0, 6000.0)
+    later = [time_left_s(counts, todo=64, elapsed_s=630.0 + wait_s, since_s=wait_s) for wait_s in waits_s]
+
+    assert later == [first, pytest.approx(first - 4), pytest.approx(first - 8), None, None]
+
+
+def test_nothing_was_finished_since_the_last_thing_was_begun() -> None:
+    assert quiet_s([700.0, 12.0, 40.0]) == 12.0
+    assert quiet_s([]) == 0.0
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(7.4, "7 s"), (119.0, "119 s"), (600.0, "10 min"), (9000.0, "2.5 h")])

@@ -486,6 +486,36 @@ def test_a_progress_line_says_how_far_and_how_long(counts: dict[str, float], lin
     assert progress_line(counts, todo=8, elapsed_s=10.0, frames_per_s=rate) == line
 
 
+def test_a_row_for_which_all_wait_is_named_with_how_long_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, lines = 1000.0, []
+    mark = Mark(video_ids=("talk",), stage=Stage.FETCH, pid=PID, since_s=1030.0)
+    monkeypatch.setattr(tell, "read_marks", lambda _: (mark,))
+    teller, counters = Teller(tmp_path, lines.append, clock=lambda: now_s), Counters(tmp_path)
+    teller.todo = 4
+    counters.add("videos", 3)
+    counters.add("read", 3)
+    counters.flush()
+
+    for at_s in (1030.0, 1035.0, 1041.0, 1750.0):
+        now_s = at_s
+        teller.tell()
+
+    assert [line.removeprefix("label: 3 of 4 videos read, 3 done, 0 frames, ") for line in lines] == [
+        "about 10 s left", "about 5 s left", "longest in hand: talk (fetch, 11 s)",
+        "longest in hand: talk (fetch, 12 min)",
+    ]  # fmt: skip
+
+
+def test_spans_that_are_fitted_together_are_in_hand_together() -> None:
+    marks = [Mark(video_ids=("a", "b", "c"), stage=Stage.FIT, pid=PID, since_s=5.0)]
+
+    line = progress_line({}, marks, todo=8, elapsed_s=10.0, frames_per_s=0.0, now_s=95.0)
+
+    assert line == "label: 0 of 8 videos read, 0 done, 0 frames, longest in hand: a and 2 more (fit, 90 s)"
+
+
 def test_writing_the_tables_tells_rate_and_time_left(tmp_path: Path) -> None:
     now_s, lines = 0.0, []
     teller, counters = Teller(tmp_path, lines.append, clock=lambda: now_s), Counters(tmp_path)
