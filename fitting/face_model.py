@@ -138,8 +138,10 @@ def load_face_model(path: Path = DEFAULT_MODEL_PATH) -> FaceModel:
     data = path.read_bytes()
     try:
         arrays = arrays_of(data)
+        if "header" not in arrays:
+            raise ValueError(f"it has no header; it holds: {', '.join(sorted(arrays)[:5]) or 'nothing'}")
         header = json.loads(arrays.pop("header").tobytes())
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is no face model file: {error}") from error
     seen = header.get("format_version") if isinstance(header, dict) else None
     if seen != FORMAT_VERSION:

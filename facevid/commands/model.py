@@ -113,7 +113,7 @@ class ModelImport:
     source: tyro.conf.Positional[Path]
     """The model's file, or the folder of OBJ files for ict-facekit."""
     kind: Literal["ict-facekit", "gnm-head", "flame", "bfm2009", "bfm2017", "bfm2019", "lsfm"]
-    """What it is."""
+    """What it is. For gnm-head, have the project's head_sparse_68.txt in the same folder, or give --points."""
     out: Path
     """The face model file to write."""
     expression: Path | None = None
@@ -122,6 +122,10 @@ class ModelImport:
     """Keep the first so many identity components; without it, all."""
     n_expression: int | None = None
     """Keep the first so many expression components; without it, all."""
+    points: dict[str, int] | None = None
+    """Named points with their vertices, counted from 0, where the format does not say where the landmarks lie; five or
+    more of right_eye_outer, right_eye_inner, left_eye_inner, left_eye_outer, nose_tip, mouth_right, mouth_left, chin.
+    Left and right are the subject's."""
     unit_mm: float | None = None
     """Millimetres per unit of the file, if it is not the format's own."""
 
@@ -137,6 +141,7 @@ class ModelImport:
             expression=self.expression,
             n_identity=self.n_identity,
             n_expression=self.n_expression,
+            points=self.points,
             unit_mm=self.unit_mm,
         )
         print(f"{self.out} sha256 {model.save(self.out)}")

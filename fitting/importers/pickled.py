@@ -69,8 +69,10 @@ def read_pickle(data: bytes) -> Any:
                 stack.append(_named(*str(argument).split(" ", 1)))
             elif opcode.name not in {"PROTO", "FRAME"}:
                 raise RefusedPickleError(f"instruction {opcode.name} at byte {at} has no place in a file of arrays")
+    except RefusedPickleError:
+        raise
     except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise RefusedPickleError(f"{error}") from error
+        raise RefusedPickleError(f"it is no pickle, or a damaged one ({error})") from error
     raise RefusedPickleError("it ends early")
 
 

@@ -105,8 +105,8 @@ def _check_arrays(raw: RawModel) -> None:
             raise ValueError(f"{what} name vertices {ids.min()} to {ids.max()}, but there are {vertices}")
     if raw.landmarks is None and not raw.points:
         raise ValueError(
-            f"where the landmarks lie on a mesh of {vertices} vertices is not known:"
-            f" points must name vertices for {', '.join(POINTS)} (at least five of them)"
+            f"where the landmarks lie on a mesh of {vertices} vertices is not known: name the vertices of at least five"
+            f" of {', '.join(POINTS)}, as in --points nose_tip 8150 chin 2270 ... (from Python, points=)"
         )
 
 

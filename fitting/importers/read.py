@@ -16,6 +16,7 @@ from fitting.importers.matlab import read_bfm2009, read_lsfm
 from fitting.importers.plausible import checked_model
 from fitting.importers.raw import RawModel
 from fitting.importers.scalismo import read_basel_h5
+from fitting.importers.transfer import check_points
 
 Kind = Literal["ict-facekit", "gnm-head", "flame", "bfm2009", "bfm2017", "bfm2019", "lsfm"]
 _WITHOUT_EXPRESSION = ("bfm2009", "lsfm")
@@ -63,7 +64,15 @@ def import_face_model(
     if (kind in _WITHOUT_EXPRESSION) != (expression is not None):
         needs = "has no expressions of its own: give" if kind in _WITHOUT_EXPRESSION else "has its own, so leave out"
         raise ValueError(f"expression={expression}: {kind} {needs} expression")
-    raw = _read(path, kind, expression)
+    if path.is_dir() != (kind == "ict-facekit"):
+        wanted = "the folder of its OBJ files" if kind == "ict-facekit" else "one file"
+        raise ValueError(f"path={path} is a {'folder' if path.is_dir() else 'file'}, but {kind} is {wanted}")
+    try:
+        raw = _read(path, kind, expression)
+    except ValueError as error:
+        if any(str(file) in str(error) for file in (path, expression)):
+            raise
+        raise ValueError(f"{path} as {kind}: {error}") from error
     raw = replace(
         raw,
         identity=_first(raw.identity, n_identity, "n_identity"),
@@ -72,9 +81,10 @@ def import_face_model(
         arkit=None if raw.arkit is None else replace(raw.arkit, matrix=raw.arkit.matrix[:, : len(kept)]),
         unit_mm=raw.unit_mm if unit_mm is None else unit_mm,
     )
-    if points is not None:
-        raw = replace(raw, landmarks=None, points=dict(points))
     try:
+        if points is not None:
+            check_points(points, len(raw.mean))
+            raw = replace(raw, landmarks=None, points=dict(points))
         return checked_model(raw)
     except ValueError as error:
         raise ValueError(f"{path} as {kind}: {error}") from error

@@ -61,7 +61,7 @@ def transfer_landmarks(
     Raises:
         ValueError: A name is unknown, a vertex does not exist, points are too few, or they do not fit a face.
     """
-    _check(points, len(target_vertices_mm))
+    check_points(points, len(target_vertices_mm))
     anchor = source.embedding(ALIGNED_BY if ALIGNED_BY in source.landmarks else scheme)
     numbers = [POINTS[name] for name in points]
     target = np.asarray(target_vertices_mm, dtype=np.float64)
@@ -193,7 +193,12 @@ def _check_fit(
         )
 
 
-def _check(points: Mapping[str, int], vertices: int) -> None:
+def check_points(points: Mapping[str, int], vertices: int) -> None:
+    """Check that points are known by name, enough, and on a mesh of so many vertices.
+
+    Raises:
+        ValueError: They are not.
+    """
     if unknown := sorted(set(points) - set(POINTS)):
         raise ValueError(f"points names {unknown[0]!r}; known names are {', '.join(POINTS)}")
     if len(points) < FEWEST_POINTS:

@@ -292,6 +292,22 @@ def test_importing_a_face_model_that_is_none_is_one_line(tmp_path: Path, capsys:
     assert not (tmp_path / "model.npz").exists()
 
 
+def test_named_points_of_a_face_model_are_given_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[object] = []
+
+    def note(*_: object, points: object, **__: object) -> None:
+        asked.append(points)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("fitting.importers.read.import_face_model", note)
+    words = ["model", "import", "gnm_head.npz", "--kind", "gnm-head", "--out", str(tmp_path / "model.npz")]
+    assert cli.main([*words, "--points", "nose_tip", "7", "chin", "9"]) == cli.main(words) == 2
+    assert asked == [{"nose_tip": 7, "chin": 9}, None]
+    assert capsys.readouterr().err == "facevid: error: enough\n" * 2
+
+
 @pytest.mark.parametrize(("given", "wanted"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
 def test_threads_wait_without_spinning_unless_the_user_says_otherwise(given: str | None, wanted: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}

@@ -163,6 +163,12 @@ def test_a_text_file_is_no_model_and_nobody_is_told_to_unpickle_it(tmp_path: Pat
         load_face_model(tmp_path / "points.csv")
 
 
+def test_other_arrays_are_no_face_model(tmp_path: Path) -> None:
+    np.savez(tmp_path / "landmarks.npz", landmarks=np.zeros((1, 68, 2)), fps=30)
+    with pytest.raises(ValueError, match=r"is no face model file: it has no header; it holds: fps, landmarks"):
+        load_face_model(tmp_path / "landmarks.npz")
+
+
 def test_a_pickle_inside_a_model_file_is_not_loaded(tiny: FaceModel, tmp_path: Path) -> None:
     tiny.save(tmp_path / "model.npz")
     pickled = io.BytesIO()

@@ -196,9 +196,11 @@ def test_gnm_head_leaves_out_teeth_and_tongue_and_puts_the_jaw_in_order(
 
 def test_gnm_head_without_its_landmark_file_asks_for_named_points(tmp_path: Path, small: Head) -> None:
     np.savez(tmp_path / "gnm_head.npz", **_gnm(small))
-    with pytest.raises(ValueError, match="points must name vertices for right_eye_outer"):
+    with pytest.raises(ValueError, match=r"name the vertices of at least five of right_eye_outer.* --points nose_tip"):
         import_face_model(tmp_path / "gnm_head.npz", kind="gnm-head")
     _check(import_face_model(tmp_path / "gnm_head.npz", kind="gnm-head", points=small.named), small)
+    with pytest.raises(ValueError, match=r"gnm_head\.npz as gnm-head: points names 'nose'; known names are right_eye"):
+        import_face_model(tmp_path / "gnm_head.npz", kind="gnm-head", points={"nose": 1, "chin": 2})
 
 
 # --- FLAME -----------------------------------------------------------------------------------------------------------
@@ -466,7 +468,32 @@ def test_without_h5py_the_error_says_what_to_install(
         import_face_model(tmp_path / "model.h5", kind="bfm2019")
 
 
+def test_a_basis_that_is_scaled_already_is_told_with_its_file(tmp_path: Path, small: Head) -> None:
+    pytest.importorskip("h5py")
+
+    def scale(file: Any) -> None:
+        file["shape/model/pcaBasis"][...] *= 250
+
+    _write_h5(tmp_path / "model.h5", small, change=scale)
+    with pytest.raises(ValueError, match=r"model\.h5 as bfm2017: shape/model/pcaBasis: column 0 has length 250"):
+        import_face_model(tmp_path / "model.h5", kind="bfm2017")
+
+
 # --- the way in ------------------------------------------------------------------------------------------------------
+
+
+def test_files_and_folders_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is a folder, but flame is one file"):
+        import_face_model(tmp_path, kind="flame")
+    (tmp_path / "model.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"model\.npz is a file, but ict-facekit is the folder of its OBJ files"):
+        import_face_model(tmp_path / "model.npz", kind="ict-facekit")
+
+
+def test_an_archive_is_no_pickle(tmp_path: Path, small: Head) -> None:
+    np.savez(tmp_path / "flame.npz", v_template=small.mean)
+    with pytest.raises(ValueError, match=r"flame\.npz is refused: it is no pickle, or a damaged one"):
+        import_face_model(tmp_path / "flame.npz", kind="flame")
 
 
 @pytest.mark.parametrize("kind", ["gnm-head", "flame", "bfm2017", "bfm2009"])
