@@ -17,8 +17,8 @@ from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.register import register
 from training.export import load_deepexp3d
+from training.prediction_progress import PredictionProgress
 
-_REPORT_EVERY = 200
 _BATCH = 32
 
 
@@ -118,9 +118,9 @@ class FaceReader:
     def _crops(
         self, paths: Sequence[Path], report: Callable[[str], None]
     ) -> Iterator[tuple[int, UInt8[np.ndarray, "224 224 3"]]]:
+        progress = PredictionProgress(report, "images", len(paths))
         for index, path in enumerate(paths):
-            if index and index % _REPORT_EVERY == 0:
-                report(f"images: {index} of {len(paths)}")
+            progress.say(index)
             picture = Picture(read_image(path))
             if (face := self.find(picture)) is not None:
                 yield index, self.crop(picture, face)

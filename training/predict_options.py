@@ -13,9 +13,9 @@ class PredictOptions:
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the network runs. The code is the same."""
     draw: bool = True
-    """Write a picture or video with landmarks, mesh and class drawn in, beside the table."""
+    """Write pictures or a video with landmarks, mesh and class drawn in, beside the table."""
     max_frames: int | None = None
-    """Stop after this many frames; without it, the whole video."""
+    """Stop after this many frames or images; without it, all of them."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

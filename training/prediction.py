@@ -1,28 +1,29 @@
-"""Prediction on an image or a video: a row per frame, and a picture or video with everything drawn in."""
+"""Prediction on images or a video: a row per frame, and pictures or a video with everything drawn in."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
+import numpy as np
+from jaxtyping import UInt8
 
 from facevid import storage
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from pipeline.faces.errors import VideoError
-from pipeline.faces.probe import VideoInfo
 from pipeline.faces.video import open_video
 from training.export import learned_nothing
 from training.expression_classifier import ExpressionClassifier, load_expression
-from training.face_reader import FaceReader
+from training.face_reader import FaceReader, read_image
 from training.predict_options import PredictOptions
+from training.prediction_progress import PredictionProgress
 from training.prediction_rows import PredictionRows
-from training.seen_frames import seen_batches, seen_image
+from training.seen_frames import SeenFrame, batched, seen_frames, seen_image
 from training.tables import check_table_path, prediction_schema, table_writer
 from training.video_writer import VideoWriter, video_writer
 
-_REPORT_EVERY_S = 5.0
 _UNTRAINED = "DeepExp3D no better than the mean expression"
 
 
@@ -32,9 +33,11 @@ class PredictionResult:
 
     Attributes:
         table: The table.
-        drawn: The picture or video with everything drawn in, or None where it was not asked for.
-        frames: Frames looked at.
-        faces: Frames in which a face was found.
+        drawn: The picture or video with everything drawn in, or a folder of such pictures; None where it was not asked
+            for.
+        frames: Frames or images looked at.
+        faces: Those in which a face was found.
+        left_out: Files of a folder that are no images.
         damage: Why the video ended early, or nothing.
     """
 
@@ -42,6 +45,7 @@ class PredictionResult:
     drawn: Path | None
     frames: int
     faces: int
+    left_out: tuple[Path, ...]
     damage: str
 
 
@@ -56,13 +60,14 @@ def predict(
     options: PredictOptions,
     report: Callable[[str], None],
 ) -> PredictionResult:
-    """Predict the expression of the largest face of an image, or of the followed face of each frame of a video.
+    """Predict the expression of the largest face of each image, or of the followed face of each frame of a video.
 
     A frame without a face has a row too, with nothing but its time. The drawing lies beside the table, as
-    `<table>-drawn.png` or `.mp4`: landmarks, the mean identity's mesh with the predicted expression, and the class.
+    `<table>-drawn.png` or `.mp4`, or for a folder as `<table>-drawn/IMAGE.png`: landmarks, the mean identity's mesh
+    with the predicted expression, and the class.
 
     Args:
-        path: Image or video.
+        path: Image, video, or folder of images. Of a folder, what is no image is left out.
         deepexp3d: DeepExp3D model folder.
         expression: Expression classifier folder, or None for coefficients alone.
         networks: Folder with the landmark networks.
@@ -73,40 +78,85 @@ def predict(
 
     Raises:
         FileNotFoundError: There is no such source or classifier.
-        ValueError: The source is neither an image nor a video that can be decoded, the table's suffix is unknown,
-            or the models do not belong to one face model.
+        ValueError: The source is neither an image nor a video that can be decoded, or a folder without an image, the
+            table's suffix is unknown, or the models do not belong to one face model.
     """
     check_table_path(out)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no image or video {path}")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no image, video or folder {path}")
+    images = _images_of(path)
     model = load_face_model(face_model or DEFAULT_MODEL_PATH)
     reader = FaceReader(networks=networks, deepexp3d=deepexp3d, face_model=model, device=options.device)
     classifier = None if expression is None else _classifier(expression, model)
-    is_image = cv2.haveImageReader(str(path))
-    drawn = out.with_name(f"{out.stem}-drawn{'.png' if is_image else '.mp4'}") if options.draw else None
+    suffix = "" if path.is_dir() else ".png" if images else ".mp4"
+    drawn = out.with_name(f"{out.stem}-drawn{suffix}") if options.draw else None
     if path.absolute() in {out.absolute(), drawn.absolute() if drawn else None}:
         raise ValueError(f"out={str(out)!r} would overwrite the source; choose another name")
     remark = _UNTRAINED if learned_nothing(deepexp3d) else ""
     if remark:
         report(f"predict: {deepexp3d}: {remark} on held-out videos")
     schema = prediction_schema(model.n_expression, classifier.config.classes if classifier else ())
+    left_out: tuple[Path, ...] = ()
+    damage = ""
     with ExitStack() as files:
         rows = files.enter_context(table_writer(out, schema))
-        run = PredictionRows(path.name, reader, classifier=classifier, rows=rows, remark=remark)
-        if is_image:
-            damage = ""
-            _image(run, reader, path, drawn)
+        run = PredictionRows(reader, classifier=classifier, rows=rows, remark=remark)
+        if path.is_dir():
+            left_out = _folder(run, reader, images, drawn=drawn, options=options, report=report)
+        elif images:
+            seen = seen_image(reader, read_image(path), source=path.name, keep=drawn is not None)
+            for _, drawing in run.read([seen]):
+                _draw(drawn, drawing)
         else:
             damage = _video(run, reader, path, drawn=drawn, files=files, options=options, report=report)
-    report(f"predict: {run.frames} frames, a face in {run.faces}; {out}" + (f", {drawn}" if drawn else ""))
-    return PredictionResult(table=out, drawn=drawn, frames=run.frames, faces=run.faces, damage=damage)
+    if left_out:
+        report(f"predict: left out as no image: {len(left_out)} of {len(images)} files, such as {left_out[0].name}")
+    what = "images" if images else "frames"
+    report(f"predict: {run.frames} {what}, a face in {run.faces}; {out}" + (f", {drawn}" if drawn else ""))
+    return PredictionResult(
+        table=out, drawn=drawn, frames=run.frames, faces=run.faces, left_out=left_out, damage=damage
+    )
 
 
-def _image(run: PredictionRows, reader: FaceReader, path: Path, drawn: Path | None) -> None:
-    for _, drawing in run.read([seen_image(reader, path, keep=drawn is not None)]):
-        if drawing is not None and drawn is not None:
-            _, png = cv2.imencode(".png", cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
-            storage.write_bytes(drawn, png.tobytes())
+def _images_of(path: Path) -> tuple[Path, ...]:
+    """The image that a path names, or those in the folder that it names; none where it is another file."""
+    if not path.is_dir():
+        return (path,) if cv2.haveImageReader(str(path)) else ()
+    files = tuple(sorted(file for file in path.iterdir() if file.is_file()))
+    if not any(cv2.haveImageReader(str(file)) for file in files):
+        raise ValueError(f"the folder {path} holds no image; of videos, give one at a time")
+    return files
+
+
+def _folder(
+    run: PredictionRows, reader: FaceReader, paths: Sequence[Path], *, drawn: Path | None, options: PredictOptions,
+    report: Callable[[str], None],
+) -> tuple[Path, ...]:
+    left_out: list[Path] = []
+
+    def images() -> Iterator[SeenFrame]:
+        for path in paths:
+            try:
+                rgb = read_image(path)
+            except ValueError:  # one file of many, which is counted and named
+                left_out.append(path)
+                continue
+            yield seen_image(reader, rgb, source=path.name, keep=drawn is not None)
+
+    if drawn is not None:
+        drawn.mkdir(parents=True, exist_ok=True)
+    progress = PredictionProgress(report, "files", len(paths))
+    for batch in batched(islice(images(), options.max_frames), options.batch_size):
+        for seen, drawing in run.read(batch):
+            _draw(drawn / f"{seen.source}.png" if drawn else None, drawing)
+        progress.say(run.frames + len(left_out))
+    return tuple(left_out)
+
+
+def _draw(path: Path | None, drawing: UInt8[np.ndarray, "height width 3"] | None) -> None:
+    if path is not None and drawing is not None:
+        _, png = cv2.imencode(".png", cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
+        storage.write_bytes(path, png.tobytes())
 
 
 def _video(
@@ -121,16 +171,18 @@ def _video(
 ) -> str:
     damage = ""
     writer: VideoWriter | None = None
-    progress: _Progress | None = None
     try:
         with open_video(path) as video:
             info = video.info
-            progress = _Progress(info, options, report)
+            expected = round(info.duration_s * info.fps) if info.duration_s and info.fps else None
+            limits = [limit for limit in (expected, options.max_frames) if limit is not None]
+            progress = PredictionProgress(report, "frames", min(limits) if limits else None, about=True)
             if drawn is not None:
                 writer = files.enter_context(
                     video_writer(drawn, width=info.width_px, height=info.height_px, fps=info.fps)
                 )
-            for batch in seen_batches(reader, video, options, keep=drawn is not None):
+            frames = seen_frames(reader, video, source=path.name, keep=drawn is not None)
+            for batch in batched(islice(frames, options.max_frames), options.batch_size):
                 for seen, drawing in run.read(batch):
                     if writer is not None and drawing is not None:
                         writer.add(drawing, seen.pts_s)
@@ -154,22 +206,3 @@ def _classifier(folder: Path, model: FaceModel) -> ExpressionClassifier:
             "(facevid train expression --model)"
         )
     return classifier
-
-
-class _Progress:
-    def __init__(self, info: VideoInfo, options: PredictOptions, report: Callable[[str], None]) -> None:
-        expected = round(info.duration_s * info.fps) if info.duration_s and info.fps else None
-        limits = [limit for limit in (expected, options.max_frames) if limit is not None]
-        self._expected = min(limits) if limits else None
-        self._report = report
-        self._began_s = self._said_s = time.monotonic()
-
-    def say(self, frames: int) -> None:
-        now_s = time.monotonic()
-        if now_s - self._said_s < _REPORT_EVERY_S:
-            return
-        self._said_s = now_s
-        rate = frames / (now_s - self._began_s)
-        left = f", about {max(0, self._expected - frames) / rate:.0f} s left" if self._expected else ""
-        of = f" of about {self._expected}" if self._expected else ""
-        self._report(f"predict: {frames}{of} frames, {rate:.1f} frames/s{left}")

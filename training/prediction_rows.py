@@ -19,7 +19,6 @@ class PredictionRows:
     """Frames in, rows out, batch by batch.
 
     Args:
-        source: Name of the image or video, for the rows.
         reader: Predicts coefficients.
         classifier: Classifies them, or None.
         rows: Where the rows go.
@@ -32,7 +31,6 @@ class PredictionRows:
 
     def __init__(
         self,
-        source: str,
         reader: FaceReader,
         *,
         classifier: ExpressionClassifier | None,
@@ -42,7 +40,7 @@ class PredictionRows:
         self._reader = reader
         self._painter = MeshPainter(reader.face_model)
         self.frames = self.faces = 0
-        self._source, self._classifier, self._rows, self._remark = source, classifier, rows, remark
+        self._classifier, self._rows, self._remark = classifier, rows, remark
 
     def read(self, batch: list[SeenFrame]) -> Iterator[tuple[SeenFrame, UInt8[np.ndarray, "height width 3"] | None]]:
         """Predict a batch and write its rows; yields each frame with what was drawn into it."""
@@ -53,7 +51,7 @@ class PredictionRows:
         probabilities = self._classifier.probabilities(coefficients) if self._classifier else None
         place = 0
         for seen in batch:
-            row: dict[str, Any] = {"source": self._source, "frame": seen.index, "pts_s": seen.pts_s}
+            row: dict[str, Any] = {"source": seen.source, "frame": seen.index, "pts_s": seen.pts_s}
             lines = ["no face"]
             expression = None if seen.face is None else coefficients[place]
             if seen.face is not None and expression is not None:

@@ -1,9 +1,8 @@
-"""Frames of an image or a video with their face and its crop, gathered to batches for the networks."""
+"""Frames of images or a video with their face and its crop, gathered to batches for the networks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,8 +12,7 @@ from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.picture import Picture
 from pipeline.faces.shot_frames import ShotFrame, ShotFrames
 from pipeline.faces.video import OpenVideo
-from training.face_reader import FaceReader, read_image
-from training.predict_options import PredictOptions
+from training.face_reader import FaceReader
 
 _MOST_HELD_BYTES = 256_000_000
 
@@ -24,6 +22,7 @@ class SeenFrame:
     """One frame on its way through: kept until its batch is full.
 
     Attributes:
+        source: File name of the image or video.
         index: Index of the frame.
         pts_s: Its time.
         face: The face, or None.
@@ -31,6 +30,7 @@ class SeenFrame:
         rgb: A copy of the frame where it is to be drawn on, or None.
     """
 
+    source: str
     index: int
     pts_s: float
     face: FaceLandmarks | None
@@ -38,48 +38,36 @@ class SeenFrame:
     rgb: UInt8[np.ndarray, "height width 3"] | None
 
 
-def seen_image(reader: FaceReader, path: Path, *, keep: bool) -> SeenFrame:
+def seen_image(
+    reader: FaceReader, rgb: UInt8[np.ndarray, "height width 3"], *, source: str, keep: bool
+) -> SeenFrame:
     """An image, as a video of one frame.
 
     Args:
         reader: Finds the face and makes the crop.
-        path: Image file.
+        rgb: The image.
+        source: Its file name.
         keep: Whether it is to be drawn on.
-
-    Raises:
-        ValueError: The file is no image.
     """
-    rgb = read_image(path)
     picture = Picture(rgb)
     face = reader.find(picture)
     crop = None if face is None else reader.crop(picture, face)
-    return SeenFrame(index=0, pts_s=0.0, face=face, crop=crop, rgb=rgb if keep else None)
+    return SeenFrame(source=source, index=0, pts_s=0.0, face=face, crop=crop, rgb=rgb if keep else None)
 
 
-def seen_batches(
-    reader: FaceReader, video: OpenVideo, options: PredictOptions, *, keep: bool
-) -> Iterator[list[SeenFrame]]:
-    """The frames of a video, in batches; one face is followed through each shot.
-
-    Frames are looked at in the blocks of `pipeline.faces.tracks`, so that lids, and with them crops, are those that a
-    build finds.
-
-    Args:
-        reader: Follows the face and makes the crops.
-        video: The video.
-        options: Uses `batch_size` and `max_frames`.
-        keep: Whether the frames are to be drawn on; then a batch also ends at 256 MB of them.
+def batched(frames: Iterable[SeenFrame], batch_size: int) -> Iterator[list[SeenFrame]]:
+    """Frames in batches; a batch also ends at 256 MB of pictures that are to be drawn on.
 
     Raises:
-        VideoError: As the video raises it, after the frames before the damage.
+        VideoError: As the frames raise it, after those before the damage.
     """
     batch: list[SeenFrame] = []
     held_bytes = 0
     try:
-        for seen in islice(_seen_frames(reader, video, keep=keep), options.max_frames):
+        for seen in frames:
             batch.append(seen)
             held_bytes += 0 if seen.rgb is None else seen.rgb.nbytes
-            if len(batch) == options.batch_size or held_bytes > _MOST_HELD_BYTES:
+            if len(batch) == batch_size or held_bytes > _MOST_HELD_BYTES:
                 yield batch
                 batch, held_bytes = [], 0
     except VideoError:
@@ -91,7 +79,21 @@ def seen_batches(
         yield batch
 
 
-def _seen_frames(reader: FaceReader, video: OpenVideo, *, keep: bool) -> Iterator[SeenFrame]:
+def seen_frames(reader: FaceReader, video: OpenVideo, *, source: str, keep: bool) -> Iterator[SeenFrame]:
+    """The frames of a video; one face is followed through each shot.
+
+    Frames are looked at in the blocks of `pipeline.faces.tracks`, so that lids, and with them crops, are those that a
+    build finds.
+
+    Args:
+        reader: Follows the face and makes the crops.
+        video: The video.
+        source: Its file name.
+        keep: Whether the frames are to be drawn on.
+
+    Raises:
+        VideoError: As the video raises it.
+    """
     follower = reader.follower()
     for block in ShotFrames(video):
         for part in _parts(block):
@@ -105,6 +107,7 @@ def _seen_frames(reader: FaceReader, video: OpenVideo, *, keep: bool) -> Iterato
                 frame = shot_frame.frame
                 face = next(iter(seen.found.values()), None)
                 yield SeenFrame(
+                    source=source,
                     index=frame.index,
                     pts_s=frame.pts_s,
                     face=face,

@@ -78,16 +78,16 @@ class TrainExpression:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predict:
-    """Predict expression coefficients, and with --expression a class, for an image or a video.
+    """Predict expression coefficients, and with --expression a class, for an image, a folder of images or a video.
 
-    Writes a tidy table, and a picture or video with landmarks, mesh and class drawn in. The class says which
+    Writes a tidy table, and pictures or a video with landmarks, mesh and class drawn in. The class says which
     expression a face shows; it does not say what a person feels.
 
     Example: facevid predict clip.mp4 --deepexp3d models/deepexp3d --expression models/expression --out clip.csv
     """
 
     source: tyro.conf.Positional[Path]
-    """Image or video."""
+    """Image, folder of images, or video."""
     deepexp3d: Path
     """DeepExp3D model folder."""
     out: Path

@@ -36,8 +36,9 @@ from training.face_reader import FaceReader, read_image
 from training.networks import build_network
 from training.predict_options import PredictOptions
 from training.prediction import PredictionResult, predict
+from training.prediction_progress import PredictionProgress
 from training.prototypes import sample_prototypes
-from training.seen_frames import seen_batches
+from training.seen_frames import batched, seen_frames
 from training.video_writer import VideoWriteError, video_writer
 
 BEFORE, FACES = 3, 5
@@ -204,6 +205,46 @@ def test_max_frames_ends_a_video_early(setting: Setting, tmp_path: Path) -> None
     assert (result.frames, result.faces) == (4, 1)
 
 
+def test_a_folder_gives_a_row_and_a_drawing_per_image_and_names_what_is_none(setting: Setting, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, source in (("b.png", setting.picture), ("a.png", setting.empty), ("c.png", setting.picture)):
+        shutil.copy(source, folder / name)
+    (folder / "half.png").write_bytes(setting.picture.read_bytes()[:60])
+    (folder / "notes.txt").write_text("no image")
+    lines: list[str] = []
+    result = run(setting, folder, tmp_path / "table.csv", report=lines.append)
+    rows = rows_of(result.table)
+    assert [(row["source"], bool(row["e0"])) for row in rows] == [("a.png", False), ("b.png", True), ("c.png", True)]
+    assert (result.frames, result.faces) == (3, 2)
+    assert [path.name for path in result.left_out] == ["half.png", "notes.txt"]
+    assert any("left out as no image: 2 of 5 files, such as half.png" in line for line in lines)
+    assert result.drawn == tmp_path / "table-drawn"
+    assert sorted(path.name for path in result.drawn.iterdir()) == ["a.png.png", "b.png.png", "c.png.png"]
+
+    alone = run(setting, setting.picture, tmp_path / "alone.csv")
+    assert [float(row["e0"]) for row in rows_of(alone.table)] == pytest.approx([float(rows[1]["e0"])], abs=1e-5)
+
+
+def test_a_folder_without_an_image_is_refused(setting: Setting, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    shutil.copy(setting.clip, tmp_path / "clips")
+    with pytest.raises(ValueError, match="clips holds no image; of videos, give one at a time"):
+        run(setting, tmp_path / "clips", tmp_path / "table.csv")
+    assert not (tmp_path / "table.csv").exists()
+
+
+def test_progress_is_said_every_five_seconds_with_rate_and_time_left() -> None:
+    now_s, lines = [0.0], []
+    progress = PredictionProgress(lines.append, "images", 100, clock=lambda: now_s[0])
+    for second in range(1, 12):
+        now_s[0] = float(second)
+        progress.say(4 * second)
+    assert lines == [
+        "predict: 20 of 100 images, 4.0/s, about 20 s left", "predict: 40 of 100 images, 4.0/s, about 15 s left"
+    ]
+
+
 @pytest.mark.parametrize(("name", "faces"), [("picture", 1), ("empty", 0)])
 def test_a_picture_gives_one_row_as_parquet(setting: Setting, tmp_path: Path, name: str, faces: int) -> None:
     result = run(setting, getattr(setting, name), tmp_path / "table.parquet")
@@ -288,7 +329,7 @@ def test_faces_of_a_video_are_those_that_a_build_finds(setting: Setting, tmp_pat
         networks=setting.networks, deepexp3d=setting.deepexp3d, face_model=model, device="cpu"
     )
     with open_video(tmp_path / "blink.mp4") as video:
-        batches = list(seen_batches(reader, video, PredictOptions(batch_size=7), keep=False))
+        batches = list(batched(seen_frames(reader, video, source="blink.mp4", keep=False), 7))
     assert [len(batch) for batch in batches] == [7, 7, 7, 4]
     faces = [seen.face for batch in batches for seen in batch]
     assert all(face is not None for face in faces)
@@ -333,7 +374,7 @@ def test_a_damaged_video_keeps_what_could_be_read(setting: Setting, tmp_path: Pa
     ("changes", "error", "message"),
     [
         ({"out": "table.txt"}, ValueError, r"must end in \.csv or \.parquet"),
-        ({"source": "missing.mp4"}, FileNotFoundError, "there is no image or video"),
+        ({"source": "missing.mp4"}, FileNotFoundError, "there is no image, video or folder"),
         ({"source": "text.mp4"}, ValueError, "cannot be read: text.mp4 is no video file"),
         ({"face_model": "other.npz"}, ValueError, "predicts coefficients of the face model facevid-cc0"),
     ],
