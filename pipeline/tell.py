@@ -48,6 +48,10 @@ class Teller:
         state: The build's state folder.
         report: Receives the lines.
         clock: Monotonic seconds; tests replace it.
+
+    Attributes:
+        todo: Videos that this run has to do.
+        found: Those of them that were read before, and lack their fit.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Teller:
         self._told_frames = 0
         self._assembling: tuple[_Step, ...] = ()
         self.todo = 0
+        self.found = 0
 
     @property
     def elapsed_s(self) -> float:
@@ -95,9 +100,10 @@ class Teller:
         rate = (frames - self._told_frames) / max(now_s - told_s, 1e-9)
         self._told_frames = frames
         marks = read_marks(self._state)
-        self._report(
-            progress_line(counts, marks, todo=self.todo, elapsed_s=self.elapsed_s, frames_per_s=rate, now_s=now_s)
+        line = progress_line(
+            counts, marks, todo=self.todo, found=self.found, elapsed_s=self.elapsed_s, frames_per_s=rate, now_s=now_s
         )
+        self._report(line)
 
 
 class LookTeller:
@@ -136,6 +142,7 @@ def progress_line(
     marks: Sequence[Mark] = (),
     *,
     todo: int,
+    found: int = 0,
     elapsed_s: float,
     frames_per_s: float,
     now_s: float = 0.0,
@@ -146,15 +153,18 @@ def progress_line(
         counts: See `progress.Counters`.
         marks: What is in hand, the longest first.
         todo: Videos that this run has to do.
+        found: Those of them that were read before, and lack their fit.
         elapsed_s: Seconds since it began.
         frames_per_s: Frames decoded per second since the line before.
         now_s: The clock of the marks, seconds.
     """
     done, read, frames = _whole(counts, "videos"), _whole(counts, "read"), _whole(counts, "decoded_frames")
-    read = max(read, done)
+    read = min(max(read + found, done), todo)
     line = f"label: {read} of {todo} videos read, {done} done, {frames} frames"
     if frames_per_s >= 0.5:  # none are read while processes start, and while a wave is fitted
         line += f", {frames_per_s:.0f}/s"
+    if fitted := _whole(counts, "fitted_frames"):
+        line += f", {fitted} fitted"
     since_s = quiet_s([now_s - mark.since_s for mark in marks])
     if (left_s := time_left_s(counts, todo=todo, elapsed_s=elapsed_s, since_s=since_s)) is not None:
         line += f", about {duration_text(left_s)} left"

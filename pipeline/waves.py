@@ -95,7 +95,9 @@ class Waves:
         pending = self._pending()
         self._teller.todo = len(pending)
         write_begin(self._job.state, self._begun_at, todo=len(pending))
-        self._report(f"label: {len(self._rows.rows)} videos, {len(self._rows.rows) - len(pending)} of them done before")
+        done = len(self._rows.rows) - len(pending)
+        to_fit = f", {self._teller.found} only to be fitted" if self._teller.found else ""
+        self._report(f"label: {len(self._rows.rows)} videos, {done} of them done before{to_fit}")
         labeller = Labeller(self._job, self._rows, self._store, self._driver, self._watch, report=self._report)
         labeller.label(pending)
         labelled_s = time.monotonic() - started_s
@@ -124,8 +126,10 @@ class Waves:
         looked = LookTeller("looking for what is to do", len(self._rows.rows), self._report)
         found = []
         for index in range(len(self._rows.rows)):
-            if self._state(index).next_stage is not None:
+            next_stage = self._state(index).next_stage
+            if next_stage is not None:
                 found.append(index)
+            self._teller.found += next_stage is Stage.FIT
             looked.seen()
         return found
 

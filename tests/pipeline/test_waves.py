@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -388,6 +389,15 @@ def test_waves_of_any_size_give_the_same_bytes(tmp_path: Path, monkeypatch: pyte
     assert found[0] == found[1] == found[2]
 
 
+def test_a_build_that_goes_on_says_what_only_lacks_its_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, monkeypatch, "a", "black")
+    shutil.rmtree(job_in(tmp_path).store_folder / "fit")
+
+    _, lines, _ = build(tmp_path, monkeypatch, "a", "black", "b")
+
+    assert lines[0] == "label: 3 videos, 1 of them done before, 1 only to be fitted"
+
+
 def test_a_second_run_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build(tmp_path, monkeypatch, "a", "bad")
     before = data(tmp_path)
@@ -479,6 +489,8 @@ def test_status_tells_of_a_build_that_was_stopped_and_of_one_that_is_finished(
         ({"read": 4.0, "decoded_frames": 300.0},
          "label: 4 of 8 videos read, 0 done, 300 frames, 30/s, about 12 s left"),
         ({"videos": 8.0, "decoded_frames": 300.0}, "label: 8 of 8 videos read, 8 done, 300 frames, 30/s"),
+        ({"read": 8.0, "decoded_frames": 300.0, "fitted_frames": 90.0},
+         "label: 8 of 8 videos read, 0 done, 300 frames, 30/s, 90 fitted, about 1 s left"),
     ],
 )
 def test_a_progress_line_says_how_far_and_how_long(counts: dict[str, float], line: str) -> None:
@@ -514,6 +526,13 @@ def test_spans_that_are_fitted_together_are_in_hand_together() -> None:
     line = progress_line({}, marks, todo=8, elapsed_s=10.0, frames_per_s=0.0, now_s=95.0)
 
     assert line == "label: 0 of 8 videos read, 0 done, 0 frames, longest in hand: a and 2 more (fit, 90 s)"
+
+
+def test_videos_that_only_lack_their_fit_count_as_read() -> None:
+    counts = {"videos": 2.0, "fitted_frames": 400.0}
+    line = "label: 8 of 8 videos read, 2 done, 0 frames, 400 fitted, about 30 s left"
+    assert progress_line(counts, todo=8, found=8, elapsed_s=10.0, frames_per_s=0.0) == line
+    assert progress_line({"read": 3.0}, todo=8, found=2, elapsed_s=10.0, frames_per_s=0.0).startswith("label: 5 of 8")
 
 
 def test_writing_the_tables_tells_rate_and_time_left(tmp_path: Path) -> None:
