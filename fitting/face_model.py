@@ -114,13 +114,43 @@ class FaceModel:
 
     def vertices_mm(
         self,
-        identity: Float32[np.ndarray, "*batch n_identity"],
-        expression: Float32[np.ndarray, "*batch n_expression"],
+        identity: Float32[np.ndarray, "*#batch n_identity"],
+        expression: Float32[np.ndarray, "*#batch n_expression"],
     ) -> Float32[np.ndarray, "*batch vertices 3"]:
-        """Vertices of faces, head frame, millimetres."""
+        """Vertices of faces, head frame, millimetres; one identity may have many expressions."""
         shape = np.tensordot(identity, self.identity_basis_mm, axes=1)
         motion = np.tensordot(expression, self.expression_basis_mm, axes=1)
         return np.asarray(self.mean_mm + shape + motion, dtype=np.float32)
+
+    def landmarks_mm(
+        self,
+        scheme: str,
+        identity: Float32[np.ndarray, "*#batch n_identity"],
+        expression: Float32[np.ndarray, "*#batch n_expression"],
+    ) -> Float32[np.ndarray, "*batch points 3"]:
+        """Landmarks of faces as their detector marks them, head frame, millimetres: what a fit compares with a picture.
+
+        They are the points of the embedding, and beside them by the offset that the model's calibration of the scheme
+        knows of, if it has one.
+
+        Args:
+            scheme: Landmark scheme.
+            identity: Coefficients, standard deviations.
+            expression: The same.
+
+        Raises:
+            ValueError: The model has no landmarks for `scheme`.
+        """
+        embedding = self.embedding(scheme)
+
+        def at(field_mm: Float32[np.ndarray, "*any vertices 3"]) -> Float32[np.ndarray, "*any points 3"]:
+            return np.asarray((field_mm[..., embedding.vertex_ids, :] * embedding.weights[..., None]).sum(axis=-2))
+
+        shape = np.tensordot(identity, at(self.identity_basis_mm), axes=1)
+        motion = np.tensordot(expression, at(self.expression_basis_mm), axes=1)
+        known = self.calibrations.get(scheme)
+        offset_mm = np.float32(0.0) if known is None else known.offset_mm
+        return np.asarray(at(self.mean_mm) + offset_mm + shape + motion, dtype=np.float32)
 
     def save(self, path: Path) -> str:
         """Write the model; same model, same bytes. Returns the file's sha256."""

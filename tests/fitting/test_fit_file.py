@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pygltflib
 import pytest
+from scipy.spatial.transform import Rotation
 
 from fitting.arkit import arkit_weights
 from fitting.face_model import FaceModel, load_face_model
@@ -20,6 +21,7 @@ from fitting.mesh_export import write_arkit_csv, write_obj
 from fitting.metrics import accuracy
 from fitting.options import FitOptions
 from fitting.saved_fit import SavedFit, read_fit
+from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticOptions, SyntheticTrack, synthetic_track
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +73,20 @@ def test_a_file_of_landmarks_becomes_the_face_behind_them(
     np.testing.assert_array_equal(saved.track.expression, fit.track.expression)
     assert (saved.scheme, saved.face_model, saved.face_model_sha256) == ("ibug68", model.name, model.sha256)
     np.testing.assert_array_equal(saved.frame, np.arange(100, 100 + FRAMES))
+
+
+@pytest.mark.parametrize("scheme", ["ibug68", "mediapipe68"])
+def test_the_formula_of_the_camera_gives_the_fitted_landmarks(model: FaceModel, scheme: str) -> None:
+    sequence = synthetic_track(model, scheme, SyntheticOptions(frames=4), seed=6).sequence
+    track = fit_tracks([sequence], model, FitOptions())[0]
+    # As the README has it: px = scale * (R @ head_mm)[:2] + translation.
+    head_mm = model.landmarks_mm(scheme, track.identity, track.expression)
+    turn = Rotation.from_quat(track.rotation_wxyz, scalar_first=True).as_matrix()
+    seen = np.einsum("fij,fpj->fpi", turn, head_mm)[..., :2] * track.scale_px_per_mm[:, None, None]
+    np.testing.assert_allclose(seen + track.translation_px[:, None], track.fitted_px, atol=0.01)
+    corner = model.embedding(scheme).vertex_ids[36, model.embedding(scheme).weights[36].argmax()]
+    vertices_mm = model.vertices_mm(track.identity, track.expression)
+    assert np.linalg.norm(vertices_mm[:, corner] - head_mm[:, 36], axis=1).max() < 8.0
 
 
 def test_the_report_tells_what_was_read_and_how_it_went(landmarks: Path, tmp_path: Path) -> None:
