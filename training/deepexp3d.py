@@ -167,8 +167,8 @@ def _train(
         val = metrics(splits["val"]) if due else None
         history.append(EpochRecord(epoch=epoch, steps=loop.steps, train_loss_mm2=loss, val=val))
         better = val is not None and best.offer(network, steps=loop.steps, vertex_error_mm=val.vertex_error_mm)
-        report(f"epoch {epoch + 1}: train loss {loss:.3f} mm^2" + (f"; {val}" if val else "")
-               + ("; the best so far" if better else ""))
+        report(f"epoch {epoch + 1}: train loss {loss:.3f} mm^2 (mean expression {loop.mean_expression_loss_mm2:.3f})"
+               + (f"; {val.errors}" if val else "") + ("; the best so far" if better else ""))
         save_if_due()
     save()  # whatever happens to the disk now, the training is not lost
 
@@ -182,6 +182,7 @@ def _train(
     record = {
         "final": {name: asdict(seen) if seen else None for name, seen in final.items()},
         "history": [asdict(line) for line in history],
+        "train_loss_mean_expression_mm2": loop.mean_expression_loss_mm2,
         "steps": loop.steps,
         "shipped_steps": shipped.steps,
     }

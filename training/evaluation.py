@@ -16,7 +16,7 @@ from training.networks import ExpressionNetwork
 
 _SMALL_VIDEOS = 5
 _CHUNK = 256
-_REPORT_EVERY_S = 10.0
+_REPORT_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +47,18 @@ class Metrics:
     mean_pearson: float | None
     remark: str
 
-    def __str__(self) -> str:
+    @property
+    def errors(self) -> str:
+        """The numbers alone, for a line that is said again and again."""
         correlation = "none" if self.mean_pearson is None else f"{self.mean_pearson:.2f}"
-        text = (
+        return (
             f"{self.split}: vertex error {self.vertex_error_mm:.3f} mm (mean expression "
             f"{self.vertex_error_mean_expression_mm:.3f}, e = 0 {self.vertex_error_zero_mm:.3f}), "
-            f"correlation {correlation}, {self.crops} crops of {self.videos} videos"
+            f"correlation {correlation}"
         )
+
+    def __str__(self) -> str:
+        text = f"{self.errors}, {self.crops} crops of {self.videos} videos"
         return f"{text}. {self.remark}" if self.remark else text
 
 

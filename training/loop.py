@@ -15,14 +15,14 @@ from training.checkpoint import State
 from training.config import TrainOptions
 from training.examples import Examples
 from training.loader import Batch, training_batches
-from training.losses import label_weights, squared_vertex_error_mm2
+from training.losses import label_weights, mean_expression_loss_mm2, squared_vertex_error_mm2
 from training.mirror import mirror_operator
 from training.networks import ExpressionNetwork
 
 _WARM_UP = 0.05
 _MAX_GRADIENT_NORM = 5.0
 _NORMALISATION_BATCHES = 8
-_REPORT_EVERY_S = 10.0
+_REPORT_EVERY_S = 5.0
 
 
 class TrainingLoop:
@@ -42,6 +42,7 @@ class TrainingLoop:
         steps: Optimiser steps made.
         total_steps: Optimiser steps to make.
         epoch: Index of the epoch that is under way, or comes next.
+        mean_expression_loss_mm2: Loss of always saying the mean expression, on crops that are not augmented.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class TrainingLoop:
         self._gram_mm2 = torch.from_numpy(gram_mm2).to(device)
         weights = label_weights(train.expression_sigma, gram_mm2)
         self._weights = weights if options.label_uncertainty else np.ones_like(weights)
+        self.mean_expression_loss_mm2 = mean_expression_loss_mm2(train.expression, self._weights, gram_mm2)
         self._mirror = mirror_operator(model) if options.augment else None
         if options.augment and self._mirror is None:
             report("the face model has no mirror symmetry: crops are not flipped")

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
+_CHUNK = 1 << 16
+
 
 def gram_matrix_mm2(
     expression_basis_mm: Float32[np.ndarray, "n_expression vertices 3"],
@@ -27,6 +29,23 @@ def squared_vertex_error_mm2(
     """Mean squared distance of the vertices, per face, mm^2: `d^T G d`."""
     difference = predicted - target
     return torch.einsum("bi,ij,bj->b", difference, gram_mm2, difference)
+
+
+def mean_expression_loss_mm2(
+    labels: Float32[np.ndarray, "crops n_expression"],
+    weights: Float32[np.ndarray, " crops"],
+    gram_mm2: Float32[np.ndarray, "n_expression n_expression"],
+) -> float:
+    """The loss of a network that answers every crop with the labels' mean, mm^2: what a training must come below.
+
+    The mean of `w (e - m)^T G (e - m)` is the sum over `G * M`, M the weighted second moments about m.
+    """
+    mean = labels.mean(axis=0, dtype=np.float64)
+    moments = np.zeros(gram_mm2.shape)
+    for start in range(0, len(labels), _CHUNK):
+        difference = labels[start : start + _CHUNK] - mean
+        moments += (difference * weights[start : start + _CHUNK, None]).T @ difference
+    return float((gram_mm2 * moments).sum() / len(labels))
 
 
 def label_weights(

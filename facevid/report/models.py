@@ -119,12 +119,11 @@ def _deepexp3d(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> Mo
     history = metrics["history"]
     steps = [float(line["steps"]) for line in history]
     tested = [(float(line["steps"]), line["val"]) for line in history if line["val"]]
-    curves = [
-        Curve(
-            title="Training loss per epoch",
-            svg=loss_svg({"train": (steps, [line["train_loss_mm2"] for line in history])}, x="steps", y="mm²"),
-        )
-    ]
+    losses = {
+        "train": (steps, [line["train_loss_mm2"] for line in history]),
+        "mean expression": (steps, [metrics["train_loss_mean_expression_mm2"]] * len(steps)),
+    }
+    curves = [Curve(title="Training loss per epoch", svg=loss_svg(losses, x="steps", y="mm²"))]
     if tested:
         at = [step for step, _ in tested]
         lines = {

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fitting.face_model import FaceModel
-from training.losses import gram_matrix_mm2, label_weights, squared_vertex_error_mm2
+from training import losses
+from training.losses import gram_matrix_mm2, label_weights, mean_expression_loss_mm2, squared_vertex_error_mm2
 from training.mirror import mirror_operator
 
 
@@ -26,6 +27,19 @@ def test_a_component_that_moves_everything_by_two_millimetres_costs_four() -> No
     basis[0, :, 1] = 2.0
     one, zero = torch.ones(1, 1), torch.zeros(1, 1)
     assert squared_vertex_error_mm2(one, zero, torch.from_numpy(gram_matrix_mm2(basis))).item() == pytest.approx(4.0)
+
+
+def test_the_loss_of_the_mean_expression_is_that_of_a_network_that_says_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw = np.random.default_rng(1)
+    labels = draw.normal(3.0, 1.0, size=(50, 4)).astype(np.float32)
+    weights = draw.uniform(0.5, 1.5, 50).astype(np.float32)
+    gram = gram_matrix_mm2(draw.normal(size=(4, 20, 3)).astype(np.float32))
+    mean = torch.from_numpy(labels).mean(dim=0).expand(50, 4)
+    said = squared_vertex_error_mm2(mean, torch.from_numpy(labels), torch.from_numpy(gram)).numpy()
+    monkeypatch.setattr(losses, "_CHUNK", 7)
+    assert mean_expression_loss_mm2(labels, weights, gram) == pytest.approx(float((weights * said).mean()), rel=1e-5)
 
 
 def test_unsure_labels_weigh_less_and_the_mean_weight_is_one() -> None:
