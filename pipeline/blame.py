@@ -23,7 +23,7 @@ from pipeline.store import Store
 from pipeline.tell import duration_text
 from pipeline.watch import Verdict, Watch
 from pipeline.wave_queue import due_first, host_of, interleaved
-from pipeline.worker_count import workers_for
+from pipeline.worker_count import is_one_of_unknown_length, workers_for
 
 _BARREN_DEATHS = 3
 _CRASHED = Verdict(
@@ -116,20 +116,25 @@ class Labeller:
         resting: dict[int, float] = {}
         barren = 0
         while left:
-            rows = (self._rows.rows[index] for index in left)
-            at_work = workers_for(rows, self._job, self._store, most=workers, known_s=self._known_s)
+            rows = [self._rows.rows[index] for index in left]
+            # One worker fetches it, and has it done if it is short; the spans of a long one are for all.
+            leave_long = workers > 1 and is_one_of_unknown_length(rows, self._job, self._store)
+            most = 1 if leave_long else workers
+            at_work = workers_for(rows, self._job, self._store, most=most, known_s=self._known_s)
             self._watch.expect(workers=at_work)
             hosts = [self._host(index) for index in left]
             end = self._driver.run(
-                "label", left, workers=at_work, fit_batch=fit_batch, hosts=hosts, may_rest=may_rest
-            )
+                "label", left, workers=at_work, fit_batch=fit_batch, hosts=hosts, may_rest=may_rest,
+                leave_long=leave_long,
+            )  # fmt: skip
             accused = self._judge(end, last=last)
             suspects += accused
             unfinished = self._unfinished(left)
             resting |= {index: end.resting[index] for index in unfinished if index in end.resting}
-            if not end.died and not resting.keys() >= set(unfinished):
+            fetched = leave_long and not is_one_of_unknown_length(rows, self._job, self._store)
+            if not (end.died or fetched) and not resting.keys() >= set(unfinished):
                 raise BuildError(f"the label job left {len(unfinished)} rows unfinished without a word")
-            barren = 0 if end.left or len(unfinished) < len(left) else barren + 1
+            barren = 0 if end.left or fetched or len(unfinished) < len(left) else barren + 1
             if barren >= _BARREN_DEATHS:
                 raise BuildError(
                     "worker processes die or hang before they take a video in hand; see the logs in "

@@ -77,6 +77,7 @@ class Driver:
         fit_batch: int = 1,
         hosts: Sequence[str] = (),
         may_rest: bool = False,
+        leave_long: bool = False,
     ) -> WaveEnd:
         """Run one wave to its end, good or bad.
 
@@ -87,6 +88,7 @@ class Driver:
             fit_batch: The most spans whose tracks are fitted together.
             hosts: Of a label job, the host that each row waits for: rows are taken as these are free.
             may_rest: Rows whose host is left alone stay as they are; else they fail.
+            leave_long: Videos of several spans are only fetched.
 
         Raises:
             BuildError: The child met a bug, whose traceback the message ends with, or a reason to stop that is none.
@@ -97,6 +99,7 @@ class Driver:
         wave = Wave(
             kind=kind, out=self._job.out, rows=tuple(rows), workers=workers, beam_options=self._beam_options,
             parent_pid=os.getpid(), hosts=tuple(hosts), fit_batch=fit_batch, may_rest=may_rest,
+            leave_long=leave_long,
         )  # fmt: skip
         wave.begin(order)
         make_room_for_reason(self._job.state)

@@ -76,7 +76,8 @@ class FetchRows(FacesStep):
                 on_rest = partial(self._rows.refuse, index, host) if self._wave.may_rest else None
                 fetch_row(row, self._bench, self._fetcher, on_wait=self._begin_anew, on_rest=on_rest)
                 state = self._state(index)
-            if state.next_stage is Stage.FETCH:  # put off
+            put_off = state.next_stage is Stage.FETCH
+            if put_off or (self._wave.leave_long and len(state.spans) > 1):
                 return
             self._begun(index, state)
         finally:  # an error stops the build, for which nobody else has to wait

@@ -171,7 +171,8 @@ def progress_line(
     elif marks:
         first = marks[0]
         more = f" and {len(first.video_ids) - 1} more" if len(first.video_ids) > 1 else ""
-        line += f", longest in hand: {first.video_ids[0]}{more} ({first.stage}, {duration_text(now_s - first.since_s)})"
+        which = "in hand" if len(marks) == 1 else "longest in hand"
+        line += f", {which}: {first.video_ids[0]}{more} ({first.stage}, {duration_text(now_s - first.since_s)})"
     return line
 
 

@@ -31,6 +31,7 @@ class Wave:
         hosts: Of the label job, the host that each row waits for, see `wave_queue.host_of`.
         fit_batch: Of the label job, the most spans whose tracks are fitted together.
         may_rest: Of the label job, whether rows whose host is left alone stay as they are; else they fail.
+        leave_long: Of the label job, whether a video of several spans is only fetched, and searched in another wave.
     """
 
     kind: Literal["label", "assemble"]
@@ -42,6 +43,7 @@ class Wave:
     hosts: tuple[str, ...] = ()
     fit_batch: int = 1
     may_rest: bool = False
+    leave_long: bool = False
 
     @classmethod
     def read(cls, path: Path) -> "Wave":

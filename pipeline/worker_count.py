@@ -5,7 +5,7 @@ right, and slow.
 """
 
 import math
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +94,19 @@ def workers_for(
             end_s = min(end_s, (row.start_s or 0.0) + (most + 1) * span_s)
         parts += len(spans_of(start_s=row.start_s, end_s=end_s, duration_s=end_s, span_s=span_s))
     return max(1, min(parts, most))
+
+
+def is_one_of_unknown_length(rows: Sequence[ManifestRow], job: Job, store: Store) -> bool:
+    """Whether there is but one row, whose video is on the web and not fetched yet: most are short.
+
+    Args:
+        rows: A wave's.
+        job: The build.
+        store: Where results are.
+    """
+    if len(rows) != 1 or not is_remote(rows[0].url) or rows[0].end_s is not None:
+        return False
+    return row_state(rows[0], job, store).next_stage is Stage.FETCH
 
 
 def _duration_s(path: Path, job: Job, facts_of: Callable[[Path, DecodeLimits], FileFacts]) -> float | None:

@@ -13,16 +13,18 @@ from facevid.failures import FailureCode, Stage
 from pipeline import worker_count
 from pipeline.blame import Labeller
 from pipeline.desk import Desk
-from pipeline.driver import Driver, WaveEnd
+from pipeline.driver import BuildError, Driver, WaveEnd
 from pipeline.faces.options import FacesOptions
 from pipeline.fetch import Fetcher
+from pipeline.fetched_video import FetchedVideo
 from pipeline.fit_spans import fit_spans
-from pipeline.label import fetch_row, find_faces
+from pipeline.label import VideoFetcher, fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.marks import Mark
 from pipeline.progress import Counters
 from pipeline.reading import FileFacts
 from pipeline.row_state import row_state
+from pipeline.store import Store, file_sha256
 from pipeline.watch import Verdict, Watch
 
 PID = 4711
@@ -42,22 +44,49 @@ class Watched(Watch):
         return self._verdict
 
 
+class Web:
+    """Where a video is that is not here yet."""
+
+    def __init__(self, store: Store, content: bytes) -> None:
+        self._store, self._content = store, content
+
+    def fetch(self, url: str) -> FetchedVideo:
+        with self._store.scratch() as scratch:
+            file = scratch / "video"
+            file.write_bytes(self._content)
+            sha256 = file_sha256(file)
+            path = self._store.add_video(file, sha256)
+        return FetchedVideo(
+            sha256=sha256, path=path, url=url, title=None, uploader=None, licence=None,
+            fetched_at="2026-01-01T00:00:00Z", bytes=len(self._content),
+        )  # fmt: skip
+
+
 class Talk(Driver):
     """One video of three spans, and a driver whose workers die where they are told to."""
 
-    def __init__(self, folder: Path, *deaths: tuple[Stage, int], content: bytes = b"long") -> None:
+    def __init__(
+        self, folder: Path, *deaths: tuple[Stage, int], content: bytes = b"long", on_web: bool = False
+    ) -> None:
         self.line = Line(folder)
         self.line.job = with_options(self.line.job, faces=FacesOptions(span_s=20.0), shards=1)
         self.row: ManifestRow = self.line.row("talk", content)
+        self.source: VideoFetcher = Fetcher(self.line.job.options.fetch, self.line.store, folder)
+        if on_web:
+            self.row = replace(self.row, url="https://x.org/talk")
+            self.source = Web(self.line.store, content)
         self.desk = Desk(job=self.line.job, store=self.line.store, counters=Counters(self.line.job.state))
         self.deaths = list(deaths)
         self.waves: list[tuple[int, int]] = []
         self.reported: list[str] = []
 
-    def run(self, kind: str, rows: Sequence[int], *, workers: int, fit_batch: int = 1, **_: Any) -> WaveEnd:
+    def run(
+        self, kind: str, rows: Sequence[int], *, workers: int, fit_batch: int = 1, leave_long: bool = False, **_: Any
+    ) -> WaveEnd:
         self.waves.append((workers, len(self.deaths)))
-        source = Fetcher(self.line.job.options.fetch, self.line.store, self.line.folder)
-        fetch_row(self.row, self.desk, source, facts_of)
+        fetch_row(self.row, self.desk, self.source, facts_of)
+        if leave_long and len(row_state(self.row, self.line.job, self.line.store).spans) > 1:
+            return WaveEnd(died=False)
         if self.deaths:
             stage, number = self.deaths.pop(0)
             if stage is Stage.FIT:
@@ -129,6 +158,30 @@ def test_all_workers_share_the_spans_of_one_long_video_until_it_is_a_suspect(
 
     # What the file says before it is fetched; then those that are left, or alone.
     assert [workers for workers, _ in talk.waves] == waves
+
+
+@pytest.mark.parametrize(("content", "waves"), [(b"video", [1]), (b"long", [1, 3])])
+def test_one_video_of_the_web_has_one_worker_until_it_shows_that_it_is_long(
+    tmp_path: Path, content: bytes, waves: list[int]
+) -> None:
+    talk = Talk(tmp_path, content=content, on_web=True)
+    talk.line.job = with_options(talk.line.job, workers=8)
+
+    talk.label(None)
+
+    assert [workers for workers, _ in talk.waves] == waves
+    assert talk.line.code(talk.row) is None
+
+
+def test_a_wave_that_did_not_even_fetch_its_only_row_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = Talk(tmp_path, on_web=True)
+    talk.line.job = with_options(talk.line.job, workers=8)
+    monkeypatch.setattr(talk, "run", lambda *_, **__: WaveEnd(died=False))
+
+    with pytest.raises(BuildError, match="left 1 rows unfinished without a word"):
+        talk.label(None)
 
 
 def test_a_worker_that_dies_before_it_has_begun_costs_the_row_its_next_step(tmp_path: Path) -> None:

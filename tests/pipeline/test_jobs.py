@@ -33,11 +33,11 @@ class Steps:
         self.wave_file = self.line.job.out / "wave.json"
         self.begin_wave(workers=workers)
 
-    def begin_wave(self, *, workers: int = 1) -> None:
+    def begin_wave(self, *, workers: int = 1, leave_long: bool = False) -> None:
         places = tuple(range(len(self.rows)))
         Wave(
             kind="label", out=self.line.job.out, rows=places, hosts=("",) * len(places), workers=workers, fit_batch=8,
-            beam_options=(), parent_pid=1,
+            beam_options=(), parent_pid=1, leave_long=leave_long,
         ).begin(self.wave_file)  # fmt: skip
 
     def worker(self, step: type[Step]) -> Any:
@@ -105,6 +105,18 @@ def test_a_short_video_is_searched_by_who_fetched_it(tmp_path: Path) -> None:
     assert (counts["begun"], counts["read"], counts["videos"]) == (2, 2, 1)
     assert steps.run(FindFaces, spans) == spans
     assert steps.counts()["read"] == 2
+
+
+def test_where_long_videos_are_left_they_are_fetched_and_nothing_else(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, b"long", b"video")
+    steps.begin_wave(leave_long=True)
+
+    assert steps.run(FetchRows, [0]) == [(1, 0)]
+
+    counts = steps.counts()
+    assert (counts["fetched"], counts["begun"], counts["read"]) == (2, 1, 1)
+    steps.begin_wave()
+    assert steps.run(FetchRows, [0]) == [(0, 0), (0, 1), (0, 2), (1, 0)]
 
 
 def test_spans_behind_one_that_failed_are_not_searched(tmp_path: Path) -> None:

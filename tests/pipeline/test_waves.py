@@ -515,13 +515,13 @@ def test_a_row_for_which_all_wait_is_named_with_how_long_it_takes(
         teller.tell()
 
     assert [line.removeprefix("label: 3 of 4 videos read, 3 done, 0 frames, ") for line in lines] == [
-        "about 10 s left", "about 5 s left", "longest in hand: talk (fetch, 11 s)",
-        "longest in hand: talk (fetch, 12 min)",
+        "about 10 s left", "about 5 s left", "in hand: talk (fetch, 11 s)",
+        "in hand: talk (fetch, 12 min)",
     ]  # fmt: skip
 
 
 def test_spans_that_are_fitted_together_are_in_hand_together() -> None:
-    marks = [Mark(video_ids=("a", "b", "c"), stage=Stage.FIT, pid=PID, since_s=5.0)]
+    marks = [Mark(video_ids=ids, stage=Stage.FIT, pid=PID, since_s=5.0) for ids in (("a", "b", "c"), ("d",))]
 
     line = progress_line({}, marks, todo=8, elapsed_s=10.0, frames_per_s=0.0, now_s=95.0)
 
