@@ -49,7 +49,8 @@ def classification_metrics(
 
     Returns:
         Accuracy, balanced accuracy and macro F1 over all samples and as mean and sd over folds, precision,
-        recall, F1 and count per class, the confusion matrix (rows: true class), and the calibration error.
+        recall, F1 and count per class, the confusion matrix (rows: true class), the calibration error, and the accuracy
+        of always saying the most frequent class.
     """
     predicted = probabilities.argmax(axis=1)
     scores = {
@@ -74,6 +75,7 @@ def classification_metrics(
         **{name: float(score(labels, predicted)) for name, score in scores.items()},
         **{f"{name}_fold_mean": float(values.mean()) for name, values in per_fold.items()},
         **{f"{name}_fold_sd": float(values.std(ddof=1)) for name, values in per_fold.items()},
+        "accuracy_most_frequent_class": float(support.max() / len(labels)),
         "expected_calibration_error": expected_calibration_error(probabilities, labels),
         "per_class": {
             name: {

@@ -60,7 +60,8 @@ scaling on held-out folds.
 
 ## Cross-validation, {metrics['folds']} folds, {metrics['samples']} samples
 
-- accuracy {_spread(metrics, 'accuracy')} (mean and standard deviation over the folds)
+- accuracy {_spread(metrics, 'accuracy')} (mean and standard deviation over the folds); of always saying the most
+  frequent class {metrics['accuracy_most_frequent_class']:.3f}
 - balanced accuracy {_spread(metrics, 'balanced_accuracy')}
 - macro F1 {_spread(metrics, 'macro_f1')}
 - expected calibration error {metrics['expected_calibration_error']:.3f}

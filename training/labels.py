@@ -45,8 +45,11 @@ def read_labels(path: Path, *, n_expression: int) -> LabelTable:
         n_expression: Coefficients of the face model.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: A column is missing or a row is wrong; the message names the line.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"labels={str(path)!r}: there is no such file")
     try:
         return _read(path, n_expression)
     except UnicodeDecodeError as error:
@@ -96,7 +99,11 @@ def check_counts(labels: Int64[np.ndarray, " rows"], groups: Int64[np.ndarray, "
     what = "samples" if groups is None else "subjects"
     short = [f"{name} {units[index]}" for index, name in enumerate(CLASSES) if units[index] < folds]
     if short:
-        raise ValueError(f"folds={folds} needs at least as many {what} of each class; there are: {', '.join(short)}")
+        fewest = min(units[index] for index in range(len(CLASSES)))
+        remedy = f"lower it to {fewest}, or add some" if fewest >= 2 else "add some: all seven classes must be there"
+        raise ValueError(
+            f"folds={folds} needs at least as many {what} of each class; there are: {', '.join(short)}; {remedy}"
+        )
 
 
 def _label(text: str, where: str) -> int:

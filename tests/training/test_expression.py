@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fitting.face_model import ArkitMap, FaceModel
+from training import face_reader
 from training.classification_metrics import classification_metrics, expected_calibration_error
 from training.expression import train_expression
 from training.expression_classifier import fit_estimator, folds, load_expression
@@ -125,12 +126,32 @@ def test_no_subject_is_on_both_sides_of_a_fold() -> None:
 
 def test_a_class_with_too_few_samples_is_named(face_model: Path, tmp_path: Path) -> None:
     path = write_labels(tmp_path / "labels.csv", per_class=4, subjects=2)
-    with pytest.raises(ValueError, match="folds=3 needs at least as many subjects of each class; there are: neutral 2"):
+    with pytest.raises(ValueError, match=r"folds=3 needs at least as many subjects .* neutral 2.*; lower it to 2"):
         train_expression(
             tmp_path / "model", model_path=face_model, prototypes=False, labels=path, deepexp3d=None, options=FAST,
             report=lambda _: None,
         )
     assert not (tmp_path / "model").exists()
+
+
+def test_too_few_labels_are_told_before_any_image_is_read(
+    face_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    classes = [name for name in CLASSES if name != "surprise"]
+    lines = ["image,label", *(f"a.png,{name}" for name in classes for _ in range(3))]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    monkeypatch.setattr(face_reader, "FaceReader", lambda **_: pytest.fail("the images are read first"))
+    with pytest.raises(ValueError, match="there are: surprise 0; add some: all seven classes must be there"):
+        train_expression(
+            tmp_path / "model", model_path=face_model, prototypes=False, labels=tmp_path / "labels.csv",
+            deepexp3d=tmp_path, options=FAST, report=lambda _: None,
+        )
+
+
+def test_a_labels_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"labels='.*none\.csv': there is no such file"):
+        read_labels(tmp_path / "none.csv", n_expression=2)
 
 
 @pytest.mark.parametrize(
@@ -244,5 +265,6 @@ def test_metrics_of_a_hand_made_case() -> None:
     assert metrics["per_class"]["b"] == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "n": 1})
     # Bin of 0.9: 2 samples, right both, gap 0.1. Bin of 0.8: 2 samples, right once, gap 0.3.
     assert metrics["expected_calibration_error"] == pytest.approx(0.2)
+    assert metrics["accuracy_most_frequent_class"] == 0.75
     assert metrics["accuracy_fold_mean"] == pytest.approx(0.75)
     assert metrics["accuracy_fold_sd"] == pytest.approx(np.std([0.5, 1.0], ddof=1))
