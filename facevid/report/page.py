@@ -23,6 +23,7 @@ from facevid.report.models import model_section
 from facevid.report.pictures import TILE_PX, Tile, tiles
 from facevid.track_arrays import TrackArrays
 from fitting.face_model import FaceModel, load_face_model
+from fitting.whole_file import require_writable
 from pipeline.faces.errors import VideoError
 from pipeline.faces.video import open_video
 from pipeline.manifest import local_path
@@ -97,10 +98,12 @@ def write_report(
     Raises:
         DatasetError: The folder holds no dataset, or a damaged one.
         ValueError: `strips_per_video` is negative.
+        OSError: The page cannot be written, which is found out first.
     """
     if strips_per_video < 0:
         raise ValueError(f"strips_per_video={strips_per_video} is negative")
     dataset = open_dataset(dataset_dir)
+    require_writable(out_html)
     painter = MeshPainter(_face_model(dataset))
     rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     tracks = dataset.table("tracks").to_pylist()

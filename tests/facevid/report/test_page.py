@@ -258,6 +258,14 @@ def test_no_dataset_is_no_report(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
+def test_a_page_that_cannot_be_written_is_told_before_the_work(tmp_path: Path, model: FaceModel, video: Path) -> None:
+    make_dataset(tmp_path / "data", model, video)
+    said: list[str] = []
+    with pytest.raises(IsADirectoryError, match=r"data is a folder; name a file"):
+        write_report(tmp_path / "data", tmp_path / "data", store=None, report=said.append)
+    assert said == []
+
+
 def test_a_track_of_one_frame_has_one_moment(tmp_path: Path, model: FaceModel, video: Path) -> None:
     (track,) = make_dataset(tmp_path / "data", model, video).tracks()
     short = replace(
