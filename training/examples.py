@@ -77,15 +77,6 @@ def check_splits(tracks: pa.Table) -> None:
                 )
 
 
-def load_examples(dataset: Dataset, split: Split) -> Examples:
-    """All kept crops of a split.
-
-    Raises:
-        DatasetError: Splits leak into each other, or crops and frames do not belong together.
-    """
-    return load_splits(dataset)[split]
-
-
 def load_splits(dataset: Dataset, report: Callable[[str], None] = lambda _: None) -> dict[Split, Examples]:
     """All kept crops, by split; every shard is read once.
 

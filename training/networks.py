@@ -70,34 +70,6 @@ def build_network(preset: Preset, n_expression: int, *, seed: int = 0) -> Expres
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def multiply_accumulates(network: nn.Module) -> int:
-    """Multiply-accumulate operations of convolutions and linear layers for one crop."""
-    total = 0
-
-    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
-        nonlocal total
-        if isinstance(layer, nn.Conv2d):
-            per_output = layer.weight[0].numel()
-        elif isinstance(layer, nn.Linear):
-            per_output = layer.in_features
-        else:
-            return
-        total += output[0].numel() * per_output
-
-    hooks = [layer.register_forward_hook(count) for layer in network.modules()]
-    was_training = network.training
-    try:
-        network.eval()
-        device = next(network.parameters()).device
-        with torch.no_grad():
-            network(torch.zeros(1, CROP_SIDE_PX, CROP_SIDE_PX, 3, dtype=torch.uint8, device=device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        network.train(was_training)
-    return total
-
-
 def _convolution(channels_in: int, channels_out: int, side: int, *, stride: int = 1) -> nn.Conv2d:
     layer = nn.Conv2d(channels_in, channels_out, side, stride, side // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

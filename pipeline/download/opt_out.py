@@ -15,7 +15,7 @@ _VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "m
 _ADDRESSED = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:(.*)", re.DOTALL)
 
 
-def reserved(headers: Iterable[tuple[str, str]], *, robot: str = ROBOT) -> str | None:
+def reserved(headers: Iterable[tuple[str, str]]) -> str | None:
     """What an answer's headers reserve, in their own words, or None.
 
     `X-Robots-Tag: noai` holds for everyone, `X-Robots-Tag: facevid: noai` for us; a name holds for the directives
@@ -23,12 +23,11 @@ def reserved(headers: Iterable[tuple[str, str]], *, robot: str = ROBOT) -> str |
 
     Args:
         headers: Names and values; a name may come several times.
-        robot: Our name.
     """
     for name, value in headers:
         if name.lower() == "x-robots-tag":
             addressee, directives = _addressed(value)
-            if addressee in {None, robot} and (found := sorted(directives & _RESERVING)):
+            if addressee in {None, ROBOT} and (found := sorted(directives & _RESERVING)):
                 return f"X-Robots-Tag: {', '.join(found)}"
         elif name.lower() == "tdm-reservation" and value.strip() == "1":
             return "TDM-Reservation: 1"

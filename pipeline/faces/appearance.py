@@ -55,11 +55,6 @@ LOOK_VALUES = _LUMA_CELLS**2 + _EDGE_CELLS**2 * _DIRECTIONS + 2 * _COLOUR_CELLS*
 Look = Float[np.ndarray, " values"]
 
 
-def look_of(crop: Crop) -> Look:
-    """The look of a registered crop."""
-    return looks_of([crop])[0]
-
-
 def looks_of(crops: Sequence[Crop]) -> list[Look]:
     """The looks of registered crops; that of each is the same in whatever company."""
     if not crops:

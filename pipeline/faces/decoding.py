@@ -26,7 +26,6 @@ class Decoding:
         end_s: First presentation time that is left out, or None for the end.
         height_px: Larger pictures are made smaller while they are decoded; None leaves them as they are.
         fps: More frames a second than this are thinned out, the first one of each interval stays; None keeps all.
-        threads: Threads of the decoder.
         limits: What it may cost.
     """
 
@@ -34,7 +33,6 @@ class Decoding:
     end_s: float | None = None
     height_px: int | None = None
     fps: float | None = None
-    threads: int = 1
     limits: DecodeLimits = field(default_factory=DecodeLimits)
 
     def __post_init__(self) -> None:
@@ -51,8 +49,6 @@ class Decoding:
             raise ValueError(f"height_px={self.height_px!r} must be at least 2")
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"fps={self.fps!r} must be a positive rate")
-        if self.threads < 1:
-            raise ValueError(f"threads={self.threads!r} must be at least 1")
 
     def samples(self, info: VideoInfo) -> tuple[int, int]:
         """Width and height of the decoded pictures."""
@@ -75,13 +71,13 @@ def decode_command(path: Path, info: VideoInfo, decoding: Decoding, *, times_pip
     start = max(0.0, (decoding.start_s or 0.0) - _BEFORE_S)
     jump = start > 0 and info.seekable
     output = input_arguments(
-        path, threads=decoding.threads, limits=decoding.limits, **(_jump_to(start, info) if jump else {})
+        path, limits=decoding.limits, **(_jump_to(start, info) if jump else {})
     ).output(
         "pipe:1",
         **{
             "map": "0:V:0",
             "vf": ",".join(_filters(info, decoding, start)),
-            "filter_threads": decoding.threads,
+            "filter_threads": 1,
             "threads": 1,  # of the copy to the pipe: more of them take memory, by the number of processors
             "fps_mode": "passthrough",
             "enc_time_base:v:0": "demux",

@@ -37,7 +37,7 @@ def copy_with_index(path: Path, target: Path, limits: DecodeLimits) -> bool:
         OSError: The disk is full.
     """
     size = path.stat().st_size
-    output = input_arguments(path, threads=1, limits=limits, fflags="+genpts").output(
+    output = input_arguments(path, limits=limits, fflags="+genpts").output(
         f"file:{target.absolute()}", map="0:V:0", c="copy", avoid_negative_ts="disabled", map_metadata="-1",
         map_chapters="-1", metadata=f"{INDEXED_TAG}=1", fflags="+bitexact", f="matroska",
     )  # fmt: skip

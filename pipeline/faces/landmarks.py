@@ -31,6 +31,7 @@ MESH_FILE = "face_landmark.tflite"
 
 _MEDIAPIPE_FILES = (SHORT_RANGE_FILE, FULL_RANGE_FILE, MESH_FILE, EYE_FILE)
 _FACE_GROWTH = 1.5
+_FACE_IS_THERE = 0.5
 _POINTS_OUTPUT, _PRESENCE_OUTPUT = "conv2d_20", "conv2d_30"
 _POINT_VALUES = [3 * point + axis for axis in (0, 1) for point in range(MESH_POINTS)]
 """Of the output, which has x, y and z of each point: x of all points, and y."""
@@ -170,9 +171,7 @@ class MediapipeDetector:
             least = min(least, presence.item())
         return 1.0 - _probability(least)
 
-    def mesh_points(
-        self, picture: Picture, *, min_confidence: float = 0.5
-    ) -> Float32[np.ndarray, "468 2"] | None:
+    def mesh_points(self, picture: Picture) -> Float32[np.ndarray, "468 2"] | None:
         """The whole mesh of the largest face, with refined lids.
 
         All schemes are rows of it: `mesh_points(picture)[points_of(scheme)]`. The face is looked at twice, the second
@@ -183,7 +182,7 @@ class MediapipeDetector:
             return None
         mesh, _ = self._mesh_in(picture, self.region_of(boxes[0]))
         mesh, confidence = self._mesh_in(picture, around_points(mesh, growth=_FACE_GROWTH)[1])
-        if confidence < min_confidence:
+        if confidence < _FACE_IS_THERE:
             return None
         (refined,), _ = self.eyes([(picture, mesh)], None)
         return refined

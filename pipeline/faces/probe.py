@@ -76,7 +76,7 @@ def ffmpeg_program() -> str:
 
 
 def input_arguments(
-    path: Path, *, threads: int, limits: DecodeLimits, **more: str | None
+    path: Path, *, limits: DecodeLimits, **more: str | None
 ) -> "ffmpeg.nodes.FilterableStream":
     """How ffmpeg is told of an input file.
 
@@ -85,7 +85,7 @@ def input_arguments(
     frame declares may be more than what the container does. `more` are further options of the input.
     """
     return ffmpeg.input(
-        f"file:{path.absolute()}", protocol_whitelist="file,pipe", format_whitelist=_FORMATS, threads=threads,
+        f"file:{path.absolute()}", protocol_whitelist="file,pipe", format_whitelist=_FORMATS, threads=1,
         max_pixels=limits.max_pixels, **more,
     )
 
@@ -167,7 +167,7 @@ def memory_arguments(limits: DecodeLimits) -> list[str]:
 
 def _input_only(path: Path, limits: DecodeLimits) -> list[str]:
     # ffmpeg-python builds whole commands; without an output ffmpeg prints its report and stops.
-    arguments: list[str] = input_arguments(path, threads=1, limits=limits).output("unused").get_args()
+    arguments: list[str] = input_arguments(path, limits=limits).output("unused").get_args()
     return arguments[: arguments.index("-i") + 2]
 
 

@@ -114,13 +114,13 @@ def around_points(
 
 
 def look_into(
-    picture: Picture, region: FaceRegion, size_px: int, *, mirrored: bool = False
+    picture: Picture, region: FaceRegion, size_px: int
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Float32[np.ndarray, "2 3"]]:
     """The region, resampled to a square, and the map from pixels of that square back to the picture.
 
-    Outside the picture is black. `mirrored` flips the square left to right, and the map with it.
+    Outside the picture is black.
     """
-    to_frame = region.frame_from_square(size_px, mirrored=mirrored)
+    to_frame = region.frame_from_square(size_px)
     return picture.square(to_frame, size_px, averaged=False).rgb, to_frame
 
 

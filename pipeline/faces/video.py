@@ -207,7 +207,6 @@ def open_video(
     end_s: float | None = None,
     height_px: int | None = None,
     fps: float | None = None,
-    threads: int = 1,
     limits: DecodeLimits | None = None,
 ) -> Iterator[OpenVideo]:
     """A video, or a part of it, to iterate over; ffmpeg ends with the block, however it is left.
@@ -221,7 +220,6 @@ def open_video(
         end_s: Where it ends; None for the end.
         height_px: Decode to at most this height. Places in a picture stay those of the displayed one.
         fps: Read at most this many frames a second; the first one of each interval stays.
-        threads: Threads of the decoder.
         limits: What the video may cost; the defaults where none are given.
 
     Raises:
@@ -230,7 +228,7 @@ def open_video(
         VideoError: The file is damaged, no video, has no video stream, or goes beyond its limits.
     """
     limits = limits or DecodeLimits()
-    decoding = Decoding(start_s=start_s, end_s=end_s, height_px=height_px, fps=fps, threads=threads, limits=limits)
+    decoding = Decoding(start_s=start_s, end_s=end_s, height_px=height_px, fps=fps, limits=limits)
     video = OpenVideo(path, probe(path, limits), decoding)
     try:
         yield video

@@ -16,7 +16,7 @@ from fitting.face_model import FaceModel
 from training import evaluation
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
-from training.examples import load_examples
+from training.examples import load_splits
 from training.export import load_deepexp3d
 from training.loader import ordered_batches
 from training.networks import build_network
@@ -43,7 +43,7 @@ def test_it_learns_ten_crops_by_heart_and_ships_what_it_learned(
     assert any("no video in the val split" in line for line in lines)
 
     # The folder alone gives the same answers, through torch and through ONNX Runtime.
-    examples = load_examples(facevid.open(dataset), "train")
+    examples = load_splits(facevid.open(dataset))["train"]
     (batch,) = ordered_batches(examples, np.arange(10), batch_size=10, workers=0)
     model = load_deepexp3d(result.folder)
     predicted = model.predict(batch.crops, batch_size=3)
@@ -96,7 +96,7 @@ def test_nothing_to_train_on_is_told(write_dataset: Callable[..., Path], toy_tra
 def test_an_evaluation_of_many_crops_says_how_far_it_is(
     write_dataset: Callable[..., Path], toy_track: type, toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examples = load_examples(facevid.open(write_dataset(toy_track(video_id="a", frames=10))), "train")
+    examples = load_splits(facevid.open(write_dataset(toy_track(video_id="a", frames=10))))["train"]
     monkeypatch.setattr(evaluation, "_REPORT_EVERY_S", 0.0)
     lines: list[str] = []
     evaluation.evaluate(

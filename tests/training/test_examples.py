@@ -20,7 +20,7 @@ from facevid.shards import ShardInfo
 from training import examples as module
 from training import loader
 from training.augment import Augmentation
-from training.examples import Examples, check_splits, load_examples, load_splits
+from training.examples import Examples, check_splits, load_splits
 from training.face_reader import read_image
 from training.loader import epoch_order, ordered_batches, training_batches
 
@@ -35,7 +35,7 @@ def examples(write_dataset: Callable[..., Path], toy_track: type) -> Examples:
         toy_track(video_id="d", frames=4, split="val"),
         shards=3,
     )
-    return load_examples(facevid.open(path), "train")
+    return load_splits(facevid.open(path))["train"]
 
 
 def disc_position(crop: np.ndarray, expression: np.ndarray) -> float:
@@ -48,9 +48,9 @@ def test_only_kept_crops_of_the_split_are_examples(examples: Examples) -> None:
     assert len(examples) == 5 + 5 + 9
     assert examples.videos == ("a", "c")
     assert np.bincount(examples.video).tolist() == [5, 14]
-    val = load_examples(examples.dataset, "val")
+    val = load_splits(examples.dataset)["val"]
     assert (len(val), val.videos) == (4, ("d",))
-    assert len(load_examples(examples.dataset, "test")) == 0
+    assert len(load_splits(examples.dataset)["test"]) == 0
 
 
 def test_every_picture_comes_with_its_own_label(examples: Examples) -> None:
@@ -117,7 +117,7 @@ def test_fewer_examples_than_a_batch_make_one_batch(examples: Examples) -> None:
 def test_evenly_spread_choices_are_ascending_and_without_repeats(examples: Examples) -> None:
     assert examples.evenly(4).tolist() == [0, 6, 12, 18]
     assert examples.evenly(100).tolist() == list(range(19))
-    assert load_examples(examples.dataset, "test").evenly(5).tolist() == []
+    assert load_splits(examples.dataset)["test"].evenly(5).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_shards_of_a_stranger_are_refused_by_name_before_training(
 ) -> None:
     forge_shard(one_video, table, change)
     with pytest.raises(DatasetError, match=rf"{table}/part-00000-of-00001\.parquet:? {complaint}"):
-        load_examples(facevid.open(one_video), "train")
+        load_splits(facevid.open(one_video))["train"]
 
 
 def test_a_label_that_nobody_trains_on_may_be_anything(
@@ -254,7 +254,7 @@ def test_a_label_that_nobody_trains_on_may_be_anything(
 ) -> None:
     path = write_dataset(toy_track(video_id="a", frames=8, dropped_frames=(3,)), shards=1)
     forge_shard(path, "frames", with_value("expression", 3, [math.nan] * 4))
-    assert len(load_examples(facevid.open(path), "train")) == 7
+    assert len(load_splits(facevid.open(path))["train"]) == 7
 
 
 def test_a_crop_without_a_picture_is_told(one_video: Path, forge_shard: Callable[..., Path]) -> None:
@@ -263,7 +263,7 @@ def test_a_crop_without_a_picture_is_told(one_video: Path, forge_shard: Callable
         return table.set_column(table.column_names.index("jpeg"), "jpeg", pa.array(values, pa.binary()))
 
     forge_shard(one_video, "crops", without_one)
-    examples = load_examples(facevid.open(one_video), "train")
+    examples = load_splits(facevid.open(one_video))["train"]
     with pytest.raises(DatasetError, match=r"crops/part-.*: column jpeg lacks values in 1 rows"):
         list(ordered_batches(examples, np.arange(8), batch_size=8, workers=0))
 
@@ -275,7 +275,7 @@ def test_tracks_of_one_video_are_told_apart_however_many_there_are(
     keys = [(video_id, track) for video_id in "ab" for track in (0, 1 << 14, 1 << 20)]
     tracks = [toy_track(video_id=video_id, track=track, frames=3) for video_id, track in keys]
     dataset = facevid.open(write_dataset(*tracks, shards=1))
-    examples = load_examples(dataset, "train")
+    examples = load_splits(dataset)["train"]
     wanted = [row["expression"] for row in dataset.table("frames", columns=["expression"]).to_pylist()]
     np.testing.assert_array_equal(examples.expression, wanted)
 
@@ -304,4 +304,4 @@ def test_all_splits_come_of_one_reading_which_says_how_far_it_is(
 def test_an_empty_shard_gives_no_example(write_dataset: Callable[..., Path], toy_track: type) -> None:
     dataset = facevid.open(write_dataset(toy_track(video_id="a", frames=4), shards=3))
     assert sorted(shard.rows for shard in dataset.shards("crops")) == [0, 0, 4]
-    assert len(load_examples(dataset, "train")) == 4
+    assert len(load_splits(dataset)["train"]) == 4

@@ -2,14 +2,33 @@
 
 import pytest
 import torch
+from torch import nn
 
 from training.config import TrainOptions
-from training.networks import build_network, multiply_accumulates
+from training.networks import build_network
 
 
 @pytest.fixture(scope="module")
 def crops() -> torch.Tensor:
     return torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def multiply_accumulates(network: nn.Module) -> int:
+    """Multiply-accumulate operations of convolutions and linear layers for one crop."""
+    total = 0
+
+    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, nn.Conv2d):
+            total += output[0].numel() * layer.weight[0].numel()
+        elif isinstance(layer, nn.Linear):
+            total += output[0].numel() * layer.in_features
+
+    for layer in network.modules():
+        layer.register_forward_hook(count)
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 224, 224, 3, dtype=torch.uint8))
+    return total
 
 
 def test_resnet50_is_as_large_as_published() -> None:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.faces.appearance import STRETCH_FRAMES, RecentLooks, difference, look_of, looks_of
+from pipeline.faces.appearance import STRETCH_FRAMES, Look, RecentLooks, difference, looks_of
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.planes import Colours
@@ -33,6 +33,10 @@ def person(seed, *, shift=0.0, gain=1.0, closed=False):
     rgb = cv2.warpAffine(rgb * gain, SHIFT + np.float32([[0, 0, shift], [0, 0, shift]]), (224, 224), borderMode=1)
     blurred = np.clip(cv2.GaussianBlur(rgb, (0, 0), 2), 0, 255).astype(np.uint8)
     return crop_of(blurred)
+
+
+def look_of(crop: Crop) -> Look:
+    return looks_of([crop])[0]
 
 
 def looks(*crops):

@@ -15,7 +15,8 @@ def test_a_spot_in_the_region_is_where_the_map_says(side, angle, mirrored):
     glow = 220 * np.exp(-((columns - spot[0]) ** 2 + (rows - spot[1]) ** 2) / (2 * (side / 30) ** 2))
     picture = np.repeat(np.round(glow)[..., None], 3, axis=2).astype(np.uint8)
     region = FaceRegion(x=520.0, y=380.0, side_px=side, angle_rad=angle)
-    square, to_frame = look_into(Picture(picture), region, 192, mirrored=mirrored)
+    to_frame = region.frame_from_square(192, mirrored=mirrored)
+    square = Picture(picture).square(to_frame, 192, averaged=False).rgb
     weight = square[..., 0].astype(float)
     rows, columns = np.mgrid[:192, :192]
     seen = np.array([[(weight * columns).sum(), (weight * rows).sum()]]) / weight.sum()

@@ -266,7 +266,6 @@ def test_a_part_beyond_the_end_is_told_from_a_damaged_file(make_clip):
         ({"start_s": 2.0, "end_s": 2.0}, r"end_s=2\.0 must come after start_s=2\.0"),
         ({"height_px": 1}, "height_px=1"),
         ({"fps": 0.0}, r"fps=0\.0"),
-        ({"threads": 0}, "threads=0"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(make_clip, part, message):
