@@ -60,6 +60,7 @@ def begin_frames(tracks: Sequence[PreparedTrack], first: Identities, setup: FitS
             batch.problem(found, basis, alone), FrameState(expression=nothing, camera=camera), batch.spacing_s,
             robust=options.robust, box=options.box_sd,
         )  # fmt: skip
+        setup.on_steps(len(found))
         for number, window in enumerate(batch.windows):
             rows = batch.own_rows(number)
             begun[window.track].append(

@@ -75,6 +75,7 @@ def _fit(batch: WindowBatch, begun: Sequence[BegunTrack], setup: FitSetup) -> It
         batch.problem(found, seen, smoothness), state, batch.spacing_s, accepted=accepted, smoothness=smoothness,
         uncertainty=batch.identities.uncertainty, lasting=setup.lasting, keyframe_gap=gap,
         iterations=options.frame_iterations, robust=options.robust, box=options.box_sd,
+        on_iterations=lambda done: setup.on_steps(done * len(found)),
     )  # fmt: skip
     for number in range(len(begun)):
         rows = batch.own_rows(number)

@@ -1,5 +1,6 @@
 """From a landmarks file to a saved fit: what `facevid fit` does."""
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from fitting.options import FitOptions
 from fitting.saved_fit import SavedFit, write_fit
 from fitting.solver import fit_tracks
 
+_REPORT_EVERY_S = 5.0
 _FEWEST_PX = 4.0
 """No face that anybody marked is smaller; what is smaller is no pixels."""
 _ALWAYS_TOLD = ("method", "camera", "contour")
@@ -81,7 +83,7 @@ def fit_file(
         raise ValueError(f"camera='perspective' needs the size of the picture, which {landmarks} does not say: give it "
                          "as --picture-px WIDTH HEIGHT (from Python, picture_px=)")  # fmt: skip
     tell(_what_was_read(read))
-    track = fit_tracks([sequence], model, options)[0]
+    track = fit_tracks([sequence], model, options, progress=_told_now_and_then(len(read.frame), tell))[0]
     if track.status == "diverged":
         raise ValueError(
             f"{landmarks}: no face fits these landmarks. Are they {read.sequence.scheme}, in its order, in pixels with "
@@ -128,6 +130,22 @@ def _check_points(landmarks: Path, read: LandmarkFile, model: FaceModel) -> None
     if 0 < widest_px < _FEWEST_PX:
         raise ValueError(f"{landmarks}: the landmarks of a frame lie at most {widest_px:.3g} apart, but they must be "
                          "pixels; multiply shares of the picture by its width and height")  # fmt: skip
+
+
+def _told_now_and_then(frames: int, tell: Callable[[str], None]) -> Callable[[float], None]:
+    begun_s = told_s = time.monotonic()
+
+    def progress(share: float) -> None:
+        nonlocal told_s
+        now_s = time.monotonic()
+        if now_s - told_s < _REPORT_EVERY_S:
+            return
+        told_s = now_s
+        rate = frames * share / (now_s - begun_s)
+        left_s = (now_s - begun_s) * (1 - share) / share
+        tell(f"fitting: {share:.0%} of {frames} frames done, {rate:.0f}/s, about {left_s:.0f} s left")
+
+    return progress
 
 
 def _what_was_read(read: LandmarkFile) -> str:

@@ -1,5 +1,6 @@
 """What one fit of tracks is about: the face model, which landmarks are seen, and the choices."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ class FitSetup:
         seen: The face model at those.
         full: The face model at all landmarks of the scheme.
         contour: Candidates of the sliding contour among those that are fitted, or None.
+        on_steps: Called by the second stage with so many frames times so many of their iterations as were just done.
     """
 
     options: FitOptions
@@ -28,12 +30,21 @@ class FitSetup:
     seen: LandmarkBasis
     full: LandmarkBasis
     contour: SlidingContour | None
+    on_steps: Callable[[int], None]
 
     @classmethod
-    def whole(cls, full: LandmarkBasis, options: FitOptions, contour: SlidingContour | None) -> "FitSetup":
+    def whole(
+        cls,
+        full: LandmarkBasis,
+        options: FitOptions,
+        contour: SlidingContour | None,
+        on_steps: Callable[[int], None] | None = None,
+    ) -> "FitSetup":
         """A fit of all landmarks of a scheme."""
         points = np.arange(full.mean.shape[1], dtype=np.int64)
-        return cls(options=options, points=points, seen=full, full=full, contour=contour)
+        return cls(
+            options=options, points=points, seen=full, full=full, contour=contour, on_steps=on_steps or _tell_nobody
+        )
 
     @property
     def lasting(self) -> Float[torch.Tensor, " seen"]:
@@ -41,11 +52,16 @@ class FitSetup:
         return self.options.landmark_bias / self.options.landmark_noise * self.seen.bias_ratio
 
     def at(self, points: Int64[np.ndarray, " some"]) -> "FitSetup":
-        """The same fit from some of the scheme's landmarks alone."""
+        """The same fit from some of the scheme's landmarks alone; it tells nobody of its steps."""
         return FitSetup(
             options=self.options,
             points=points,
             seen=self.full.points(points),
             full=self.full,
             contour=self.contour and self.contour.points(points),
+            on_steps=_tell_nobody,
         )
+
+
+def _tell_nobody(_steps: int) -> None:
+    pass

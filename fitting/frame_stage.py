@@ -8,6 +8,7 @@ variances: what is left open given the identity (see `noise_memory`), plus how f
 errors that last move each frame's expression.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -110,6 +111,7 @@ def fit_frames(
     iterations: int,
     robust: bool,
     box: float | None,
+    on_iterations: Callable[[int], None],
 ) -> FramesFit:
     """Find expression and camera of every frame of every track.
 
@@ -126,6 +128,8 @@ def fit_frames(
         iterations: Largest number of Gauss-Newton iterations, the first one counted; 2 at least.
         robust: Whether to use robust weights.
         box: Largest absolute value of an expression coefficient.
+        on_iterations: Called with 1 after each iteration, and after the last with those that were not needed besides;
+            the one before is not counted.
     """
     layout = problem.layout
     directions = Directions.of(uncertainty, problem.basis, lasting)
@@ -151,6 +155,7 @@ def fit_frames(
         stepped = stepped | accepted
         converged |= small & (iteration + 1 >= (len(ROBUST_SCALES) if robust else 1))
         running &= ~converged
+        on_iterations(iterations - iteration if last else 1)
         if last:
             break
     ending, closing, gain = problem.closed(

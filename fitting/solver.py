@@ -4,7 +4,7 @@ Two stages (see `identity_stage` and `frame_stage`), run a second time on half t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from fitting.face_model import FaceModel
 from fitting.find_frames import find_frames
 from fitting.find_identities import find_identities
 from fitting.fit_setup import FitSetup
+from fitting.frame_windows import windows
 from fitting.holdout import holdout_frames
 from fitting.landmark_basis import landmark_basis
 from fitting.options import FitOptions
@@ -32,7 +33,13 @@ FRAMES_PER_GROUP = 1 << 15
 """Tracks are fitted together until they have this many frames."""
 
 
-def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options: FitOptions) -> list[FittedTrack]:
+def fit_tracks(
+    sequences: Sequence[LandmarkSequence],
+    model: FaceModel,
+    options: FitOptions,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> list[FittedTrack]:
     """Fit every track: one identity, and per frame an expression and a camera.
 
     A track's result is the same, bit for bit, alone or among any others. Bad landmarks never raise: a track that
@@ -42,6 +49,8 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
         sequences: Tracks of one landmark scheme. Landmarks in float64 are fitted too, in float32.
         model: Face model with an embedding for that scheme.
         options: Choices of the fit.
+        progress: Called with the share of the second stage, where most of the time goes, that is done. Baselines
+            do not call it.
 
     Returns:
         One fitted track per sequence, in the same order.
@@ -61,9 +70,9 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
     contour = _contour(sequences, model, options)
     prepared = prepare(sequences, basis, options)
     results: dict[int, FittedTrack] = {}
-    whole = FitSetup.whole(basis, options, contour)
-    half = whole.at(fitted_half(len(whole.points)))
     found = [(number, track) for number, track in enumerate(prepared) if track is not None]
+    whole = FitSetup.whole(basis, options, contour, _steps_told([track for _, track in found], options, progress))
+    half = whole.at(fitted_half(len(whole.points)))
     for group in batches(found, lambda one: len(one[1].pts_s), frames=FRAMES_PER_GROUP):
         tracks = [track for _, track in group]
         fits = _fit(tracks, tracks, whole)
@@ -76,6 +85,23 @@ def fit_tracks(sequences: Sequence[LandmarkSequence], model: FaceModel, options:
     return [
         results[number] if number in results else diverged(sequence, basis) for number, sequence in enumerate(sequences)
     ]
+
+
+def _steps_told(
+    tracks: Sequence[PreparedTrack], options: FitOptions, progress: Callable[[float], None] | None
+) -> Callable[[int], None] | None:
+    """Turns steps of the second stage into the share of all of them."""
+    if progress is None:
+        return None
+    cut = windows([len(track.pts_s) for track in tracks])
+    total, done = options.frame_iterations * sum(window.sees.stop - window.sees.start for window in cut), 0
+
+    def tell(steps: int) -> None:
+        nonlocal done
+        done += steps
+        progress(done / total)
+
+    return tell
 
 
 def _held_out(track: PreparedTrack, options: FitOptions) -> Int64[np.ndarray, " chosen"]:

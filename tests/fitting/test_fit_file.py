@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,19 @@ def test_the_report_tells_what_was_read_and_how_it_went(landmarks: Path, tmp_pat
     assert f"energy {saved.track.energy:.6g};" in lines[2]
     assert saved.face_model_sha256 in lines[2]
     assert f"torch {saved.versions['torch']}" in lines[2]
+
+
+def test_a_long_fit_says_how_far_it_is(
+    landmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    fit_file(landmarks, tmp_path / "fit.npz", scheme="ibug68", report=lines.append)
+    assert not [line for line in lines if line.startswith("fitting: ")]
+    monkeypatch.setattr("fitting.fit_file._REPORT_EVERY_S", 0.0)
+    fit_file(landmarks, tmp_path / "fit.npz", scheme="ibug68", report=lines.append)
+    told = [line for line in lines if line.startswith("fitting: ")]
+    assert re.fullmatch(r"fitting: \d+% of 40 frames done, \d+/s, about \d+ s left", told[0])
+    assert told[-1].startswith("fitting: 100% of 40 frames done, ")
 
 
 def test_mistakes_write_nothing(landmarks: Path, tmp_path: Path, truth: SyntheticTrack) -> None:

@@ -174,6 +174,24 @@ def test_a_track_in_windows_is_the_track_in_one_piece(
     assert same(cut, fit_tracks([sequence], toy_model, EXACT)[0]), "one window at a time"
 
 
+@pytest.mark.parametrize("second_pass", [True, False])
+def test_progress_goes_to_the_end_and_changes_nothing(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch, second_pass: bool
+) -> None:
+    monkeypatch.setattr(frame_windows, "WINDOW_FRAMES", 16)
+    monkeypatch.setattr(frame_windows, "OVERLAP_FRAMES", 4)
+    monkeypatch.setattr(frame_windows, "FRAMES_PER_BATCH", 40)
+    sequences = [truth.sequence for truth in tracks_of(toy_model, 2, frames=50)]
+    behind = dataclasses.replace(sequences[0], weight=np.zeros_like(sequences[0].weight))
+    options = dataclasses.replace(EXACT, second_pass=second_pass)
+    seen: list[float] = []
+    fits = fit_tracks([*sequences, behind], toy_model, options, progress=seen.append)
+    assert len(seen) > 10
+    assert 0 < seen[0] < seen[-1] == 1.0
+    assert seen == sorted(seen)
+    assert all(map(same, fits, fit_tracks([*sequences, behind], toy_model, options)))
+
+
 def test_each_frame_takes_the_first_step_once_where_the_second_pass_sees_it(
     toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
