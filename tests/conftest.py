@@ -39,6 +39,7 @@ class ToyTrack:
     dropped_frames: Sequence[int] = field(default=())
     crops_from: int = 0
     sigma: float = 0.1
+    licence: str | None = None
 
 
 def toy_face_model() -> FaceModel:
@@ -107,7 +108,7 @@ def _rows(track: ToyTrack) -> tuple[dict, list[dict], list[dict]]:
         "holdout_error": 0.02, "jitter": 0.001, "appearance_similarity": 0.9, "appearance_jump": 0.1,
         "kept": track.kept,
         "filtered_reason": None if track.kept else "identity_norm", "url": "x.mp4", "title": None, "uploader": None,
-        "licence": None, "attribution": None, "upload_date": None, "format_id": None,
+        "licence": track.licence, "attribution": None, "upload_date": None, "format_id": None,
         "fetched_at": None, "source_sha256": "0" * 64, "width_px": 640,
         "height_px": 360, "fps": 25.0, "codec": "h264", "landmark_scheme": "toy5", "detector": "toy",
         "detector_sha256": "0" * 64, "face_model": "toy", "face_model_sha256": "0" * 64,

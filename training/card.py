@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from training.sources import licences_in_words
+
 _CARD = """---
 license: other
 tags: [face, 3dmm, expression, deepexp3d]
@@ -14,9 +16,9 @@ et al., FG 2020): trained on coefficients that a 3D face model was fitted with t
 the authors released no weights.
 
 - **Input**: a {side_px} x {side_px} RGB crop, uint8, registered by a similarity transform to the 68-point template.
-- **Output**: expression coefficients of the face model `{face_model}` (sha256 `{face_model_sha256}`),
-  standard deviations. Zero is this model's mean expression, not the neutral face. With another face model they mean
-  nothing.
+- **Output**: expression coefficients of the face model `{face_model}`
+  (sha256 `{face_model_sha256}`), standard deviations. Zero
+  is this model's mean expression, not the neutral face. With another face model they mean nothing.
 - **Files**: `model.safetensors` + `config.json`; `model.onnx` (pixel normalisation inside, batch dynamic; differs from
   torch by at most {onnx_max_difference:.1e}); `metrics.json`.
 
@@ -28,7 +30,10 @@ the authors released no weights.
 
 Vertex error: mean distance over all vertices between the predicted and the fitted expression. "Mean expression" always
 predicts the training set's mean. The labels are fits to detected landmarks, not scans: agreement with them is not
-accuracy on real faces. {weights} {remark}
+accuracy on real faces.
+
+{weights}
+{remark}
 
 ## Meant for, and not
 
@@ -41,9 +46,13 @@ for all.
 
 ## Data and licence
 
-Trained on a FaceVid dataset with configuration hash `{dataset_config_hash}`. The licences of its videos are in that
-dataset's tracks table; whether they allow sharing this model is for whoever trained it to decide. The face model's
-licence: {face_model_licence}.
+Trained on a FaceVid dataset with configuration hash
+`{dataset_config_hash}`
+and content (sha256 over those of its shards)
+`{dataset_sha256}`.
+{licences}
+Where each video came from, and whom to credit, stands in that dataset's tracks table; whether its licence allows
+sharing this model is for whoever trained it to decide. The face model's licence: {face_model_licence}.
 """
 
 
@@ -52,19 +61,19 @@ def model_card(config: dict[str, Any], metrics: dict[str, Any]) -> str:
 
     Args:
         config: The content of config.json.
-        metrics: The content of metrics.json, with a `final` entry of metrics per split.
+        metrics: The content of metrics.json, with a `final` entry of metrics per split, and `sources`.
     """
-    final = metrics["final"]
+    final, sources = metrics["final"], metrics["sources"]
     rows = "\n".join(_row(split) for split in final.values() if split)
     held_out = [split for split in (final.get("val"), final.get("test")) if split]
     weights = f"The weights are those after step {metrics['shipped_steps']} of {metrics['steps']}"
     if final.get("val"):
-        weights += ", chosen by the error on val, which is therefore a little too small; test had no say in it."
+        weights += ", chosen by the error on val,\nwhich is therefore a little too small; test had no say in it."
     else:
         weights += ": nothing was held out to choose them by."
-    remark = " ".join(f"{split['remark']}." for split in held_out if split["remark"])
+    remark = "".join(f"\n- {split['split']}: {split['remark']}." for split in held_out if split["remark"])
     if not held_out:
-        remark = "There was no held-out video: these numbers say that training ran, and nothing else."
+        remark = "\nThere was no held-out video: these numbers say that training ran, and nothing else."
     return _CARD.format(
         preset=config["preset"],
         n_expression=config["n_expression"],
@@ -73,6 +82,8 @@ def model_card(config: dict[str, Any], metrics: dict[str, Any]) -> str:
         face_model_sha256=config["face_model_sha256"],
         face_model_licence=config["face_model_licence"],
         dataset_config_hash=config["dataset_config_hash"],
+        dataset_sha256=sources["dataset_sha256"],
+        licences=licences_in_words(sources["videos"], sources["licences"]),
         onnx_max_difference=metrics["onnx_max_difference"],
         rows=rows,
         weights=weights,

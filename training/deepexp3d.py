@@ -1,6 +1,5 @@
 """The training of DeepExp3D: from the shards of a dataset to a model folder."""
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +24,7 @@ from training.loader import ordered_batches
 from training.loop import TrainingLoop
 from training.losses import gram_matrix_mm2
 from training.networks import build_network
+from training.sources import content_sha256, sources_of
 
 _PROBES = 4
 
@@ -104,9 +104,8 @@ def _about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
     """What decides the weights that come out, and how they are measured."""
     indifferent = {"device", "workers"}
     chosen = {name: value for name, value in asdict(options).items() if name not in indifferent}
-    content = hashlib.sha256("".join(shard.sha256 for shard in dataset.description.shards).encode()).hexdigest()
-    return {"dataset": content, "face_model_sha256": dataset.description.face_model_sha256, **software_versions(),
-            **chosen}
+    face_model = dataset.description.face_model_sha256
+    return {"dataset": content_sha256(dataset), "face_model_sha256": face_model, **software_versions(), **chosen}
 
 
 def _train(
@@ -183,6 +182,7 @@ def _train(
         "final": {name: asdict(seen) if seen else None for name, seen in final.items()},
         "history": [asdict(line) for line in history],
         "train_loss_mean_expression_mm2": loop.mean_expression_loss_mm2,
+        "sources": asdict(sources_of(opened, train.videos)),
         "steps": loop.steps,
         "shipped_steps": shipped.steps,
     }

@@ -81,6 +81,9 @@ def test_held_out_videos_are_evaluated_and_a_few_are_called_a_few(
     assert test is not None
     assert (val.crops, val.videos, test.crops, test.videos) == (3, 1, 2, 1)
     assert "do not tell how the network does on people it has not seen" in val.remark
+    card = (result.folder / "README.md").read_text("utf-8")
+    assert "Licences of the 1 training videos: none stated 1." in card
+    assert f"\n- val: {val.remark}.\n- test: {test.remark}.\n" in card
     # After one step the network still says little else than the mean expression.
     assert val.relative_error == pytest.approx(1.0, abs=0.5)
     assert load_deepexp3d(result.folder).predict(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 4)
