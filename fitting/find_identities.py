@@ -23,7 +23,7 @@ from fitting.sight import Sight
 
 IDENTITY_CHUNK_ENTRIES = 1 << 24
 """Identities are found together until their key frames have this many Jacobian entries."""
-_SMALLEST_BUCKET = 8
+_BUCKET_KEYFRAMES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,8 @@ def find_identities(tracks: Sequence[PreparedTrack], setup: FitSetup) -> Identit
     inverse_focal_px, converged, iterations = [0.0] * len(tracks), [False] * len(tracks), [0] * len(tracks)
     buckets: dict[int, list[int]] = {}
     for number, track in enumerate(tracks):
-        # Filled up to a power of two that depends on this track alone.
-        size = max(_SMALLEST_BUCKET, 1 << (len(track.keyframes) - 1).bit_length())
+        # Filled up to a multiple, so that what it is depends on this track alone.
+        size = -(-len(track.keyframes) // _BUCKET_KEYFRAMES) * _BUCKET_KEYFRAMES
         buckets.setdefault(size, []).append(number)
     for size, members in _pieces(buckets, seen):
         piece = _piece([tracks[number] for number in members], size, setup)

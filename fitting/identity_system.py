@@ -128,9 +128,12 @@ class Elimination:
     def precision(self, basis: LandmarkBasis) -> Precision:
         """What the key frames say together; of errors that last, every fourth says it for all."""
         tracks, blocks = len(self.identity), self.seen.blocks
+        # Frames that only fill up say nothing, and are none beside the prior of a mean frame's expression.
+        says = (blocks.weight > 0).any(dim=1).reshape(tracks, -1)
+        count = says.sum(dim=1).clamp_min(1)[:, None, None].double()
 
         def mean(values: Float[Tensor, "some a b"]) -> Float64[Tensor, "tracks a b"]:
-            return values.reshape(tracks, -1, *values.shape[1:]).mean(1).double()
+            return values.reshape(tracks, -1, *values.shape[1:]).sum(1).double() / count
 
         # Counted from the heaviest, and round: where few frames say anything, it is one of them.
         heaviest = blocks.weight.sum(1).reshape(tracks, -1).argmax(dim=1, keepdim=True)
@@ -142,7 +145,7 @@ class Elimination:
         # Frames that only fill up weigh nothing, so there may be more or fewer of them among the few.
         share = few.weight.reshape(tracks, -1).sum(1) / blocks.weight.reshape(tracks, -1).sum(1)
         share = torch.where(share > 0, share, torch.ones_like(share))
-        per_frame = (len(few.weight) / len(blocks.weight) / share)[:, None, None].double()
+        per_frame = (1.0 / share)[:, None, None].double()
         root = inverse_root(mean(self.camera_hessian))
         half = torch.bmm(root, mean(blocks.camera_expression))
         half_identity = torch.bmm(root, mean(self.narrow_identity[:, :PARAMETERS]))

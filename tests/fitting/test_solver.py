@@ -15,6 +15,7 @@ from fitting import (
     first_look,
     frame_system,
     frame_windows,
+    identity_system,
     preparation,
     refine_identities,
     solver,
@@ -221,6 +222,19 @@ def test_the_second_pass_looks_at_a_bounded_number_of_evenly_spaced_frames(
     chosen = refine_identities.frames_to_look_at(track.at(np.zeros(frames, dtype=np.int64)))
     assert len(chosen) == looked_at
     assert len(set(np.diff(chosen))) <= 1
+
+
+def test_key_frames_that_only_fill_up_change_nothing_of_what_is_known(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequence, options = good(toy_model, frames=20), dataclasses.replace(EXACT, keyframes=5, landmark_bias=0.02)
+    monkeypatch.setattr(identity_system, "LASTING_EVERY", 1)  # else those that are asked about lasting errors differ
+    monkeypatch.setattr(find_identities, "_BUCKET_KEYFRAMES", 5)
+    (alone,) = fit_tracks([sequence], toy_model, options)
+    monkeypatch.setattr(find_identities, "_BUCKET_KEYFRAMES", 20)
+    (filled_up,) = fit_tracks([sequence], toy_model, options)
+    assert np.allclose(filled_up.identity, alone.identity, atol=1e-3)
+    assert np.allclose(filled_up.expression_sigma, alone.expression_sigma, rtol=1e-3)
 
 
 def test_each_window_of_a_track_has_the_smoothness_that_it_learnt(
