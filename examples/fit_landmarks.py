@@ -1,7 +1,5 @@
 """From landmarks to a face: a fit, ARKit weights, an animated mesh. No video needed."""
 
-from pathlib import Path
-
 import numpy as np
 
 from fitting.face_model import load_face_model
@@ -13,7 +11,7 @@ from fitting.synthetic import SyntheticOptions, synthetic_track
 model = load_face_model()
 made_up = synthetic_track(model, "ibug68", SyntheticOptions(frames=90), seed=1)  # your landmarks: frames x 68 x 2, px
 np.savez("landmarks.npz", landmarks=made_up.sequence.observed_px, fps=30.0, scheme="ibug68")
-fit = fit_file(Path("landmarks.npz"), Path("fit.npz"), report=print)
-write_arkit_csv(Path("arkit.csv"), fit, model)
-write_gltf(Path("face.glb"), fit, model, targets="arkit")
+fit = fit_file("landmarks.npz", "fit.npz", report=print)
+write_arkit_csv("arkit.csv", fit, model)
+write_gltf("face.glb", fit, model, targets="arkit")
 print("identity", fit.track.identity.shape, "expression", fit.track.expression.shape)

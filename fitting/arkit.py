@@ -25,9 +25,10 @@ def arkit_weights(
     a small `s`. Units that are not at a bound make up for what the bounds take from others, which clipping does not do.
 
     Raises:
-        ValueError: The model has no map to ARKit weights.
+        ValueError: The model has no map to ARKit weights, or not as many components as there are coefficients.
     """
     arkit = _map_of(model)
+    model.check_coefficients(expression=expression)
     affine = arkit.offset.astype(np.float64) + expression.astype(np.float64) @ arkit.matrix.T
     motion = unit_motion_mm(model).astype(np.float64).reshape(len(arkit.names), -1)
     metric = motion @ motion.T

@@ -117,7 +117,12 @@ class FaceModel:
         identity: Float32[np.ndarray, "*#batch n_identity"],
         expression: Float32[np.ndarray, "*#batch n_expression"],
     ) -> Float32[np.ndarray, "*batch vertices 3"]:
-        """Vertices of faces, head frame, millimetres; one identity may have many expressions."""
+        """Vertices of faces, head frame, millimetres; one identity may have many expressions.
+
+        Raises:
+            ValueError: There are not as many coefficients as the model has components.
+        """
+        self.check_coefficients(identity=identity, expression=expression)
         shape = np.tensordot(identity, self.identity_basis_mm, axes=1)
         motion = np.tensordot(expression, self.expression_basis_mm, axes=1)
         return np.asarray(self.mean_mm + shape + motion, dtype=np.float32)
@@ -139,9 +144,10 @@ class FaceModel:
             expression: The same.
 
         Raises:
-            ValueError: The model has no landmarks for `scheme`.
+            ValueError: The model has no landmarks for `scheme`, or not as many components as there are coefficients.
         """
         embedding = self.embedding(scheme)
+        self.check_coefficients(identity=identity, expression=expression)
 
         def at(field_mm: Float32[np.ndarray, "*any vertices 3"]) -> Float32[np.ndarray, "*any points 3"]:
             return np.asarray((field_mm[..., embedding.vertex_ids, :] * embedding.weights[..., None]).sum(axis=-2))
@@ -152,6 +158,17 @@ class FaceModel:
         offset_mm = np.float32(0.0) if known is None else known.offset_mm
         return np.asarray(at(self.mean_mm) + offset_mm + shape + motion, dtype=np.float32)
 
+    def check_coefficients(self, *, identity: np.ndarray | None = None, expression: np.ndarray | None = None) -> None:
+        """Check that coefficients, along their last axis, are as many as the model has components.
+
+        Raises:
+            ValueError: They are not.
+        """
+        both = (("identity", identity, self.n_identity), ("expression", expression, self.n_expression))
+        for name, array, count in both:
+            if array is not None and array.shape[-1:] != (count,):
+                raise ValueError(f"{name} has shape {array.shape}; face model {self.name!r} has {count} components")
+
     def save(self, path: Path) -> str:
         """Write the model; same model, same bytes. Returns the file's sha256."""
         data = _to_bytes(self)
@@ -159,13 +176,13 @@ class FaceModel:
         return hashlib.sha256(data).hexdigest()
 
 
-def load_face_model(path: Path = DEFAULT_MODEL_PATH) -> FaceModel:
+def load_face_model(path: str | Path = DEFAULT_MODEL_PATH) -> FaceModel:
     """Read a face model file (`.npz` without pickled objects).
 
     Raises:
         ValueError: The file is no face model, of a newer format, or inconsistent in itself.
     """
-    data = path.read_bytes()
+    data = Path(path).read_bytes()
     try:
         arrays = arrays_of(data)
         if "header" not in arrays:
@@ -173,6 +190,8 @@ def load_face_model(path: Path = DEFAULT_MODEL_PATH) -> FaceModel:
         header = json.loads(arrays.pop("header").tobytes())
     except ValueError as error:
         raise ValueError(f"{path} is no face model file: {error}") from error
+    if isinstance(header, dict) and "kind" in header:
+        raise ValueError(f"{path} is no face model file: it is a {header['kind']}")
     seen = header.get("format_version") if isinstance(header, dict) else None
     if seen != FORMAT_VERSION:
         raise ValueError(f"{path} has format_version {seen!r}; this program reads {FORMAT_VERSION}")

@@ -22,10 +22,10 @@ _ALWAYS_TOLD = ("method", "camera", "contour")
 
 
 def fit_file(
-    landmarks: Path,
-    out: Path,
+    landmarks: str | Path,
+    out: str | Path,
     *,
-    model_path: Path = DEFAULT_MODEL_PATH,
+    model_path: str | Path = DEFAULT_MODEL_PATH,
     scheme: str | None = None,
     fps: float | None = None,
     picture_px: tuple[int, int] | None = None,
@@ -55,6 +55,7 @@ def fit_file(
         ValueError: A mistake in the file or an argument, or landmarks that fit no face; nothing is written then.
         OSError: A file cannot be read or written.
     """
+    landmarks, out = Path(landmarks), Path(out)
     if out.suffix.lower() != ".npz":
         raise ValueError(f"out={str(out)!r} must end in .npz")
     if out.resolve() == landmarks.resolve():

@@ -23,7 +23,7 @@ _METRES_PER_MM = 1e-3
 _SKIN = (0.80, 0.62, 0.54, 1.0)
 
 
-def write_gltf(path: Path, fit: SavedFit, model: FaceModel, *, targets: MorphTargets = "components") -> None:
+def write_gltf(path: str | Path, fit: SavedFit, model: FaceModel, *, targets: MorphTargets = "components") -> None:
     """Write a `.glb` file: the face with its identity, morph targets, and an animation.
 
     Args:
@@ -53,7 +53,7 @@ def write_gltf(path: Path, fit: SavedFit, model: FaceModel, *, targets: MorphTar
         gltf.Node(name="head", mesh=0, rotation=turns[0].tolist(), translation=places_m[0].tolist())
     ]
     build.animation(fit, {"weights": weights.reshape(-1), "rotation": turns, "translation": places_m})
-    write_whole(path, build.data())
+    write_whole(Path(path), build.data())
 
 
 def _morphs(

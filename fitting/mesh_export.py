@@ -13,7 +13,7 @@ from fitting.saved_fit import SavedFit
 from fitting.whole_file import write_whole
 
 
-def write_arkit_csv(path: Path, fit: SavedFit, model: FaceModel) -> None:
+def write_arkit_csv(path: str | Path, fit: SavedFit, model: FaceModel) -> None:
     """Write ARKit weights: columns `frame`, `pts_s`, and one per unit, in [0, 1].
 
     Raises:
@@ -28,10 +28,10 @@ def write_arkit_csv(path: Path, fit: SavedFit, model: FaceModel) -> None:
     for frame, pts_s, row in zip(fit.frame, fit.pts_s, weights, strict=True):
         # repr gives back the very time; a weight needs no more than a fitted one is worth.
         out.writerow([int(frame), repr(float(pts_s)), *(f"{weight:.5f}" for weight in row)])
-    write_whole(path, text.getvalue().encode())
+    write_whole(Path(path), text.getvalue().encode())
 
 
-def write_obj(path: Path, fit: SavedFit, model: FaceModel, *, frame: int) -> None:
+def write_obj(path: str | Path, fit: SavedFit, model: FaceModel, *, frame: int) -> None:
     """Write the mesh of one frame in the head frame (x to the subject's left, y up, z out of the face), millimetres.
 
     Args:
@@ -54,7 +54,7 @@ def write_obj(path: Path, fit: SavedFit, model: FaceModel, *, frame: int) -> Non
         "millimetres; x to the subject's left, y up, z out of the face",
         f"face model {model.name}, licence: {model.licence}",
     )
-    write_whole(path, _obj_text(vertices, model.triangles, about).encode())
+    write_whole(Path(path), _obj_text(vertices, model.triangles, about).encode())
 
 
 def _obj_text(

@@ -96,13 +96,14 @@ def write_fit(path: Path, fit: SavedFit) -> None:
     write_whole(path, npz_bytes(header, {**arrays, "holdout_error": holdout, "frame": fit.frame, "pts_s": fit.pts_s}))
 
 
-def read_fit(path: Path) -> SavedFit:
+def read_fit(path: str | Path) -> SavedFit:
     """Read a fit that `write_fit` wrote.
 
     Raises:
         ValueError: The file is no fit, of a newer format, or inconsistent in itself.
         OSError: The file cannot be read.
     """
+    path = Path(path)
     arrays = read_npz(path)
     header = header_of(arrays, where=path)
     if header.get("kind") != "facevid fit":

@@ -23,10 +23,10 @@ _WITHOUT_EXPRESSION = ("bfm2009", "lsfm")
 
 
 def import_face_model(
-    path: Path,
+    path: str | Path,
     *,
     kind: Kind,
-    expression: Path | None = None,
+    expression: str | Path | None = None,
     n_identity: int | None = None,
     n_expression: int | None = None,
     points: Mapping[str, int] | None = None,
@@ -59,6 +59,7 @@ def import_face_model(
     for name, value in (("n_identity", n_identity), ("n_expression", n_expression), ("unit_mm", unit_mm)):
         if value is not None and not value > 0:
             raise ValueError(f"{name}={value} must be above 0")
+    path, expression = Path(path), None if expression is None else Path(expression)
     if not path.exists():
         raise ValueError(f"path={path} does not exist")
     if (kind in _WITHOUT_EXPRESSION) != (expression is not None):

@@ -1,6 +1,7 @@
 """The face model's file format and its arithmetic, and what FaceVid-CC0 as shipped must be."""
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fitting.arkit import expression_of
+from fitting.arkit import arkit_weights, expression_of
 from fitting.face_model import (
     DEFAULT_MODEL_PATH,
     ArkitMap,
@@ -167,6 +168,19 @@ def test_other_arrays_are_no_face_model(tmp_path: Path) -> None:
     np.savez(tmp_path / "landmarks.npz", landmarks=np.zeros((1, 68, 2)), fps=30)
     with pytest.raises(ValueError, match=r"is no face model file: it has no header; it holds: fps, landmarks"):
         load_face_model(tmp_path / "landmarks.npz")
+
+
+def test_coefficients_of_another_model_are_named() -> None:
+    model = load_face_model(str(DEFAULT_MODEL_PATH))
+    nobody, nothing = np.zeros(model.n_identity, np.float32), np.zeros((5, model.n_expression), np.float32)
+    assert model.vertices_mm(nobody, nothing).shape == (5, len(model.mean_mm), 3)
+    for faces in (model.vertices_mm, functools.partial(model.landmarks_mm, "ibug68")):
+        with pytest.raises(ValueError, match=r"identity has shape \(79,\); face model 'facevid-cc0' has 80 components"):
+            faces(nobody[1:], nothing)
+        with pytest.raises(ValueError, match=r"expression has shape \(5, 27\); face model .* has 28 components"):
+            faces(nobody, nothing[:, 1:])
+    with pytest.raises(ValueError, match=r"expression has shape \(5, 27\); face model .* has 28 components"):
+        arkit_weights(model, nothing[:, 1:])
 
 
 def test_a_pickle_inside_a_model_file_is_not_loaded(tiny: FaceModel, tmp_path: Path) -> None:

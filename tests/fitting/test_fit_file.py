@@ -21,7 +21,7 @@ from fitting.gltf import write_gltf
 from fitting.mesh_export import write_arkit_csv, write_obj
 from fitting.metrics import accuracy
 from fitting.options import FitOptions
-from fitting.saved_fit import SavedFit, read_fit
+from fitting.saved_fit import SavedFit, read_fit, write_fit
 from fitting.solver import fit_tracks
 from fitting.synthetic import SyntheticOptions, SyntheticTrack, synthetic_track
 
@@ -154,6 +154,12 @@ def test_arkit_weights_come_as_a_table(model: FaceModel, fit: SavedFit, tmp_path
     assert values.min() >= 0
     assert values.max() <= 1
     np.testing.assert_allclose(values, arkit_weights(model, fit.track.expression), atol=1e-5)
+
+
+def test_a_fit_is_no_face_model(fit: SavedFit, tmp_path: Path) -> None:
+    write_fit(tmp_path / "fit.npz", fit)
+    with pytest.raises(ValueError, match=r"fit\.npz is no face model file: it is a facevid fit"):
+        load_face_model(tmp_path / "fit.npz")
 
 
 def test_an_obj_is_the_mesh_of_that_frame(model: FaceModel, fit: SavedFit, tmp_path: Path) -> None:
