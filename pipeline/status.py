@@ -14,10 +14,13 @@ from facevid.description import DESCRIPTION_FILE, DatasetError, FunnelStep
 from facevid.failures import FailureCode
 from pipeline.funnel import take_census
 from pipeline.job import state_folder
+from pipeline.manifest import ManifestRow
 from pipeline.marks import read_marks
 from pipeline.output_lock import is_locked
 from pipeline.plan import read_plan
 from pipeline.progress import total_counts
+from pipeline.public_urls import without_secrets
+from pipeline.row_state import RowState
 from pipeline.run_record import read_begin
 from pipeline.store import Store
 from pipeline.tell import LookTeller, duration_text, quiet_s, time_left_s
@@ -55,8 +58,7 @@ class Status:
         in_hand: What the workers of a running build are doing, the longest at it first.
         funnel: What became of every item.
         failures: Failures per code, the most frequent first.
-        examples: Of each code the first failure in the tables, its video and what was said of it; known when the build
-            is finished.
+        examples: Of each code the first failure, its video and what was said of it.
     """
 
     out: Path
@@ -96,7 +98,14 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
         return _of_dataset(out)
     plan = read_plan(out, whole=True)
     rows = LookTeller("counting results", len(plan.manifest.rows), report)
-    census = take_census(plan.manifest, plan.job, Store(plan.job.store_folder), on_row=lambda *_: rows.seen())
+    examples: dict[str, str] = {}
+
+    def on_row(row: ManifestRow, state: RowState) -> None:
+        rows.seen()
+        if (failure := state.failure) is not None:
+            examples.setdefault(failure.code.value, f"{row.video_id}: {without_secrets(failure.message)}")
+
+    census = take_census(plan.manifest, plan.job, Store(plan.job.store_folder), on_row=on_row)
     counts = total_counts(state)
     now_s = time.monotonic()
     in_hand = tuple(
@@ -114,6 +123,7 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
         in_hand=in_hand,
         funnel=census.steps,
         failures=_ordered(Counter({code.value: count for code, count in census.failures.items()})),
+        examples=examples,
     )
 
 

@@ -11,8 +11,9 @@ from pretend import Line
 from synthetic import manifest_of
 
 from facevid.description import DESCRIPTION_FILE, DatasetError
-from facevid.failures import Stage
+from facevid.failures import FailureCode, Stage
 from pipeline import funnel
+from pipeline.job import fetch_keys
 from pipeline.manifest import ManifestRow
 from pipeline.marks import in_hand
 from pipeline.output_lock import StoreBusyError, build_lock
@@ -47,8 +48,23 @@ def test_a_running_build_tells_who_does_what_and_how_long_it_will_take(tmp_path:
     assert f"  b (process {os.getpid()})" in text
     plain = json.loads(seen.to_json())
     assert plain["failures"] == {"no_face": 1}
+    (said,) = plain["examples"].values()
+    assert said.startswith("dark: ")
+    assert said in text
     assert plain["in_hand"][0]["video_ids"] == ["b"]
     assert plain["funnel"][0]["entered"] == 3
+
+
+def test_a_build_that_is_not_finished_says_what_failed_without_what_lets_someone_in(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    gone = ManifestRow(video_id="gone", url="https://x.org/1?token=abc")
+    said = f"no answer from {gone.url}"
+    line.store.commit_failure(Stage.FETCH, fetch_keys(gone, line.job)[1], FailureCode.NETWORK, said)
+    write_plan(Plan(job=line.job, manifest=manifest_of(gone)))
+
+    seen = status(line.job.out)
+
+    assert seen.examples == {"network": "gone: no answer from https://x.org/1?token=removed"}
 
 
 def test_a_finished_dataset_says_of_each_code_what_was_said_first(
