@@ -143,8 +143,9 @@ class BuildOptions:
     workers: int = 1
     """Worker processes; 1 runs in the driver's child process. No more are started than there are parts of work; a
     video still to be downloaded may be long: it starts them all."""
-    wave: int = 64
-    """Videos per Beam run on the local runner."""
+    wave: int = 256
+    """Videos per Beam run on the local runner; each run starts its worker processes anew, and fits when all of its
+    videos are searched."""
     fit_batch: int = 8
     """Parts of videos (of `faces.span_s`) whose tracks are fitted together, at most; fewer where they have many frames.
     Does not change results."""
