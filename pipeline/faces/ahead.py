@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from pipeline.faces.follow import SearchSeconds
+from pipeline.faces.face_search import SearchSeconds
 from pipeline.faces.key_frames import KEY_EVERY_FRAMES, KeyFrames
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
 from pipeline.faces.options import FacesOptions

@@ -2,8 +2,8 @@
 
 A face that was seen is looked for where it was; the landmarks say where it will be next. It is the same face while its
 box overlaps the last one (Koujan et al., FG 2020, section on FaceVid), and it is given up after more than K consecutive
-frames in which it was not found there. Whole pictures, which cost more, are searched for faces at the first frame of a
-shot, when a face was lost, and now and then; large pictures part by part, so that small faces are found as well.
+frames in which it was not found there. Whole pictures, which cost more, are searched for faces when
+`pipeline.faces.face_search` finds it time.
 
 Two followed faces are never one: where both are found in the same place, the one that was nearer keeps it. Faces that
 were lost and faces that a search found are matched by the overlap of their boxes (the assignment problem: Kuhn, "The
@@ -18,14 +18,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.faces.detect import surest
+from pipeline.faces.face_search import FaceSearch, SearchSeconds
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
 from pipeline.faces.lids import LidsOfFaces
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.overlaps import overlap
 from pipeline.faces.picture import Picture
 from pipeline.faces.regions import FaceBox, FaceRegion
-from pipeline.faces.search import SearchWindow, around, search_windows
 
 _WELL_CENTRED = 0.85
 """Overlap with the last box above which the last region is as good as the next one."""
@@ -33,13 +32,6 @@ _SETTLED, _MOST_LOOKS = 0.93, 6
 """A new face is looked at again until its box overlaps the last one by so much."""
 _ONE_FACE = 0.4
 """Two boxes that overlap more than this are of one face; of faces cheek to cheek they overlap by a tenth."""
-_NEAR = 4.0
-"""A lost face is looked for in a square that is so much larger than its box."""
-_SEARCH_EVERY_FRAMES, _PART_EVERY_FRAMES = 25, 8
-"""While faces are followed: the whole picture, and one of the parts of a large one. Where there is only one
-part it is searched as seldom as the whole: it costs as much as the landmarks of a face."""
-_IDLE_EVERY_FRAMES = 5
-"""While none is: both; more often at first, every frame after a cut or a loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +47,6 @@ class Seen:
     found: dict[int, FaceLandmarks]
     missed: tuple[int, ...]
     stopped: tuple[int, ...]
-
-
-@dataclass(slots=True)
-class SearchSeconds:
-    """Wall time spent, seconds.
-
-    Attributes:
-        detect: Looking for faces in whole pictures.
-        landmarks: Landmarks inside regions.
-    """
-
-    detect: float = 0.0
-    landmarks: float = 0.0
 
 
 @dataclass(slots=True)
@@ -100,10 +79,8 @@ class FaceFollower:
         self._most = 1 if options.faces == "first" else options.max_faces
         self._followed: list[_Followed] = []
         self._begun = 0
-        self._windows: tuple[SearchWindow, ...] = ()
-        self._next_window = 0
-        self._since_search = self._since_part = self._idle_frames = 0
         self.seconds = SearchSeconds()
+        self._searching = FaceSearch(detector, min_face_px=options.min_face_px, seconds=self.seconds)
 
     def reset(self) -> None:
         """Forget all faces, as after a cut where nobody looks back. Numbers go on."""
@@ -151,7 +128,7 @@ class FaceFollower:
             (missed if followed.misses <= self._options.max_misses else stopped).append(followed.number)
         self._followed = [followed for followed in self._followed if followed.number not in stopped]
         if stopped and len(found) < self._most:
-            self._begin(picture, found, self._everywhere(picture))
+            self._begin(picture, found, self._searching.everywhere(picture))
         return Seen(found=dict(sorted(found.items())), missed=tuple(missed), stopped=tuple(stopped))
 
     def _again(self, picture: Picture, last: FaceLandmarks) -> FaceLandmarks | None:
@@ -173,41 +150,19 @@ class FaceFollower:
 
     def _search(self, picture: Picture, found: dict[int, FaceLandmarks], *, looks_new: bool) -> None:
         lost = [followed for followed in self._followed if followed.number not in found]
-        boxes: list[FaceBox] = []
         if looks_new:
-            self._idle_frames = 0
-            boxes = self._everywhere(picture)
+            boxes = self._searching.everywhere(picture)
         else:
-            room = len(self._followed) < self._most
-            self._idle_frames = 0 if self._followed else self._idle_frames + 1
-            idle_every = min(_IDLE_EVERY_FRAMES, 1 + self._idle_frames // _IDLE_EVERY_FRAMES)
-            self._since_search += 1
-            self._since_part += 1
-            newly_lost = any(followed.misses == 0 for followed in lost)
-            search_every = _SEARCH_EVERY_FRAMES if self._followed else idle_every
-            if newly_lost or (room and self._since_search >= search_every):
-                boxes = self._find(picture)
-                self._since_search = 0
-            windows = self._windows_of(picture)
-            part_every = max(_PART_EVERY_FRAMES, _SEARCH_EVERY_FRAMES // len(windows))
-            if room and self._since_part >= (part_every if self._followed else idle_every):
-                boxes = surest([*boxes, *self._find(picture, windows[self._next_window % len(windows)])])
-                self._next_window += 1
-                self._since_part = 0
-            for followed in lost:
-                x0, y0, x1, y1 = followed.last.box_px.tolist()
-                boxes = surest([*boxes, *self._find(picture, around((x0, y0, x1, y1), growth=_NEAR))])
+            boxes = self._searching.where_due(
+                picture,
+                followed=bool(self._followed),
+                room=len(self._followed) < self._most,
+                lost_px=[followed.last.box_px for followed in lost],
+                newly_lost=any(followed.misses == 0 for followed in lost),
+            )
         boxes = self._find_lost(picture, found, lost, boxes)
         if len(self._followed) < self._most:
             self._begin(picture, found, boxes)
-
-    def _everywhere(self, picture: Picture) -> list[FaceBox]:
-        # The next search of the whole picture and that of a part fall half-way between one another.
-        self._since_search, self._since_part = _SEARCH_EVERY_FRAMES // 2, 0
-        boxes = self._find(picture)
-        for window in self._windows_of(picture):
-            boxes = surest([*boxes, *self._find(picture, window)])
-        return boxes
 
     def _find_lost(
         self, picture: Picture, found: dict[int, FaceLandmarks], lost: list[_Followed], boxes: list[FaceBox]
@@ -260,19 +215,6 @@ class FaceFollower:
             return None
         x0, y0, x1, y1 = face.box_px.tolist()
         return face if max(x1 - x0, y1 - y0) >= self._options.min_face_px else None
-
-    def _find(self, picture: Picture, window: SearchWindow | None = None) -> list[FaceBox]:
-        start = time.perf_counter()
-        boxes = self._detector.find_faces(picture, window)
-        self.seconds.detect += time.perf_counter() - start
-        return boxes
-
-    def _windows_of(self, picture: Picture) -> tuple[SearchWindow, ...]:
-        if not self._windows:
-            self._windows = search_windows(
-                picture.width_px, picture.height_px, min_face_px=self._options.min_face_px
-            )
-        return self._windows
 
 
 def _one_face(first: FaceLandmarks, second: FaceLandmarks) -> bool:
