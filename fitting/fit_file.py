@@ -109,6 +109,8 @@ def fit_file(
     )
     changed = [name for name, value in asdict(options).items() if value != getattr(FitOptions(), name)]
     choices = ", ".join(f"{name} {getattr(options, name)}" for name in dict.fromkeys([*_ALWAYS_TOLD, *changed]))
+    if focal_px := track.focal_px:
+        choices += f"; focal length {focal_px:.0f} px"
     tell(
         f"energy {track.energy:.6g}; {choices}; face model sha256 {model.sha256}; "
         + ", ".join(f"{name} {number}" for name, number in fit.versions.items())

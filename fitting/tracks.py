@@ -101,6 +101,11 @@ class FittedTrack:
     lens: Float32[np.ndarray, " 3"] = field(default_factory=no_lens)
     energy: float = math.inf
 
+    @property
+    def focal_px(self) -> float | None:
+        """Focal length, pixels; None for scaled orthographic."""
+        return 1.0 / float(self.lens[0]) if self.lens[0] else None
+
     def at(self, frames: slice) -> "FittedTrack":
         """Some frames of it; what is one of the track stays."""
         return replace(

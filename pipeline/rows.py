@@ -145,7 +145,7 @@ def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> 
         "clip_end_s": row.end_s,
         "identity": fit.identity.tolist(),
         "identity_norm": result.summary.identity_norm,
-        "focal_px": 1 / float(fit.lens[0]) if fit.lens[0] else None,
+        "focal_px": fit.focal_px,
         "fit_status": fit.status,
         "fit_iterations": fit.iterations,
         "reprojection_error": result.summary.reprojection_error,

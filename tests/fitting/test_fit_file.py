@@ -105,6 +105,20 @@ def test_the_report_tells_what_was_read_and_how_it_went(landmarks: Path, tmp_pat
     assert f"torch {saved.versions['torch']}" in lines[2]
 
 
+def test_a_perspective_fit_tells_the_focal_length(model: FaceModel, tmp_path: Path) -> None:
+    truth = synthetic_track(model, "ibug68", SyntheticOptions(frames=3), seed=4)
+    np.savez(tmp_path / "in.npz", landmarks=truth.sequence.observed_px, scheme="ibug68", picture_px=(640, 480))
+    lines: list[str] = []
+    options = FitOptions(camera="perspective", identity_iterations=1, frame_iterations=2)
+    focal_px = fit_file(tmp_path / "in.npz", tmp_path / "fit.npz", options=options, report=lines.append).track.focal_px
+    assert focal_px is not None
+    assert 0.6 * 640 * 0.999 < focal_px < 4.5 * 640 * 1.001
+    assert f"; focal length {focal_px:.0f} px; face model" in lines[-1]
+    plain = fit_file(str(tmp_path / "in.npz"), tmp_path / "fit.npz", report=lines.append)
+    assert plain.track.focal_px is None
+    assert "focal" not in lines[-1]
+
+
 def test_a_long_fit_says_how_far_it_is(
     landmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
