@@ -25,6 +25,7 @@ from training.loop import TrainingLoop
 from training.losses import gram_matrix_mm2
 from training.networks import build_network
 from training.sources import content_sha256, sources_of
+from training.stopping import StopRequest, stop_on_signals
 
 _PROBES = 4
 
@@ -93,11 +94,12 @@ def train_deepexp3d(
         DatasetError: No dataset, nothing to train on, a damaged shard, or somebody in two splits.
         OSError: `out` cannot be written, which is told before the training.
         FloatingPointError: The training diverged.
+        KeyboardInterrupt: By Ctrl-C or SIGTERM; what was trained is saved.
     """
     device = resolve_device(options.device)
     opened = open_dataset(dataset)
-    with checkpoints(out, _about(opened, options)) as saved:
-        return _train(opened, out, options, device, saved=saved, report=report)
+    with checkpoints(out, _about(opened, options)) as saved, stop_on_signals(report) as stop:
+        return _train(opened, out, options, device, saved=saved, stop=stop, report=report)
 
 
 def _about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
@@ -110,7 +112,7 @@ def _about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
 
 def _train(
     opened: Dataset, out: Path, options: TrainOptions, device: torch.device, *, saved: Checkpoints,
-    report: Callable[[str], None],
+    stop: StopRequest, report: Callable[[str], None],
 ) -> TrainingResult:
     earlier = saved.load()
     model = _face_model(opened)
@@ -138,12 +140,14 @@ def _train(
         saved.save(best.added_to(replace(state, progress=progress)))
 
     def save_if_due() -> None:
-        if saved.due():
+        if saved.due() or stop.asked:
             save()
+        if stop.asked:
+            raise KeyboardInterrupt
 
     loop = TrainingLoop(
         network=network, train=train, model=model, gram_mm2=gram_matrix_mm2(model.expression_basis_mm),
-        options=options, device=device, report=report, after_step=save_if_due,
+        options=options, device=device, report=report, after_step=save_if_due, around_steps=stop.between_steps,
     )  # fmt: skip
     if earlier is not None:
         try:
@@ -253,7 +257,10 @@ def _introduction(splits: Mapping[Split, Examples], options: TrainOptions, devic
     counts = ", ".join(f"{name} {len(e)} crops of {len(e.videos)} videos" for name, e in splits.items())
     yield f"DeepExp3D ({options.preset}) on {device}: {counts}"
     if not len(splits["val"]):
-        yield "no video in the val split: training runs, but nothing can tell how good the network is"
+        yield (
+            "no video in the val split: training runs, but nothing can tell how good the network is; give a row of the "
+            "manifest split=val, and build again"
+        )
 
 
 def _probes(examples: Examples) -> np.ndarray:

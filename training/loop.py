@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 
 import numpy as np
@@ -37,6 +38,7 @@ class TrainingLoop:
         device: Where.
         report: Receives progress lines.
         after_step: Called after every step, when all state is that of one moment.
+        around_steps: Entered for the steps of an epoch.
 
     Attributes:
         steps: Optimiser steps made.
@@ -49,8 +51,9 @@ class TrainingLoop:
         self, *, network: ExpressionNetwork, train: Examples, model: FaceModel,
         gram_mm2: Float32[np.ndarray, "n_expression n_expression"], options: TrainOptions, device: torch.device,
         report: Callable[[str], None], after_step: Callable[[], None] = lambda: None,
+        around_steps: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._after_step = after_step
+        self._after_step, self._around_steps = after_step, around_steps
         self._network, self._train, self._options = network, train, options
         self._device, self._report = device, report
         self._gram_mm2 = torch.from_numpy(gram_mm2).to(device)
@@ -85,7 +88,8 @@ class TrainingLoop:
         """
         while not self.done or self._batches_done:
             if not self.done:
-                self._rest_of_epoch()
+                with self._around_steps():
+                    self._rest_of_epoch()
             ended, loss = self.epoch, self._loss_sum / self._batches_done
             self.epoch, self._batches_done, self._loss_sum = ended + 1, 0, 0.0
             yield ended, loss

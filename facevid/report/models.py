@@ -130,6 +130,8 @@ def _deepexp3d(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> Mo
             "DeepExp3D": (at, [val["vertex_error_mm"] for _, val in tested]),
             "mean expression": (at, [val["vertex_error_mean_expression_mm"] for _, val in tested]),
         }
+        shipped = [(step, val["vertex_error_mm"]) for step, val in tested if step == metrics["shipped_steps"]]
+        lines["weights of the model"] = ([step for step, _ in shipped], [error for _, error in shipped])
         curves.append(Curve(title="Vertex error on held-out videos", svg=loss_svg(lines, x="steps", y="mm")))
     return ModelSection(
         name=f"{name} (DeepExp3D, {config['preset']})", notes=tuple(notes), facts=tuple(facts), curves=tuple(curves)

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -21,6 +22,8 @@ from training.checkpoint import Checkpoints, State, checkpoints
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
 from training.examples import Examples
+from training.loader import Batch
+from training.loop import TrainingLoop
 from training.model_folder import refuse_existing
 from training.networks import ExpressionNetwork
 
@@ -108,6 +111,59 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_model(
         assert torch.equal(value, resumed[name]), name
     assert resumed_record == record
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "model", "whole"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_training_after_the_step_in_hand_and_loses_nothing(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    whole, record = train(tmp_path / "whole")
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    lines: list[str] = []
+    with monkeypatch.context() as patch:
+        signalled_in_steps(patch, {4: 1}, number)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "model", lines=lines)
+    assert sum("stopping after this step, which is saved" in line for line in lines) == 1
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+    resumed, resumed_record = train(tmp_path / "model", lines=lines)
+    assert any("going on after step 4 of 6" in line for line in lines)
+    assert same(whole, resumed)
+    assert resumed_record == record
+
+
+def test_a_second_signal_ends_a_training_at_once(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signalled_in_steps(monkeypatch, {4: 2}, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "model")
+    assert not (tmp_path / "model.training").exists()  # nothing was saved
+
+
+def test_a_signal_during_an_evaluation_ends_a_training_at_once(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the evaluation went on")
+
+    monkeypatch.setattr(deepexp3d, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "model")
+
+
+def signalled_in_steps(monkeypatch: pytest.MonkeyPatch, counts: dict[int, int], number: signal.Signals) -> None:
+    """From now on so many signals come in the middle of these steps, counted from 1."""
+    step = TrainingLoop._step
+
+    def signalled(self: TrainingLoop, batch: Batch) -> float:
+        for _ in range(counts.get(self.steps + 1, 0)):
+            signal.raise_signal(number)
+        return step(self, batch)
+
+    monkeypatch.setattr(TrainingLoop, "_step", signalled)
 
 
 def test_a_training_that_was_begun_otherwise_is_not_taken_up(train: Train, stop: Stop, tmp_path: Path) -> None:
