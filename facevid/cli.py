@@ -2,9 +2,12 @@
 
 import difflib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
+from typing import NoReturn
 
 import tyro
 
@@ -96,10 +99,29 @@ def _run(words: list[str]) -> int:
     except ValueError as error:  # an option out of its range
         print(f"facevid: error: {error}", file=sys.stderr)
         return 2
-    if isinstance(command, Build):
-        return _guarded(lambda: command.run(beam_options), interrupted="; run the same command again to go on")
-    again = "; run the same command again to go on" if isinstance(command, (Retry, TrainDeepExp3D)) else ""
-    return _guarded(command.run, interrupted=again)
+    again = "; run the same command again to go on" if isinstance(command, (Build, Retry, TrainDeepExp3D)) else ""
+    # Training starts processes that are ended by SIGTERM as a matter of course, and would inherit what is done here.
+    with _sigterm_interrupts() if isinstance(command, (Build, Retry)) else nullcontext():
+        if isinstance(command, Build):
+            return _guarded(lambda: command.run(beam_options), interrupted=again)
+        return _guarded(command.run, interrupted=again)
+
+
+class _Terminated(KeyboardInterrupt):
+    pass
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    # Schedulers end with it what they preempt; the log should say that it was stopped, and can go on.
+    def interrupt(*_: object) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _overview(words: list[str]) -> int:
@@ -122,9 +144,9 @@ def _overview(words: list[str]) -> int:
 def _guarded(run: Callable[[], int], *, interrupted: str = "") -> int:
     try:
         return run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print(f"facevid: stopped{interrupted}", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(stopped, _Terminated) else signal.SIGINT)
     except BrokenPipeError:
         raise
     except _mistakes() as error:

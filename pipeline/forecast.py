@@ -48,8 +48,8 @@ class Forecast:
         done: Those of them with a result, failures among them.
         failed: Failures per code, as they stand in the store.
         to_fetch: Addresses to be downloaded, per host; several clips of one address count once.
-        local: Rows with local files.
-        missing: Those of them that are to be done and whose file is not there.
+        local: Rows with local files that are to be looked at, like those to be downloaded.
+        missing: Those of them whose file is not there.
         to_search: Rows to be searched for faces, after their download or without.
         to_fit: Rows whose faces are known and only have to be fitted.
         known: How many rows the means are taken from.
@@ -98,9 +98,9 @@ def forecast(manifest: Manifest, job: Job) -> Forecast:
     for row in manifest.rows:
         state = row_state(row, job, store)
         stages[state.next_stage] += 1
-        if not is_remote(row.url):
+        if state.next_stage is Stage.FETCH and not is_remote(row.url):
             local += 1
-            if state.next_stage is Stage.FETCH and not is_there(local_path(row.url, job.manifest_folder)):
+            if not is_there(local_path(row.url, job.manifest_folder)):
                 missing.append(row)
         if state.failure is not None:
             failed[state.failure.code] += 1

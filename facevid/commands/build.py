@@ -111,7 +111,7 @@ class Status:
         while True:
             began_s = time.monotonic()
             seen = status(self.out, report=say)
-            if self.watch and not self.json:
+            if self.watch and not self.json and sys.stdout.isatty():
                 print(_CLEAR, end="")
             print(seen.to_json() if self.json else render(seen), flush=True)
             if not self.watch or not seen.running:

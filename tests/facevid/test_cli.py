@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -240,6 +241,29 @@ def test_only_a_command_that_resumes_says_so_when_stopped(
     monkeypatch.setattr("training.expression.train_expression", stopped)
     assert cli.main([*command.split(), "--out", str(tmp_path / "out")]) == 130
     assert ("run the same command again to go on" in capsys.readouterr().err) == resumes
+
+
+def test_what_is_watched_through_a_pipe_holds_no_codes_of_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = Status(
+        out=tmp_path, running=False, finished=True, videos=1, videos_done=1, frames_per_s=None, funnel=(), failures=()
+    )
+    monkeypatch.setattr("pipeline.status.status", lambda *_, **__: seen)
+    assert cli.main(["status", str(tmp_path), "--watch"]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}: finished")
+
+
+def test_a_build_that_a_scheduler_ends_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("pipeline.build.run_build", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+
+    assert cli.main(["build", "m.csv", "--out", str(tmp_path / "out")]) == 128 + signal.SIGTERM
+
+    assert capsys.readouterr().err == "facevid: stopped; run the same command again to go on\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_full_disk_is_one_line(

@@ -23,7 +23,7 @@ def test_what_is_done_is_looked_up_and_the_rest_is_reckoned_with_it(tmp_path: Pa
 
     found = forecast(manifest(done, dark, *to_do), line.job)
 
-    assert (found.rows, found.done, found.to_search, found.to_fit, found.local) == (4, 2, 2, 0, 4)
+    assert (found.rows, found.done, found.to_search, found.to_fit, found.local) == (4, 2, 2, 0, 2)
     assert found.failed == {FailureCode.NO_FACE: 1}
     assert (found.known, found.video_s) == (2, LONG_S)
     assert found.search_s(workers=2) == pytest.approx(LONG_S * ASSUMED_FPS / ASSUMED_FRAMES_PER_S)
