@@ -121,7 +121,7 @@ class FittedItem:
 
 
 def write_faces(folder: Path, facts: SpanFacts, tracks: Sequence[LandmarkTrack]) -> None:
-    """Write a span's face tracks beside the crops that `CropWriter` has put there."""
+    """Write a span's face tracks beside the crops that `stored_crops.CropWriter` has put there."""
     write_json(folder / "faces.json", asdict(facts))
     _write_arrays(folder / "tracks.npz", tracks)
 

@@ -53,6 +53,7 @@ _IN_EDGE_CELL = _in_cells(_EDGE_CELLS, _EDGE_PIXELS // _EDGE_CELLS)
 LOOK_VALUES = _LUMA_CELLS**2 + _EDGE_CELLS**2 * _DIRECTIONS + 2 * _COLOUR_CELLS**2
 
 Look = Float[np.ndarray, " values"]
+"""The difference of two is half their squared distance: 0 for the same picture, 0.5 to 1.5 for two people."""
 
 
 def looks_of(crops: Sequence[Crop]) -> list[Look]:
@@ -63,11 +64,6 @@ def looks_of(crops: Sequence[Crop]) -> list[Look]:
     greys = [cv2.resize(crop.light[_INNER], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for crop in crops]
     parts = (_LUMA_WEIGHT * _luma(greys), _EDGES_WEIGHT * _edges(greys), _colours(crops))
     return list(np.concatenate(parts, axis=1, dtype=np.float32))
-
-
-def difference(first: Look, second: Look) -> float:
-    """Half the squared distance: 0 for the same picture, 0.5 to 1.5 for two people."""
-    return float(np.square(first - second, dtype=np.float32).sum()) / 2
 
 
 class RecentLooks:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.faces.appearance import STRETCH_FRAMES, Look, RecentLooks, difference, looks_of
+from pipeline.faces.appearance import STRETCH_FRAMES, Look, RecentLooks, looks_of
 from pipeline.faces.landmarks import FaceLandmarks
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.planes import Colours
@@ -37,6 +37,10 @@ def person(seed, *, shift=0.0, gain=1.0, closed=False):
 
 def look_of(crop: Crop) -> Look:
     return looks_of([crop])[0]
+
+
+def difference(first: Look, second: Look) -> float:
+    return float(np.square(first - second, dtype=np.float32).sum()) / 2
 
 
 def looks(*crops):
