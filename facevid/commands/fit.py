@@ -47,7 +47,8 @@ class Fit:
     video: Path | None = None
     """The video that the landmarks were found in, for --overlay."""
     first_frame: int = 0
-    """The number that the file of landmarks gives to the first frame of that video."""
+    """The number that the file of landmarks gives to the first frame of that video; the frames of OpenFace's tables,
+    which begin at 1, are counted from 0 when they are read."""
     overlay: Path | None = None
     """Write an .mp4 of that video with the fitted landmarks and, beside it, the fitted mesh."""
     options: Annotated[FitOptions, tyro.conf.arg(name="")] = field(default_factory=FitOptions)
