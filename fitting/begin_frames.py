@@ -15,7 +15,7 @@ from fitting.find_identities import Identities
 from fitting.first_look import first_cameras
 from fitting.fit_setup import FitSetup
 from fitting.frame_stage import first_step
-from fitting.frame_system import FrameState, joined_states
+from fitting.frame_state import FrameState, joined_states
 from fitting.frame_windows import window_batches
 from fitting.preparation import PreparedTrack
 

@@ -12,7 +12,7 @@ from fitting.camera import ScaledOrthographic, joined_cameras
 from fitting.find_identities import Identities
 from fitting.fit_setup import FitSetup
 from fitting.frame_stage import fit_frames
-from fitting.frame_system import packed_states
+from fitting.frame_state import packed_states
 from fitting.frame_windows import WindowBatch, window_batches
 from fitting.preparation import PreparedTrack
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from fitting.box_constraint import outside
 from fitting.camera import ScaledOrthographic
 from fitting.energy import ROBUST_SCALES, robust_scale
-from fitting.frame_system import Directions, FrameProblem, FrameState
+from fitting.frame_state import FrameState
+from fitting.frame_system import Directions, FrameProblem
 from fitting.identity_stage import DAMPING_LEAST, DAMPING_START
 from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.matern_prior import matern_prior

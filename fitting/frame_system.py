@@ -3,15 +3,15 @@
 Frames are worked through in chunks, small enough for what is made on the way to stay in the cache.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from fitting.box_constraint import StepSystem, boxed_step, outside
-from fitting.camera import PARAMETERS, ScaledOrthographic, joined_cameras, turned_points
+from fitting.camera import PARAMETERS, turned_points
 from fitting.closing_step import ChainSolved, Closing, closing_step
 from fitting.energy import (
     FrameBlocks,
@@ -22,7 +22,8 @@ from fitting.energy import (
     robust_weight,
     whitened_squares,
 )
-from fitting.identity_system import CAMERA_RIDGE
+from fitting.frame_state import FrameState
+from fitting.identity_blocks import CAMERA_RIDGE
 from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.inverse_root import inverse_root
 from fitting.landmark_basis import LandmarkBasis
@@ -37,50 +38,6 @@ from fitting.time_recursion import solve_over_time, variances_over_time
 
 FRAME_CHUNK_ENTRIES = 1 << 18
 """Largest number of entries at once of what the expressions' normal matrices are made of: 1 MB."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameState:
-    """Where the iteration stands; the frame axis is in the layout's order."""
-
-    expression: Float[Tensor, "frames n_expression"]
-    camera: ScaledOrthographic
-
-    def at(self, index: Tensor | slice) -> "FrameState":
-        """The state of some frames."""
-        return FrameState(expression=self.expression[index], camera=self.camera.at(index))
-
-    def in_unit(self, unit: float) -> "FrameState":
-        """The same in a picture whose coordinates are `unit` times as large."""
-        camera = replace(self.camera, scale=self.camera.scale * unit, translation=self.camera.translation * unit)
-        return replace(self, camera=camera)
-
-    def where(self, chosen: Bool[Tensor, " frames"], other: "FrameState") -> "FrameState":
-        """This state in frames that are `chosen`, `other` in the rest."""
-        return FrameState(
-            expression=torch.where(chosen[:, None], self.expression, other.expression),
-            camera=self.camera.where(chosen, other.camera),
-        )
-
-
-def joined_states(states: Sequence[FrameState]) -> FrameState:
-    """The frames of one state after those of another."""
-    return FrameState(
-        expression=torch.cat([state.expression for state in states]),
-        camera=joined_cameras([state.camera for state in states]),
-    )
-
-
-def packed_states(states: Sequence[FrameState], layout: TimeMajor) -> FrameState:
-    """The frames of one track each, in the layout's order."""
-    return FrameState(
-        expression=layout.pack_tensors([state.expression for state in states]),
-        camera=ScaledOrthographic(
-            scale=layout.pack_tensors([state.camera.scale for state in states]),
-            quaternion=layout.pack_tensors([state.camera.quaternion for state in states]),
-            translation=layout.pack_tensors([state.camera.translation for state in states]),
-        ),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

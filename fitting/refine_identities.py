@@ -26,7 +26,8 @@ from fitting.energy import ROBUST_SCALES, robust_scale
 from fitting.find_identities import Identities, identity_observations, lenses
 from fitting.fit_setup import FitSetup
 from fitting.frame_stage import MOST_SMOOTH
-from fitting.frame_system import FrameProblem, packed_states
+from fitting.frame_state import packed_states
+from fitting.frame_system import FrameProblem
 from fitting.landmark_basis import LandmarkBasis
 from fitting.preparation import PreparedTrack
 from fitting.ragged import TimeMajor, batches

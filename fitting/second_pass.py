@@ -19,8 +19,9 @@ from torch import Tensor
 
 from fitting.camera import PARAMETERS, ScaledOrthographic
 from fitting.energy import FrameBlocks
-from fitting.frame_system import FrameProblem, FrameState
-from fitting.identity_system import CAMERA_RIDGE, expression_against, identity_hessian, weighted_square
+from fitting.frame_state import FrameState
+from fitting.frame_system import FrameProblem
+from fitting.identity_blocks import CAMERA_RIDGE, expression_against, identity_hessian, weighted_square
 from fitting.inverse_root import inverse_root
 from fitting.landmark_basis import LandmarkBasis
 from fitting.shared_product import times_column, times_shared, two_columns

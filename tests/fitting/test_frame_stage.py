@@ -10,7 +10,8 @@ from fitting.energy import Observations
 from fitting.face_model import FaceModel
 from fitting.first_look import first_cameras
 from fitting.frame_stage import first_step, fit_frames
-from fitting.frame_system import FrameProblem, FrameState
+from fitting.frame_state import FrameState
+from fitting.frame_system import FrameProblem
 from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import landmark_basis
 from fitting.matern_prior import matern_prior

@@ -10,8 +10,9 @@ from fitting import refine_identities, second_pass
 from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations
 from fitting.face_model import FaceModel
-from fitting.frame_system import FrameProblem, FrameState
-from fitting.identity_system import CAMERA_RIDGE
+from fitting.frame_state import FrameState
+from fitting.frame_system import FrameProblem
+from fitting.identity_blocks import CAMERA_RIDGE
 from fitting.landmark_basis import landmark_basis
 from fitting.metrics import accuracy, mean_accuracy
 from fitting.options import FitOptions
