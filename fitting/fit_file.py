@@ -13,10 +13,13 @@ from fitting.landmark_file import LandmarkFile, read_landmarks
 from fitting.options import FitOptions
 from fitting.saved_fit import SavedFit, write_fit
 from fitting.solver import fit_tracks
+from fitting.tracks import LandmarkSequence
 
 _REPORT_EVERY_S = 5.0
 _FEWEST_PX = 4.0
 """No face that anybody marked is smaller; what is smaller is no pixels."""
+_MOST_OUTSIDE = 0.5
+"""Faces at the picture's border have landmarks beyond it, but not the most of them all the time."""
 _ALWAYS_TOLD = ("method", "camera", "contour")
 """Choices that are told even where they are the usual ones."""
 
@@ -79,6 +82,7 @@ def fit_file(
         if min(picture_px) < 1:
             raise ValueError(f"picture_px={picture_px} is no width and height")
         sequence = replace(sequence, picture_px=picture_px)
+    _check_picture(landmarks, sequence)
     options = options or FitOptions()
     if options.camera == "perspective" and sequence.picture_px is None:
         raise ValueError(f"camera='perspective' needs the size of the picture, which {landmarks} does not say: give it "
@@ -133,6 +137,18 @@ def _check_points(landmarks: Path, read: LandmarkFile, model: FaceModel) -> None
     if 0 < widest_px < _FEWEST_PX:
         raise ValueError(f"{landmarks}: the landmarks of a frame lie at most {widest_px:.3g} apart, but they must be "
                          "pixels; multiply shares of the picture by its width and height")  # fmt: skip
+
+
+def _check_picture(landmarks: Path, sequence: LandmarkSequence) -> None:
+    if sequence.picture_px is None:
+        return
+    known_px = sequence.observed_px[sequence.weight > 0]
+    beyond = (known_px < 0) | (known_px > np.array(sequence.picture_px))
+    outside = float(np.any(beyond, axis=-1).mean()) if len(known_px) else 0.0
+    if outside > _MOST_OUTSIDE:
+        width, height = sequence.picture_px
+        raise ValueError(f"{landmarks}: {outside:.0%} of the landmarks lie outside the picture, which has {width} x "
+                         f"{height} pixels: were they found in one of another size?")  # fmt: skip
 
 
 def _told_now_and_then(frames: int, tell: Callable[[str], None]) -> Callable[[float], None]:

@@ -153,6 +153,9 @@ def test_mistakes_write_nothing(landmarks: Path, tmp_path: Path, truth: Syntheti
     np.savez(tmp_path / "from_1.npz", landmarks=from_1)
     with pytest.raises(ValueError, match=r"has 69 points a frame; .* has 68 \(point 0 is never there: points"):
         fit_file(tmp_path / "from_1.npz", out, scheme="ibug68")
+    np.savez(tmp_path / "small.npz", landmarks=truth.sequence.observed_px, picture_px=(9, 5))
+    with pytest.raises(ValueError, match=r"small\.npz: 100% of the landmarks lie outside the picture, which has 9 x 5"):
+        fit_file(tmp_path / "small.npz", out, scheme="ibug68")
     assert not out.exists()
 
 
