@@ -25,7 +25,7 @@ from training.loop import TrainingLoop
 from training.losses import gram_matrix_mm2
 from training.networks import build_network
 from training.sources import content_sha256, sources_of
-from training.stopping import StopRequest, stop_on_signals
+from training.stopping import StopRequest
 
 _PROBES = 4
 
@@ -94,12 +94,12 @@ def train_deepexp3d(
         DatasetError: No dataset, nothing to train on, a damaged shard, or somebody in two splits.
         OSError: `out` cannot be written, which is told before the training.
         FloatingPointError: The training diverged.
-        KeyboardInterrupt: By Ctrl-C or SIGTERM; what was trained is saved.
+        KeyboardInterrupt: By Ctrl-C, or SIGTERM during a step, which is then saved.
     """
     device = resolve_device(options.device)
     opened = open_dataset(dataset)
-    with checkpoints(out, _about(opened, options)) as saved, stop_on_signals(report) as stop:
-        return _train(opened, out, options, device, saved=saved, stop=stop, report=report)
+    with checkpoints(out, _about(opened, options)) as saved:
+        return _train(opened, out, options, device, saved=saved, report=report)
 
 
 def _about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
@@ -112,7 +112,7 @@ def _about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
 
 def _train(
     opened: Dataset, out: Path, options: TrainOptions, device: torch.device, *, saved: Checkpoints,
-    stop: StopRequest, report: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> TrainingResult:
     earlier = saved.load()
     model = _face_model(opened)
@@ -132,7 +132,7 @@ def _train(
         network.head.bias.copy_(torch.from_numpy(mean_expression))
     network.to(device)
     history: list[EpochRecord] = []
-    best = BestWeights()
+    best, stop = BestWeights(), StopRequest(report)
 
     def save() -> None:
         state = loop.state()

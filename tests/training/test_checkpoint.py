@@ -145,7 +145,10 @@ def test_a_second_signal_ends_a_training_at_once(
 def test_a_signal_during_an_evaluation_ends_a_training_at_once(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+
     def interrupted(*_: object, **__: object) -> None:
+        assert signal.getsignal(signal.SIGTERM) is handler  # processes that are started now would inherit another
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the evaluation went on")
 
