@@ -68,10 +68,9 @@ class FitOptions:
     def __post_init__(self) -> None:
         if self.method != "two_stage" and self.device != "cpu":
             raise ValueError(f"method={self.method!r} is a baseline and runs on the CPU; device={self.device!r}")
-        if self.method != "two_stage" and (self.camera, self.contour) != ("scaled_orthographic", "fixed"):
-            raise ValueError(
-                f"method={self.method!r} is a baseline without camera={self.camera!r} or contour={self.contour!r}"
-            )
+        for name, only in (("camera", "scaled_orthographic"), ("contour", "fixed")):
+            if self.method != "two_stage" and getattr(self, name) != only:
+                raise ValueError(f"method={self.method!r} is a baseline that knows {name}={only!r} only")
         if not 0.0 < self.landmark_noise < 1.0:
             raise ValueError(f"landmark_noise={self.landmark_noise} is no fraction between 0 and 1")
         for name in ("landmark_bias", "expression_smoothness", "keyframe_spacing_s"):

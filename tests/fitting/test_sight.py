@@ -157,5 +157,5 @@ def test_a_contour_that_is_fixed_on_the_head_does_not_slide(model: FaceModel) ->
 
 
 def test_baselines_know_neither() -> None:
-    with pytest.raises(ValueError, match="method='koujan2020' is a baseline without camera='perspective'"):
+    with pytest.raises(ValueError, match="'koujan2020' is a baseline that knows camera='scaled_orthographic' only"):
         FitOptions(method="koujan2020", camera="perspective")

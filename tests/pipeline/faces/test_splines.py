@@ -19,7 +19,7 @@ def test_degrees_of_freedom_are_those_of_the_spline_that_scipy_knows(candidate):
     assert np.trace(np.stack(columns, axis=1)) == pytest.approx(freedom, rel=1e-5)
 
 
-@pytest.mark.parametrize("knots", [40, 2306, 2307, 3074, 3075, 5000], ids="{} knots".format)
+@pytest.mark.parametrize("knots", [40, 2306, 2307, 4611], ids="{} knots".format)
 def test_a_track_of_any_length_gets_the_smoothing_splines_that_scipy_knows(knots):
     time, weight, rng = irregular(knots, knots)
     # One that takes the stiffest candidate, as stretches of a long track feel each other most there.
