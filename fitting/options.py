@@ -19,7 +19,7 @@ class FitOptions:
     """two_stage is the fit to use. The rest is there to compare with: koujan2020 (the paper's energy and order),
     joint_map (the textbook's one optimisation over everything), single_frame (every frame alone). At points that the
     fit did not see, seven real videos have an error of 0.76% of the outer-eye distance, with koujan2020 of 0.99%, with
-    joint_map of 0.90%, with single_frame of 1.03%; `python -m benchmarks.fit --sections real` measures these and the
+    joint_map of 0.91%, with single_frame of 1.04%; `python -m benchmarks.fit --sections real` measures these and the
     other numbers here."""
     camera: Camera = "scaled_orthographic"
     """perspective finds one focal length per track besides. It takes six times as long to find the identity, and is
@@ -61,7 +61,7 @@ class FitOptions:
     """Geman-McClure weights, annealed; off means plain least squares."""
     box_sd: float | None = 8.0
     """Largest absolute value of an expression coefficient, standard deviations; None for no bound. The largest in seven
-    real videos is 5.8, in a wink."""
+    real videos is 7.0."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the tensors live. The code is the same."""
 
