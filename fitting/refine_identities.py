@@ -35,9 +35,9 @@ from fitting.second_pass import IdentitySystem, identity_system
 from fitting.sight import Sight
 from fitting.smooth_prior import smooth_prior
 
-_FEWEST_FRAMES, _MOST_FRAMES = 144, 288
-"""Of a track as long as that, every second frame is looked at; of others about so many, evenly spaced. Landmarks err
-alike from one frame to the next, and beyond a few hundred frames identities came no nearer to the truth."""
+_AT_LEAST_ABOUT, _AT_MOST_ABOUT = 144, 288
+"""Frames: every second one is looked at of a track as long as that, else every so many that they are about as many.
+They err alike from one to the next, and beyond a few hundred identities came no nearer to the truth."""
 FRAMES_PER_BATCH = 1 << 12
 """Tracks are worked through together until they have this many frames."""
 
@@ -45,7 +45,7 @@ FRAMES_PER_BATCH = 1 << 12
 def frames_to_look_at(track: PreparedTrack) -> Int64[np.ndarray, " chosen"]:
     """Frames of a track from which `refine_identities` finds its identity."""
     usable = np.flatnonzero(track.usable)
-    wanted = min(max(len(usable) // 2, _FEWEST_FRAMES), _MOST_FRAMES)
+    wanted = min(max(len(usable) // 2, _AT_LEAST_ABOUT), _AT_MOST_ABOUT)
     return usable[:: max(1, round(len(usable) / wanted))]
 
 

@@ -9,7 +9,8 @@ the ends are natural (no curvature).
 The system has five diagonals, `R + lam Q' W^-1 Q = L D L'`. All parameters and coordinates go through its recursions at
 once, step by step in time: banded solvers take one right-hand side after the other, and several times as long. So that
 the steps of a long track are not more than its numbers, stretches of it take them side by side; each begins early and
-ends late by so much that what lies beyond is forgotten.
+ends late by so much that what lies beyond is forgotten. What a knot feels of another fades with their number n, at
+steps h and weights w, as `exp(-n (w h^3 / lam)^(1/4) / sqrt(2))`: as solutions of `lam d^4g/dt^4 + (w / h) g = 0` do.
 """
 
 from collections.abc import Iterator
@@ -26,9 +27,13 @@ _CAUTION = 1.2
 """Factor on the degrees of freedom; jitter is correlated from frame to frame, and plain cross-validation trusts it."""
 _VALUES_AT_ONCE = 1 << 21
 """How many numbers a fit may hold: 16 MiB."""
-_STRETCH_KNOTS, _BEYOND_KNOTS = 1536, 384
-"""A stretch, and how far it reaches beyond each of its ends: with the largest lam a knot feels one so far away by e^-15
-of what it feels of its neighbours."""
+_ONE_PIECE_KNOTS = 8192
+"""Up to there a track is not cut: there is room for enough points at once."""
+_STRETCH_KNOTS, _MOST_BEYOND_KNOTS = 1536, 768
+"""Knots of a stretch, and how far it may reach beyond each of its ends: where it would have to farther, as between
+knots close together, a track stays in one piece."""
+_FORGOTTEN, _FASTEST = 15.0, 1.2
+"""What is felt by e^-15 is not felt; and by how much that exponent grows from knot to knot at most."""
 _KNOTS_AT_ONCE = 32
 """So that what is computed of them stays in the processor's cache."""
 _AT_ENDS = 2
@@ -73,7 +78,10 @@ class SmoothingSplines:
         freedom_left = len(time) - _CAUTION * self.freedom
         usable = freedom_left > 0
         self._lam, self._freedom_left = SMOOTHNESS[usable], freedom_left[usable]
-        self._stretches = _Stretches(inner)
+        nearer = np.minimum(step[:-1], step[1:])
+        self._stretches = _Stretches(
+            np.minimum((weight[1:-1] * nearer**3 / SMOOTHNESS[-1]) ** 0.25 / np.sqrt(2.0), _FASTEST)
+        )
         self._below = np.stack([self._stretches.of(each) for each in below[..., usable]])
         self._pivots = self._stretches.of(root[:, usable] ** 2, outside=1.0)
 
@@ -166,7 +174,7 @@ class _Stretches:
     """Stretches of a track's inner knots, side by side: axes rows, stretches. A short track is one stretch.
 
     Args:
-        inner: Number of inner knots.
+        fades: The exponent by which what lies on one side of an inner knot fades to the other, under the largest lam.
 
     Attributes:
         length: Knots of each; the last one may have less.
@@ -174,11 +182,12 @@ class _Stretches:
         count: Number of stretches.
     """
 
-    def __init__(self, inner: int) -> None:
-        one = inner <= _STRETCH_KNOTS + 2 * _BEYOND_KNOTS
-        self._inner = inner
-        self.length, self.beyond = (inner, _AT_ENDS) if one else (_STRETCH_KNOTS, _BEYOND_KNOTS)
-        self.count = -(-inner // self.length)
+    def __init__(self, fades: Float64[np.ndarray, " inner"]) -> None:
+        self._inner = len(fades)
+        self.length, self.beyond = _STRETCH_KNOTS, _reach(fades)
+        if self._inner <= _ONE_PIECE_KNOTS or self.beyond > _MOST_BEYOND_KNOTS:
+            self.length, self.beyond = self._inner, _AT_ENDS
+        self.count = -(-self._inner // self.length)
 
     def of(
         self, values: Float64[np.ndarray, "inner n"], *, outside: float = 0.0
@@ -203,6 +212,15 @@ class _Stretches:
                 some = slice(first, min(first + at_once, end))
                 top = first - begin + self.beyond
                 yield some, solved[top - 2 : top + some.stop - first, k]
+
+
+def _reach(fades: Float64[np.ndarray, " inner"]) -> int:
+    """Knots from an end of a stretch, either way, to where nothing is felt of it any more."""
+    faded = np.concatenate([[0.0], np.cumsum(fades)])
+    ends = np.arange(_STRETCH_KNOTS, len(fades), _STRETCH_KNOTS)
+    before = ends - np.searchsorted(faded, faded[ends] - _FORGOTTEN, side="right") + 1
+    after = np.searchsorted(faded, faded[ends] + _FORGOTTEN) - ends
+    return int(np.concatenate([np.minimum(before, ends), after]).max(initial=_AT_ENDS))
 
 
 def _degrees_of_freedom(
