@@ -1,6 +1,9 @@
 """Matlab files: the Basel Face Model 2009 and LSFM, which are identities only, and expressions to go with them."""
 
+import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ from jaxtyping import Float64, Int64
 from scipy.io.matlab import MatReadError
 
 from fitting.importers.ibug68 import BASEL_53215, BASEL_53490, at_vertices
-from fitting.importers.raw import RawModel, from_zero, scaled_columns
+from fitting.importers.raw import MOST_ARRAY_BYTES, RawModel, from_zero, scaled_columns
 
 TRIM_FILE = "model_info.mat"
 BASEL_VERTICES = 53490
@@ -17,6 +20,8 @@ SHARED_VERTICES = 53215
 EXPLAINED = "cumulative_explained_variance"
 _MICROMETRES = 1e-3
 _LSFM_UNIT_MM = 100.0
+_BYTES = {"double": 8, "single": 4} | {f"{sign}int{bits}": bits // 8 for sign in ("", "u") for bits in (8, 16, 32, 64)}
+"""Of a number in each of Matlab's classes of numbers."""
 
 
 def read_bfm2009(path: Path, expression: Path) -> RawModel:
@@ -161,17 +166,33 @@ def _cut(
 
 
 def _load(path: Path, names: tuple[str, ...], *, also: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    wanted = (*names, *also)
+    with _matlab_errors(path):
+        listed = [(name, shape, kind) for name, shape, kind in scipy.io.whosmat(path) if name in wanted]
+    # A compressed array takes a thousandth of the bytes that it promises, a cell may hold anything.
+    if odd := [name for name, _, kind in listed if kind not in _BYTES]:
+        raise ValueError(f"{path}: {odd[0]} is no array of numbers")
+    promised_bytes = sum(abs(math.prod(map(int, shape))) * _BYTES[kind] for _, shape, kind in listed)
+    if promised_bytes > MOST_ARRAY_BYTES:
+        raise ValueError(f"{path} promises arrays of {promised_bytes} bytes, more than {MOST_ARRAY_BYTES}")
+    with _matlab_errors(path):
+        found = scipy.io.loadmat(path, variable_names=wanted)
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"{path} lacks {missing[0]}")
+    arrays = {name: np.asarray(found[name]) for name in wanted if name in found}
+    if odd := [name for name, array in arrays.items() if array.dtype.kind not in "iuf"]:
+        raise ValueError(f"{path}: {odd[0]} is no array of numbers")
+    return arrays
+
+
+@contextmanager
+def _matlab_errors(path: Path) -> Iterator[None]:
+    """What scipy complains of in a file, told by name."""
     try:
-        found = scipy.io.loadmat(path, variable_names=[*names, *also])
+        yield
     except NotImplementedError as error:
         raise ValueError(f"{path} is a Matlab 7.3 file; save it as version 7 (-v7)") from error
     except (ValueError, TypeError, OSError, EOFError, zlib.error, MatReadError) as error:
         raise ValueError(f"{path} is no Matlab file: {error}") from error
-    except MemoryError as error:  # scipy asks for what an array's header promises, whatever the size of the file
+    except MemoryError as error:
         raise ValueError(f"{path} promises arrays of more bytes than there is memory for") from error
-    if missing := [name for name in names if name not in found]:
-        raise ValueError(f"{path} lacks {missing[0]}")
-    arrays = {name: np.asarray(found[name]) for name in (*names, *also) if name in found}
-    if odd := [name for name, array in arrays.items() if array.dtype.kind not in "iuf"]:
-        raise ValueError(f"{path}: {odd[0]} is no array of numbers")
-    return arrays

@@ -298,10 +298,27 @@ def test_bfm2009_is_read_in_micrometres_with_triangles_from_one_and_turned(tmp_p
 
 def test_a_matlab_file_that_promises_more_than_any_face_is_refused(tmp_path: Path) -> None:
     # Version 4: type, rows, columns, imaginary part, bytes of the name; the numbers that should follow are not there.
-    header = (0, 2**31 - 1, 2**16, 0, len("shapeMU") + 1)
+    header = (0, 2**31 - 1, 4, 0, len("shapeMU") + 1)
     (tmp_path / "model.mat").write_bytes(np.array(header, dtype="<i4").tobytes() + b"shapeMU\0")
-    with pytest.raises(ValueError, match=r"model\.mat promises arrays of more bytes than there is memory for"):
+    with pytest.raises(ValueError, match=r"model\.mat promises arrays of 68719476704 bytes, more than 4294967296"):
         import_face_model(tmp_path / "model.mat", kind="bfm2009", expression=tmp_path / "model.mat")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_what_a_matlab_file_unpacks_to_is_told_before_it_is_unpacked(
+    compressed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fitting.importers.matlab.MOST_ARRAY_BYTES", 10_000)
+    monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: pytest.fail("it was unpacked"))
+    path = tmp_path / "model.mat"
+    large = {"shapeMU": np.zeros((900, 1)), "shapePC": np.zeros((500, 7), np.float32)}
+    scipy.io.savemat(path, large, do_compression=compressed)
+    with pytest.raises(ValueError, match=r"model\.mat promises arrays of 21200 bytes, more than 10000"):
+        import_face_model(path, kind="bfm2009", expression=path)
+    nested = {"tl": np.array([[np.zeros(9000)]], object), "other": np.zeros(9000)}
+    scipy.io.savemat(path, nested, do_compression=compressed)
+    with pytest.raises(ValueError, match=r"model\.mat: tl is no array of numbers"):
+        import_face_model(path, kind="bfm2009", expression=path)
 
 
 def test_bfm2009_is_cut_to_the_vertices_of_the_expressions(tmp_path: Path, head_with: Callable[..., Head]) -> None:
