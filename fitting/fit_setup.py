@@ -52,14 +52,14 @@ class FitSetup:
         return self.options.landmark_bias / self.options.landmark_noise * self.seen.bias_ratio
 
     def at(self, points: Int64[np.ndarray, " some"]) -> "FitSetup":
-        """The same fit from some of the scheme's landmarks alone; it tells nobody of its steps."""
+        """The same fit from some of the scheme's landmarks alone."""
         return FitSetup(
             options=self.options,
             points=points,
             seen=self.full.points(points),
             full=self.full,
             contour=self.contour and self.contour.points(points),
-            on_steps=_tell_nobody,
+            on_steps=self.on_steps,
         )
 
 

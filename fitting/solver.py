@@ -49,8 +49,8 @@ def fit_tracks(
         sequences: Tracks of one landmark scheme. Landmarks in float64 are fitted too, in float32.
         model: Face model with an embedding for that scheme.
         options: Choices of the fit.
-        progress: Called with the share of the second stage, where most of the time goes, that is done. Baselines
-            do not call it.
+        progress: Called with the share of the second stage, where most of the time goes, that is done; the fit of the
+            hold-out error counts. Baselines do not call it.
 
     Returns:
         One fitted track per sequence, in the same order.
@@ -90,11 +90,14 @@ def fit_tracks(
 def _steps_told(
     tracks: Sequence[PreparedTrack], options: FitOptions, progress: Callable[[float], None] | None
 ) -> Callable[[int], None] | None:
-    """Turns steps of the second stage into the share of all of them."""
+    """Turns steps of the second stage, and of the hold-out fit after it, into the share of all of them."""
     if progress is None:
         return None
-    cut = windows([len(track.pts_s) for track in tracks])
-    total, done = options.frame_iterations * sum(window.sees.stop - window.sees.start for window in cut), 0
+    held_out = [len(_held_out(track, options)) for track in tracks]
+    total = options.frame_iterations * (_frames_seen([len(track.pts_s) for track in tracks]) + _frames_seen(held_out))
+    if options.second_pass:  # the hold-out fit takes the first step of these by itself
+        total += _frames_seen([len(frames_to_look_at(track)) for track in tracks])
+    done = 0
 
     def tell(steps: int) -> None:
         nonlocal done
@@ -102,6 +105,10 @@ def _steps_told(
         progress(done / total)
 
     return tell
+
+
+def _frames_seen(lengths: Sequence[int]) -> int:
+    return sum(window.sees.stop - window.sees.start for window in windows(lengths))
 
 
 def _held_out(track: PreparedTrack, options: FitOptions) -> Int64[np.ndarray, " chosen"]:

@@ -186,7 +186,18 @@ def test_progress_goes_to_the_end_and_changes_nothing(
     behind = dataclasses.replace(sequences[0], weight=np.zeros_like(sequences[0].weight))
     options = dataclasses.replace(EXACT, second_pass=second_pass)
     seen: list[float] = []
-    fits = fit_tracks([*sequences, behind], toy_model, options, progress=seen.append)
+    after: list[float] = []
+    fit = solver._fit
+
+    def noted(*args: Any) -> Any:
+        done = fit(*args)
+        after.append(seen[-1])
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(solver, "_fit", noted)
+        fits = fit_tracks([*sequences, behind], toy_model, options, progress=seen.append)
+    assert after == pytest.approx([0.5, 1.0], abs=0.05), "the hold-out fit, here of all frames, is half of the work"
     assert len(seen) > 10
     assert 0 < seen[0] < seen[-1] == 1.0
     assert seen == sorted(seen)
