@@ -99,6 +99,8 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
     plan = read_plan(out, whole=True)
     rows = LookTeller("counting results", len(plan.manifest.rows), report)
     examples: dict[str, str] = {}
+    for bad in plan.manifest.bad_rows[:1]:
+        examples[FailureCode.BAD_ROW.value] = f"line {bad.line}: {without_secrets(bad.reason)}"
 
     def on_row(row: ManifestRow, state: RowState) -> None:
         rows.seen()

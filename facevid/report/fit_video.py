@@ -95,9 +95,10 @@ def write_fit_video(
                 now_s = time.monotonic()
                 if now_s - told_s > _REPORT_EVERY_S:
                     told_s = now_s
+                    # The fit may begin late in the video: until then nothing says how long drawing takes.
                     rate = drawn / (now_s - begun_s)
-                    left_s = (len(place) - drawn) / rate if rate else 0.0
-                    report(f"drawing: {drawn} of {len(place)} frames, {rate:.0f}/s, about {left_s:.0f} s left")
+                    time_left = f", {rate:.0f}/s, about {(len(place) - drawn) / rate:.0f} s left" if drawn else ""
+                    report(f"drawing: {drawn} of {len(place)} frames{time_left}; {shown} frames of the video")
             if not drawn:
                 first, last = int(fit.frame.min()), int(fit.frame.max())
                 raise ValueError(

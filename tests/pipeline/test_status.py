@@ -2,6 +2,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from facevid.description import DESCRIPTION_FILE, DatasetError
 from facevid.failures import FailureCode, Stage
 from pipeline import funnel
 from pipeline.job import fetch_keys
-from pipeline.manifest import ManifestRow
+from pipeline.manifest import BadRow, ManifestRow
 from pipeline.marks import in_hand
 from pipeline.output_lock import StoreBusyError, build_lock
 from pipeline.plan import Plan, write_plan
@@ -60,11 +61,16 @@ def test_a_build_that_is_not_finished_says_what_failed_without_what_lets_someone
     gone = ManifestRow(video_id="gone", url="https://x.org/1?token=abc")
     said = f"no answer from {gone.url}"
     line.store.commit_failure(Stage.FETCH, fetch_keys(gone, line.job)[1], FailureCode.NETWORK, said)
-    write_plan(Plan(job=line.job, manifest=manifest_of(gone)))
+    bad = [BadRow(line=line, video_id="b", url="", reason=f"url: {line} is none") for line in (4, 7)]
+    write_plan(Plan(job=line.job, manifest=replace(manifest_of(gone), bad_rows=tuple(bad))))
 
     seen = status(line.job.out)
 
-    assert seen.examples == {"network": "gone: no answer from https://x.org/1?token=removed"}
+    assert seen.examples == {
+        "bad_row": "line 4: url: 4 is none",
+        "network": "gone: no answer from https://x.org/1?token=removed",
+    }
+    assert dict(seen.failures) == {"bad_row": 2, "network": 1}
 
 
 def test_a_finished_dataset_says_of_each_code_what_was_said_first(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from facevid import cli
+from facevid.report import fit_video
 from facevid.report.fit_video import possible_frames, write_fit_video
 from fitting.face_model import FaceModel, load_face_model
 from fitting.fit_file import fit_file
@@ -66,6 +67,17 @@ def test_landmarks_are_drawn_on_the_left_and_the_mesh_on_the_right_of_the_frames
     index = 5
     x, y = fit.track.fitted_px[index, 30].round().astype(int)
     assert np.abs(pictures[first + index][y, x + 400].astype(int) - grey).max() > 20
+
+
+def test_how_long_drawing_takes_is_told_once_a_frame_was_drawn(
+    model: FaceModel, video: Path, fit: SavedFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_video, "_REPORT_EVERY_S", -1.0)
+    said: list[str] = []
+    write_fit_video(video, fit, model, tmp_path / "drawn.mp4", report=said.append)
+    assert said[0] == f"drawing: 0 of {FRAMES} frames; 1 frames of the video"
+    assert " s left" not in "".join(said[:FIRST])
+    assert all(" s left" in line for line in said[FIRST:])
 
 
 def test_a_video_without_the_fits_frames_is_refused(
