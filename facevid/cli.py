@@ -20,6 +20,7 @@ from facevid.commands.fit import Fit
 from facevid.commands.help_text import description, listed, whole_sentences
 from facevid.commands.model import ModelBuild, ModelImport, ModelInfo, ModelRender
 from facevid.commands.train import Predict, TrainDeepExp3D, TrainExpression
+from training.stopping import Terminated
 
 TRACEBACK_VARIABLE = "FACEVID_TRACEBACK"
 """Environment variable: set, an error keeps its traceback."""
@@ -107,15 +108,11 @@ def _run(words: list[str]) -> int:
         return _guarded(command.run, interrupted=again)
 
 
-class _Terminated(KeyboardInterrupt):
-    pass
-
-
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
     # Schedulers end with it what they preempt; the log should say that it was stopped, and can go on.
     def interrupt(*_: object) -> NoReturn:
-        raise _Terminated
+        raise Terminated
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
@@ -146,7 +143,7 @@ def _guarded(run: Callable[[], int], *, interrupted: str = "") -> int:
         return run()
     except KeyboardInterrupt as stopped:
         print(f"facevid: stopped{interrupted}", file=sys.stderr)
-        return 128 + (signal.SIGTERM if isinstance(stopped, _Terminated) else signal.SIGINT)
+        return 128 + (signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT)
     except BrokenPipeError:
         raise
     except _mistakes() as error:

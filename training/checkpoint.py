@@ -31,7 +31,8 @@ from facevid import storage
 from training.model_folder import refuse_existing
 
 FIRST_SAVE_S, SAVE_EVERY_S = 10.0, 300.0
-"""A state is saved when a training is so old, and from then on at least so often."""
+"""A state is saved when a training is so old, and from then on so often, or as seldom as every fifty times what saving
+takes."""
 _LOST = 0.1
 """Share of a young training that a kill may cost."""
 _SAVING = 0.02
@@ -80,8 +81,8 @@ class Checkpoints:
     def due(self) -> bool:
         """Whether the last save was long enough ago.
 
-        A kill then costs ten seconds, a tenth of the training or five minutes, whichever is in the middle, and saving
-        no more than a fiftieth of the time.
+        A kill then costs ten seconds, a tenth of the training or five minutes, whichever is in the middle, or fifty
+        times what saving takes where that is longer: these saves cost no more than a fiftieth of the time.
         """
         now_s = self._clock()
         wait_s = min(max(FIRST_SAVE_S, _LOST * (now_s - self._began_s)), SAVE_EVERY_S)

@@ -25,7 +25,7 @@ from training.loop import TrainingLoop
 from training.losses import gram_matrix_mm2
 from training.networks import build_network
 from training.sources import content_sha256, sources_of
-from training.stopping import StopRequest
+from training.stopping import StopRequest, interruption
 
 _PROBES = 4
 
@@ -78,8 +78,9 @@ def train_deepexp3d(
 ) -> TrainingResult:
     """Train on the train split, evaluate on val and test, and write a model folder.
 
-    What a training has come to is saved after ten seconds and from then on every few minutes, in `OUT.training`: the
-    same call goes on from there, and gives what it would have given in one run, to the bit on the same machine.
+    What a training has come to is saved after ten seconds, from then on every few minutes, and before each evaluation,
+    in `OUT.training`: the same call goes on from there, and gives what it would have given in one run, to the bit on
+    the same machine.
 
     The weights that are written are those of the epoch that was best on the val split.
 
@@ -94,7 +95,7 @@ def train_deepexp3d(
         DatasetError: No dataset, nothing to train on, a damaged shard, or somebody in two splits.
         OSError: `out` cannot be written, which is told before the training.
         FloatingPointError: The training diverged.
-        KeyboardInterrupt: By Ctrl-C, or SIGTERM during a step, which is then saved.
+        KeyboardInterrupt: By Ctrl-C, or, as `Terminated`, by SIGTERM during a step, which is then saved.
     """
     device = resolve_device(options.device)
     opened = open_dataset(dataset)
@@ -139,11 +140,15 @@ def _train(
         progress = {"loop": state.progress, "history": [asdict(line) for line in history]}
         saved.save(best.added_to(replace(state, progress=progress)))
 
+    def evaluation_follows(epoch: int) -> bool:
+        return loop.done or (len(splits["val"]) > 0 and (epoch + 1) % options.val_every == 0)
+
     def save_if_due() -> None:
-        if saved.due() or stop.asked:
+        # Signals are not noted during an evaluation, which may last longer than its epoch.
+        if saved.due() or stop.asked is not None or (loop.at_epoch_end and evaluation_follows(loop.epoch)):
             save()
-        if stop.asked:
-            raise KeyboardInterrupt
+        if stop.asked is not None:
+            raise interruption(stop.asked)
 
     loop = TrainingLoop(
         network=network, train=train, model=model, gram_mm2=gram_matrix_mm2(model.expression_basis_mm),
@@ -164,7 +169,7 @@ def _train(
         )
 
     for epoch, loss in loop.epochs():
-        due = loop.done or (len(splits["val"]) > 0 and (epoch + 1) % options.val_every == 0)
+        due = evaluation_follows(epoch)
         if due:
             loop.settle_normalisation(epoch)
         val = metrics(splits["val"]) if due else None

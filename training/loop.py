@@ -63,8 +63,9 @@ class TrainingLoop:
         self._mirror = mirror_operator(model) if options.augment else None
         if options.augment and self._mirror is None:
             report("the face model has no mirror symmetry: crops are not flipped")
-        per_epoch = max(1, len(train) // options.batch_size)
-        self.total_steps = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
+        self._per_epoch = max(1, len(train) // options.batch_size)
+        all_steps = options.epochs * self._per_epoch
+        self.total_steps = min(all_steps, options.max_steps or all_steps)
         self.steps = self.epoch = 0
         self._batches_done, self._loss_sum = 0, 0.0
         self._crops = 0
@@ -75,6 +76,11 @@ class TrainingLoop:
     def done(self) -> bool:
         """Whether all steps are made."""
         return self.steps >= self.total_steps
+
+    @property
+    def at_epoch_end(self) -> bool:
+        """Whether the epoch under way has made its last step, and has not been yielded."""
+        return self._batches_done == self._per_epoch or (self.done and self._batches_done > 0)
 
     @property
     def crops_per_s(self) -> float:

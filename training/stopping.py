@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class Terminated(KeyboardInterrupt):
+    """What SIGTERM raises where it stops as Ctrl-C does; only the process's exit status tells the two apart."""
+
+
 class StopRequest:
     """Notes a signal that comes during a step.
 
@@ -14,16 +18,16 @@ class StopRequest:
         report: Told when one was noted.
 
     Attributes:
-        asked: Whether one came: save, and raise KeyboardInterrupt.
+        asked: The signal that came, or None; where one did: save, and raise `interruption`.
     """
 
     def __init__(self, report: Callable[[str], None]) -> None:
-        self.asked = False
+        self.asked: int | None = None
         self._report = report
 
     @contextmanager
     def between_steps(self) -> Iterator[None]:
-        """Within the block the first signal is noted, and a second one raises KeyboardInterrupt.
+        """Within the block the first signal is noted, and a second one raises its `interruption`.
 
         Nothing is noted outside of it, where evaluation and export can be done again, and libraries may start processes
         that would inherit the handlers; nor outside the main thread, which alone may. What runs in the background of a
@@ -42,7 +46,12 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _note(self, signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as the system calls it
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+        if self.asked is not None:
+            raise interruption(signal_number)
+        self.asked = signal_number
         self._report("stopping after this step, which is saved; Ctrl-C once more stops at once")
+
+
+def interruption(signal_number: int) -> KeyboardInterrupt:
+    """What a signal that asks to stop raises."""
+    return Terminated() if signal_number == signal.SIGTERM else KeyboardInterrupt()

@@ -16,8 +16,8 @@ from training.predict_options import PredictOptions
 class TrainDeepExp3D:
     """Train DeepExp3D, one registered face crop in and expression coefficients out, from a dataset's shards.
 
-    Run it again to go on with a training that was stopped: its state is saved every few minutes, and after Ctrl-C,
-    beside the model to be. The weights that are best on the val split become the model.
+    Run it again to go on with a training that was stopped: its state is saved every few minutes, before evaluations,
+    and after Ctrl-C, beside the model to be. The weights that are best on the val split become the model.
 
     Example: facevid train deepexp3d out --out models/deepexp3d --preset fast
     """

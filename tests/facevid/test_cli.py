@@ -22,6 +22,7 @@ from facevid.schema import dataset_schemas
 from fitting.face_model import load_face_model
 from fitting.synthetic import SyntheticOptions, synthetic_track
 from pipeline.status import Status
+from training.stopping import StopRequest, interruption
 
 
 def _loaded_by(*arguments: str) -> set[str]:
@@ -264,6 +265,18 @@ def test_a_build_that_a_scheduler_ends_says_so(
 
     assert capsys.readouterr().err == "facevid: stopped; run the same command again to go on\n"
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_training_that_a_scheduler_ends_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        stop = StopRequest(lambda _: None)
+        with stop.between_steps():
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.asked is not None
+        raise interruption(stop.asked)
+
+    monkeypatch.setattr("training.deepexp3d.train_deepexp3d", stopped)
+    assert cli.main(["train", "deepexp3d", "x", "--out", str(tmp_path / "out")]) == 128 + signal.SIGTERM
 
 
 def test_a_full_disk_is_one_line(

@@ -26,6 +26,7 @@ from training.loader import Batch
 from training.loop import TrainingLoop
 from training.model_folder import refuse_existing
 from training.networks import ExpressionNetwork
+from training.stopping import Terminated
 
 OPTIONS = TrainOptions(preset="fast", epochs=2, batch_size=4, workers=0, learning_rate=4e-3)
 Train = Callable[..., tuple[dict[str, torch.Tensor], dict]]
@@ -122,8 +123,9 @@ def test_a_signal_ends_a_training_after_the_step_in_hand_and_loses_nothing(
     lines: list[str] = []
     with monkeypatch.context() as patch:
         signalled_in_steps(patch, {4: 1}, number)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as stopped:
             train(tmp_path / "model", lines=lines)
+    assert isinstance(stopped.value, Terminated) == (number == signal.SIGTERM)
     assert sum("stopping after this step, which is saved" in line for line in lines) == 1
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
 
@@ -136,15 +138,18 @@ def test_a_signal_ends_a_training_after_the_step_in_hand_and_loses_nothing(
 def test_a_second_signal_ends_a_training_at_once(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    signalled_in_steps(monkeypatch, {4: 2}, signal.SIGINT)
+    signalled_in_steps(monkeypatch, {2: 2}, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "model")
     assert not (tmp_path / "model.training").exists()  # nothing was saved
 
 
-def test_a_signal_during_an_evaluation_ends_a_training_at_once(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("val_every", "steps"), [(1, "3 of 6"), (2, "6 of 6"), (5, "6 of 6")])
+def test_a_signal_during_an_evaluation_ends_a_training_at_once_and_loses_no_step(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, val_every: int, steps: str
 ) -> None:
+    options = replace(OPTIONS, val_every=val_every)
+    whole, record = train(tmp_path / "whole", options)
     handler = signal.getsignal(signal.SIGTERM)
 
     def interrupted(*_: object, **__: object) -> None:
@@ -152,9 +157,16 @@ def test_a_signal_during_an_evaluation_ends_a_training_at_once(
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the evaluation went on")
 
-    monkeypatch.setattr(deepexp3d, "evaluate", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(deepexp3d, "evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "model", options)
+
+    lines: list[str] = []
+    resumed, resumed_record = train(tmp_path / "model", options, lines=lines)
+    assert any(f"going on after step {steps}" in line for line in lines)
+    assert same(whole, resumed)
+    assert resumed_record == record
 
 
 def signalled_in_steps(monkeypatch: pytest.MonkeyPatch, counts: dict[int, int], number: signal.Signals) -> None:
