@@ -37,7 +37,7 @@ class PredictionResult:
             for.
         frames: Frames or images looked at.
         faces: Those in which a face was found.
-        left_out: Files of a folder that are no images.
+        left_out: Files of a folder that are no images, or damaged ones.
         damage: Why the video ended early, or nothing.
     """
 
@@ -78,20 +78,23 @@ def predict(
 
     Raises:
         FileNotFoundError: There is no such source or classifier.
-        ValueError: The source is neither an image nor a video that can be decoded, or a folder without an image, the
-            table's suffix is unknown, or the models do not belong to one face model.
+        ValueError: The source is neither an image nor a video that can be decoded, or a folder of whose images none
+            can be, the drawings' folder holds something, the table's suffix is unknown, or the models do not belong to
+            one face model.
     """
     check_table_path(out)
     if not path.exists():
         raise FileNotFoundError(f"there is no image, video or folder {path}")
-    images = _images_of(path)
-    model = load_face_model(face_model or DEFAULT_MODEL_PATH)
-    reader = FaceReader(networks=networks, deepexp3d=deepexp3d, face_model=model, device=options.device)
-    classifier = None if expression is None else _classifier(expression, model)
+    images, others = _images_of(path)
     suffix = "" if path.is_dir() else ".png" if images else ".mp4"
     drawn = out.with_name(f"{out.stem}-drawn{suffix}") if options.draw else None
     if path.absolute() in {out.absolute(), drawn.absolute() if drawn else None}:
         raise ValueError(f"out={str(out)!r} would overwrite the source; choose another name")
+    if drawn is not None and path.is_dir():
+        _check_empty(drawn)
+    model = load_face_model(face_model or DEFAULT_MODEL_PATH)
+    reader = FaceReader(networks=networks, deepexp3d=deepexp3d, face_model=model, device=options.device)
+    classifier = None if expression is None else _classifier(expression, model)
     remark = _UNTRAINED if learned_nothing(deepexp3d) else ""
     if remark:
         report(f"predict: {deepexp3d}: {remark} on held-out videos")
@@ -102,7 +105,10 @@ def predict(
         rows = files.enter_context(table_writer(out, schema))
         run = PredictionRows(reader, classifier=classifier, rows=rows, remark=remark)
         if path.is_dir():
-            left_out = _folder(run, reader, images, drawn=drawn, options=options, report=report)
+            damaged = _folder(run, reader, images, drawn=drawn, options=options, report=report)
+            if not run.frames:
+                raise ValueError(f"none of the images in the folder {path} can be read, such as {damaged[0].name}")
+            left_out = tuple(sorted(others + damaged))
         elif images:
             seen = seen_image(reader, read_image(path), source=path.name, keep=drawn is not None)
             for _, drawing in run.read([seen]):
@@ -110,7 +116,8 @@ def predict(
         else:
             damage = _video(run, reader, path, drawn=drawn, files=files, options=options, report=report)
     if left_out:
-        report(f"predict: left out as no image: {len(left_out)} of {len(images)} files, such as {left_out[0].name}")
+        count = len(images) + len(others)
+        report(f"predict: left out as no image: {len(left_out)} of {count} files, such as {left_out[0].name}")
     what = "images" if images else "frames"
     report(f"predict: {run.frames} {what}, a face in {run.faces}; {out}" + (f", {drawn}" if drawn else ""))
     return PredictionResult(
@@ -118,39 +125,47 @@ def predict(
     )
 
 
-def _images_of(path: Path) -> tuple[Path, ...]:
-    """The image that a path names, or those in the folder that it names; none where it is another file."""
-    if not path.is_dir():
-        return (path,) if cv2.haveImageReader(str(path)) else ()
-    files = tuple(sorted(file for file in path.iterdir() if file.is_file()))
-    if not any(cv2.haveImageReader(str(file)) for file in files):
+def _images_of(path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Of one file, or of a folder's, those that begin as images do, and the others, of which no more is read."""
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    images: list[Path] = []
+    others: list[Path] = []
+    for file in files:
+        (images if cv2.haveImageReader(str(file)) else others).append(file)
+    if path.is_dir() and not images:
         raise ValueError(f"the folder {path} holds no image; of videos, give one at a time")
-    return files
+    return tuple(images), tuple(others)
+
+
+def _check_empty(drawn: Path) -> None:
+    if any(drawn.iterdir()) if drawn.is_dir() else drawn.exists():
+        holds = "holds files, maybe drawings of an earlier prediction" if drawn.is_dir() else "is no folder"
+        raise ValueError(
+            f"the drawings would go to {drawn}, which {holds}; remove it, choose another --out, or give --no-draw"
+        )
 
 
 def _folder(
     run: PredictionRows, reader: FaceReader, paths: Sequence[Path], *, drawn: Path | None, options: PredictOptions,
     report: Callable[[str], None],
 ) -> tuple[Path, ...]:
-    left_out: list[Path] = []
+    damaged: list[Path] = []
 
     def images() -> Iterator[SeenFrame]:
         for path in paths:
             try:
                 rgb = read_image(path)
             except ValueError:  # one file of many, which is counted and named
-                left_out.append(path)
+                damaged.append(path)
                 continue
             yield seen_image(reader, rgb, source=path.name, keep=drawn is not None)
 
-    if drawn is not None:
-        drawn.mkdir(parents=True, exist_ok=True)
-    progress = PredictionProgress(report, "files", len(paths))
+    progress = PredictionProgress(report, "images", len(paths))
     for batch in batched(islice(images(), options.max_frames), options.batch_size):
         for seen, drawing in run.read(batch):
             _draw(drawn / f"{seen.source}.png" if drawn else None, drawing)
-        progress.say(run.frames + len(left_out))
-    return tuple(left_out)
+        progress.say(run.frames + len(damaged))
+    return tuple(damaged)
 
 
 def _draw(path: Path | None, drawing: UInt8[np.ndarray, "height width 3"] | None) -> None:

@@ -234,6 +234,55 @@ def test_a_folder_without_an_image_is_refused(setting: Setting, tmp_path: Path) 
     assert not (tmp_path / "table.csv").exists()
 
 
+def test_of_what_is_no_image_in_a_folder_nothing_is_held(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for source in (setting.clip, setting.empty):
+        shutil.copy(source, tmp_path / "photos")
+    read_bytes, held = Path.read_bytes, []
+
+    def noted(path: Path) -> bytes:
+        held.append(path.name)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    result = run(setting, tmp_path / "photos", tmp_path / "table.csv")
+    assert [path.name for path in result.left_out] == ["clip.mp4"]
+    assert "empty.png" in held
+    assert "clip.mp4" not in held
+
+
+def test_a_folder_of_damaged_images_alone_is_refused_as_one_of_them_is(setting: Setting, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "photos" / name).write_bytes(setting.picture.read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"none of the images in the folder .*photos can be read, such as a\.png"):
+        run(setting, tmp_path / "photos", tmp_path / "table.csv")
+    with pytest.raises(ValueError, match=r"a\.png is no image"):
+        run(setting, tmp_path / "photos" / "a.png", tmp_path / "table.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_drawings_of_a_folder_do_not_mix_with_what_is_there(setting: Setting, tmp_path: Path) -> None:
+    photos, drawn = tmp_path / "photos", tmp_path / "table-drawn"
+    photos.mkdir()
+    shutil.copy(setting.empty, photos / "a.png")
+    drawn.write_text("mine")
+    no_models = {"deepexp3d": tmp_path / "none"}  # it is refused before they are looked at
+    with pytest.raises(ValueError, match=r"table-drawn, which is no folder; remove it, .* --no-draw"):
+        run(setting, photos, tmp_path / "table.csv", **no_models)
+    assert drawn.read_text() == "mine"
+    drawn.unlink()
+    drawn.mkdir()
+    run(setting, photos, tmp_path / "table.csv")
+    with pytest.raises(ValueError, match=r"table-drawn, which holds files, .*; remove it, .* --no-draw"):
+        run(setting, photos, tmp_path / "table.csv", **no_models)
+    run(setting, photos, tmp_path / "table.csv", options=PredictOptions(draw=False))
+    with pytest.raises(ValueError, match="would overwrite the source"):  # nobody is told to remove it
+        run(setting, drawn, tmp_path / "table.csv", **no_models)
+
+
 def test_progress_is_said_every_five_seconds_with_rate_and_time_left() -> None:
     now_s, lines = [0.0], []
     progress = PredictionProgress(lines.append, "images", 100, clock=lambda: now_s[0])
