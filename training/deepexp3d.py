@@ -20,37 +20,15 @@ from training.config import TrainOptions
 from training.evaluation import Metrics, evaluate
 from training.examples import Examples, load_splits
 from training.export import ModelConfig, resolve_device, software_versions, write_model
+from training.history import EpochRecord, epoch_record, shipped_words
 from training.loader import ordered_batches
 from training.loop import TrainingLoop
 from training.losses import gram_matrix_mm2
-from training.networks import build_network
+from training.networks import ExpressionNetwork, build_network
 from training.sources import content_sha256, sources_of
 from training.stopping import StopRequest, interruption
 
 _PROBES = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochRecord:
-    """One line of the training's history.
-
-    Attributes:
-        epoch: Index of the epoch, from 0.
-        steps: Optimiser steps so far.
-        train_loss_mm2: Mean training loss of the epoch (weighted, augmented).
-        val: Metrics on the val split, if it was evaluated after this epoch and has any crop.
-    """
-
-    epoch: int
-    steps: int
-    train_loss_mm2: float
-    val: Metrics | None
-
-
-def epoch_record(plain: Mapping[str, Any]) -> EpochRecord:
-    """The record of which `asdict` gave these values, through JSON or not."""
-    val = plain["val"]
-    return EpochRecord(**{**plain, "val": Metrics(**{**val, "pearson": tuple(val["pearson"])}) if val else None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +160,7 @@ def _train(
 
     best.put_into(network)
     shipped = next((line for line in history if line.steps == best.steps), history[-1])
-    report(_shipped(shipped, history[-1]))
+    report(shipped_words(shipped, history[-1]))
     final = {"train": metrics(train), "val": shipped.val, "test": metrics(splits["test"])}
     for seen in final.values():
         if seen:
@@ -196,8 +174,18 @@ def _train(
         "shipped_steps": shipped.steps,
     }
     report("writing the model, and comparing what its ONNX form says with it")
+    _write(out, network, _config(opened, options), record, probes=_probes(train))
+    report(f"wrote {out}")
+    return TrainingResult(
+        folder=out, history=tuple(history), shipped_steps=shipped.steps, final=final, crops_per_s=loop.crops_per_s
+    )
+
+
+def _write(
+    out: Path, network: ExpressionNetwork, config: ModelConfig, record: dict[str, Any], *, probes: np.ndarray
+) -> None:
     try:
-        write_model(out, network, _config(opened, options), record, probes=_probes(train))
+        write_model(out, network, config, record, probes=probes)
     except OSError as error:
         raise OSError(
             f"{out} cannot be written ({error}); mend that and run the same command again: the training is kept"
@@ -206,21 +194,6 @@ def _train(
         if out.exists():  # somebody else made it meanwhile
             raise ValueError(f"{error}, and run the same command again: the training is kept") from error
         raise
-    report(f"wrote {out}")
-    return TrainingResult(
-        folder=out, history=tuple(history), shipped_steps=shipped.steps, final=final, crops_per_s=loop.crops_per_s
-    )
-
-
-def _shipped(best: EpochRecord, last: EpochRecord) -> str:
-    if best.val is None or last.val is None:
-        return f"the weights are those after the last step, {last.steps}: there is no val split to choose them by"
-    if best is last:
-        return f"the weights are those after the last step, {last.steps}: they were the best on the val split"
-    return (
-        f"the weights are those after step {best.steps} of {last.steps}, the best on the val split: vertex error "
-        f"{best.val.vertex_error_mm:.3f} mm there, {last.val.vertex_error_mm:.3f} mm after the last step"
-    )
 
 
 def _config(dataset: Dataset, options: TrainOptions) -> ModelConfig:
