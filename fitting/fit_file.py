@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
-from fitting.landmark_file import LandmarkFile, read_landmarks
+from fitting.landmark_file import DEFAULT_FPS, LandmarkFile, read_landmarks
 from fitting.options import FitOptions
 from fitting.saved_fit import SavedFit, write_fit
 from fitting.solver import fit_tracks
@@ -24,6 +24,25 @@ _ALWAYS_TOLD = ("method", "camera", "contour")
 """Choices that are told even where they are the usual ones."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarkVideo:
+    """What is known, before it is decoded, of the video that landmarks were found in.
+
+    Attributes:
+        path: Its file.
+        picture_px: Width and height of its pictures.
+        fps: Its mean rate, frames per second; None where its container does not tell.
+        most_frames: It has no more frames than so many; None where its container does not tell.
+        first_frame: What the file of landmarks calls its first frame; None is 1 for OpenFace, else 0.
+    """
+
+    path: Path
+    picture_px: tuple[int, int]
+    fps: float | None
+    most_frames: int | None
+    first_frame: int | None = None
+
+
 def fit_file(
     landmarks: str | Path,
     out: str | Path,
@@ -33,7 +52,7 @@ def fit_file(
     fps: float | None = None,
     picture_px: tuple[int, int] | None = None,
     frame: int | None = None,
-    video_frames: range | None = None,
+    video: LandmarkVideo | None = None,
     options: FitOptions | None = None,
     report: Callable[[str], None] | None = None,
 ) -> SavedFit:
@@ -44,10 +63,11 @@ def fit_file(
         out: The `.npz` file of the fit; replaced if it is there.
         model_path: Face model file.
         scheme: Landmark scheme; None takes the one that the file names.
-        fps: Frames per second, where the file has neither times nor a rate; None is 30.
-        picture_px: Width and height of the picture, where the file does not say; a perspective camera needs them.
+        fps: Frames per second, where the file has neither times nor a rate; None is the video's, or 30.
+        picture_px: Width and height of the picture, where neither the file nor the video says; a perspective camera
+            needs them.
         frame: Number of a frame that will be asked for: the file must have it.
-        video_frames: Numbers of the frames of a video that the fit will be drawn over: the file must have one of them.
+        video: The video that the landmarks were found in: the file must have one of its frames.
         options: Choices of the fit; None is `FitOptions()`.
         report: Takes lines that tell what was read and how it went.
 
@@ -65,29 +85,23 @@ def fit_file(
         raise ValueError(f"out={str(out)!r} is the landmarks file itself")
     tell = report or (lambda _line: None)
     model = load_face_model(model_path)
-    read = read_landmarks(landmarks, scheme=scheme, fps=fps)
+    video_fps = video.fps if video is not None else None
+    read = read_landmarks(landmarks, scheme=scheme, fps=fps, default_fps=video_fps or DEFAULT_FPS)
     _check_points(landmarks, read, model)
     if frame is not None and frame not in read.frame:
         raise ValueError(f"frame={frame} is not in {landmarks}, whose {len(read.frame)} frames lie between "
                          f"{read.frame[0]} and {read.frame[-1]}")  # fmt: skip
-    if video_frames is not None and not any(number in video_frames for number in read.frame.tolist()):
-        raise ValueError(
-            f"{landmarks} has the frames {read.frame[0]} to {read.frame[-1]}, but the video those from "
-            f"{video_frames.start} to {video_frames[-1]} at most: is it another video, or --first-frame another?"
-        )
-    sequence = read.sequence
-    if picture_px is not None:
-        if sequence.picture_px not in {None, picture_px}:
-            raise ValueError(f"picture_px={picture_px}, but {landmarks} says {sequence.picture_px}")
-        if min(picture_px) < 1:
-            raise ValueError(f"picture_px={picture_px} is no width and height")
-        sequence = replace(sequence, picture_px=picture_px)
+    first_frame = read.first_frame
+    if video is not None:
+        first_frame = read.first_frame if video.first_frame is None else video.first_frame
+        _check_frames(landmarks, read, video, first_frame)
+    sequence = replace(read.sequence, picture_px=_picture_px(landmarks, read.sequence.picture_px, picture_px, video))
     _check_picture(landmarks, sequence)
     options = options or FitOptions()
     if options.camera == "perspective" and sequence.picture_px is None:
         raise ValueError(f"camera='perspective' needs the size of the picture, which {landmarks} does not say: give it "
                          "as --picture-px WIDTH HEIGHT (from Python, picture_px=)")  # fmt: skip
-    tell(_what_was_read(read))
+    tell(_what_was_read(read, of_video=video is not None and fps is None and video_fps is not None))
     track = fit_tracks([sequence], model, options, progress=_told_now_and_then(len(read.frame), tell))[0]
     if track.status == "diverged":
         raise ValueError(
@@ -104,6 +118,7 @@ def fit_file(
         face_model_licence=model.licence,
         options=asdict(options),
         versions={name: version(name) for name in ("facevid", "numpy", "torch")},
+        first_frame=first_frame,
     )
     write_fit(out, fit)
     error = float(np.median(track.reprojection_error[np.isfinite(track.reprojection_error)]))
@@ -139,6 +154,36 @@ def _check_points(landmarks: Path, read: LandmarkFile, model: FaceModel) -> None
                          "pixels; multiply shares of the picture by its width and height")  # fmt: skip
 
 
+def _check_frames(landmarks: Path, read: LandmarkFile, video: LandmarkVideo, first_frame: int) -> None:
+    if video.most_frames is None:
+        return
+    frames = range(first_frame, first_frame + video.most_frames)
+    if not any(number in frames for number in read.frame.tolist()):
+        raise ValueError(
+            f"{landmarks} has the frames {read.frame[0]} to {read.frame[-1]}, but the video those from "
+            f"{frames.start} to {frames[-1]} at most: is it another video, or --first-frame another?"
+        )
+
+
+def _picture_px(
+    landmarks: Path, of_file: tuple[int, int] | None, given: tuple[int, int] | None, video: LandmarkVideo | None
+) -> tuple[int, int] | None:
+    """The size of the picture, which all that say it must agree on."""
+    if given is not None and min(given) < 1:
+        raise ValueError(f"picture_px={given} is no width and height")
+    said = [("picture_px", given)] if given is not None else []
+    said += [(f"video={str(video.path)!r}", video.picture_px)] if video is not None else []
+    said += [(str(landmarks), of_file)] if of_file is not None else []
+    for name, other in said[1:]:
+        one, size = said[0]
+        if other != size:
+            raise ValueError(
+                f"{one} says that the picture has {size[0]} x {size[1]} pixels, but {name} says {other[0]} x {other[1]}"
+                ": give the one that the landmarks were found in"
+            )
+    return said[0][1] if said else None
+
+
 def _check_picture(landmarks: Path, sequence: LandmarkSequence) -> None:
     if sequence.picture_px is None:
         return
@@ -167,11 +212,12 @@ def _told_now_and_then(frames: int, tell: Callable[[str], None]) -> Callable[[fl
     return progress
 
 
-def _what_was_read(read: LandmarkFile) -> str:
+def _what_was_read(read: LandmarkFile, *, of_video: bool) -> str:
     frames, points = read.sequence.weight.shape
     missing = float((read.sequence.weight == 0).mean())
     lasts_s = float(read.sequence.pts_s[-1] - read.sequence.pts_s[0])
     line = f"{frames} frames of {points} {read.sequence.scheme} landmarks over {lasts_s:.1f} s, {missing:.1%} missing"
     if read.assumed_fps is not None:
         line += f"; no times in the file, taken as {read.assumed_fps:g} frames per second"
+        line += ", the mean rate of the video" if of_video else ""
     return line

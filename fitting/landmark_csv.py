@@ -25,6 +25,7 @@ class LandmarkTable:
         scheme: Landmark scheme that the file names, or None.
         line: Line of the text file on which each frame begins, or None.
         picture_px: Width and height of the picture, or None.
+        first_frame: What such files call the first frame of a video.
     """
 
     landmarks: Float64[np.ndarray, "frames points 2"]
@@ -35,6 +36,7 @@ class LandmarkTable:
     scheme: str | None = None
     line: Sequence[int] | None = None
     picture_px: tuple[int, int] | None = None
+    first_frame: int = 0
 
     def place(self, row: int) -> str:
         """Where a frame stands, for messages."""

@@ -32,22 +32,27 @@ class LandmarkFile:
 
     Attributes:
         sequence: The landmarks; missing points are NaN with weight 0.
-        frame: Number of each frame in the caller's counting, increasing; from 0 for OpenFace, which counts from 1.
+        frame: Number of each frame in the file's own counting, increasing.
+        first_frame: What such files call the first frame of a video: 1 for OpenFace, else 0.
         assumed_fps: The rate that times were made from where the file gave neither times nor a rate, else None.
     """
 
     sequence: LandmarkSequence
     frame: Int64[np.ndarray, " frames"]
+    first_frame: int
     assumed_fps: float | None
 
 
-def read_landmarks(path: Path, *, scheme: str | None = None, fps: float | None = None) -> LandmarkFile:
+def read_landmarks(
+    path: Path, *, scheme: str | None = None, fps: float | None = None, default_fps: float = DEFAULT_FPS
+) -> LandmarkFile:
     """Read a landmarks file; the formats are described at the head of this module.
 
     Args:
         path: A `.npz` or `.csv` file.
         scheme: Landmark scheme; None takes the one that the file names.
-        fps: Frames per second, where the file has neither times nor a rate; None is `DEFAULT_FPS`.
+        fps: Frames per second, where the file has neither times nor a rate; None is `default_fps`.
+        default_fps: The rate where nothing else says it.
 
     Raises:
         ValueError: A mistake in the file (the message names file, line and field) or in an argument.
@@ -65,10 +70,11 @@ def read_landmarks(path: Path, *, scheme: str | None = None, fps: float | None =
         raise ValueError(f"{path}: landmarks are read from .npz and .csv files, this is {suffix or 'without ending'!r}")
     if fps is not None and (table.pts_s is not None or table.fps is not None):
         raise ValueError(f"fps={fps}, but {path} has its own {'fps' if table.pts_s is None else 'pts_s'}; give one")
-    rate = table.fps or fps or DEFAULT_FPS
+    rate = table.fps or fps or default_fps
     return LandmarkFile(
         sequence=_sequence(path, table, _scheme(path, table.scheme, scheme), rate),
         frame=table.frame,
+        first_frame=table.first_frame,
         assumed_fps=rate if table.pts_s is None and table.fps is None else None,
     )
 

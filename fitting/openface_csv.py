@@ -25,7 +25,7 @@ def is_openface(names: Collection[str]) -> bool:
 def openface_table(table: CsvCells) -> LandmarkTable:
     """The landmarks in a table of OpenFace.
 
-    Frames are counted from 0 here. Points of frames without success are missing; the others have the confidence of
+    Points of frames without success are missing; the others have the confidence of
     their frame.
 
     Raises:
@@ -48,7 +48,8 @@ def openface_table(table: CsvCells) -> LandmarkTable:
     return LandmarkTable(
         landmarks=points,
         confidence=np.repeat(columns["confidence"][:, None], _POINTS, axis=1),
-        frame=columns["frame"].astype(np.int64) - 1,
+        frame=columns["frame"].astype(np.int64),
+        first_frame=1,
         pts_s=columns["timestamp"],
         scheme="ibug68",
         line=table.lines,

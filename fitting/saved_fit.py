@@ -48,6 +48,7 @@ class SavedFit:
         options: The choices of the fit by name, as in `fitting.options.FitOptions`; None where the file does not say,
             as those that were written before 1.0 did not.
         versions: Of the programs that made the fit, by name; empty where the file does not say.
+        first_frame: What `frame` calls the first frame of the video that the landmarks were found in.
     """
 
     track: FittedTrack
@@ -59,6 +60,7 @@ class SavedFit:
     face_model_licence: str
     options: Mapping[str, str | float | None] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    first_frame: int = 0
 
     def check_model(self, model: FaceModel) -> None:
         """Check that `model` is the one that was fitted, and that the fit is to be used.
@@ -90,6 +92,7 @@ def write_fit(path: Path, fit: SavedFit) -> None:
         "energy": fit.track.energy if math.isfinite(fit.track.energy) else None,
         "options": None if fit.options is None else dict(fit.options),
         "versions": dict(fit.versions),
+        "first_frame": fit.first_frame,
         "units": _UNITS,
     }
     holdout = np.array(fit.track.holdout_error, dtype=np.float64)
@@ -134,6 +137,7 @@ def read_fit(path: str | Path) -> SavedFit:
             pts_s=arrays["pts_s"],
             options=options,
             versions=versions,
+            first_frame=_first_frame(path, header),
             **texts,
         )
     except KeyError as error:
@@ -158,6 +162,13 @@ def _records(
     if not (energy is None or (isinstance(energy, int | float) and math.isfinite(energy))):
         raise ValueError(f"{path}: the header's energy is {energy!r}, expected a number")
     return options, versions, math.inf if energy is None else float(energy)
+
+
+def _first_frame(path: Path, header: dict[str, Any]) -> int:
+    number = header.get("first_frame", 0)
+    if type(number) is not int:  # to Python, True is one
+        raise ValueError(f"{path}: the header's first_frame is {number!r}, expected a whole number")
+    return number
 
 
 def _check_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

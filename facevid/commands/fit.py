@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from facevid.commands.console import say
 from fitting.options import FitOptions
+
+if TYPE_CHECKING:
+    from fitting.fit_file import LandmarkVideo
 
 _ENDINGS = {"out": ".npz", "arkit": ".csv", "gltf": ".glb", "obj": ".obj", "overlay": ".mp4"}
 
@@ -33,7 +36,7 @@ class Fit:
     picture_px: tuple[int, int] | None = None
     """Width and height of the picture, where neither the file nor --video says; --camera perspective needs them."""
     fps: float | None = None
-    """Frames per second, where the file has no times; without it, 30."""
+    """Frames per second, where the file has no times; without it, the mean rate of --video, or 30."""
     arkit: Path | None = None
     """Write ARKit weights in [0, 1] as CSV."""
     gltf: Path | None = None
@@ -46,9 +49,9 @@ class Fit:
     """The frame of the .obj, by the file's own number; without it, the first."""
     video: Path | None = None
     """The video that the landmarks were found in, for --overlay."""
-    first_frame: int = 0
-    """The number that the file of landmarks gives to the first frame of that video; the frames of OpenFace's tables,
-    which begin at 1, are counted from 0 when they are read."""
+    first_frame: int | None = None
+    """The number that the file of landmarks gives to the first frame of that video; without it, 1 for OpenFace's
+    tables, else 0."""
     overlay: Path | None = None
     """Write an .mp4 of that video with the fitted landmarks and, beside it, the fitted mesh."""
     options: Annotated[FitOptions, tyro.conf.arg(name="")] = field(default_factory=FitOptions)
@@ -64,11 +67,11 @@ class Fit:
         if self.frame is not None and self.obj is None:
             raise ValueError(f"frame={self.frame} is the frame of an .obj; name one with --obj")
         outputs = self._outputs()
-        if self.video is None and self.first_frame:
+        if self.video is None and self.first_frame is not None:
             raise ValueError(f"first_frame={self.first_frame} is that of a video; name it with --video and --overlay")
         if self.video is not None and not self.video.is_file():
             raise FileNotFoundError(f"video={str(self.video)!r}: there is no such file")
-        video_frames, picture_px = self._of_video()
+        video = self._of_video()
         for path in outputs:
             require_writable(path)
         model_path = self.model or DEFAULT_MODEL_PATH
@@ -84,9 +87,9 @@ class Fit:
             model_path=model_path,
             scheme=self.scheme,
             fps=self.fps,
-            picture_px=picture_px,
+            picture_px=self.picture_px,
             frame=self.frame,
-            video_frames=video_frames,
+            video=video,
             options=self.options,
             report=say,
         )
@@ -109,19 +112,25 @@ class Fit:
         if self.video and self.overlay:
             from facevid.report.fit_video import write_fit_video
 
-            write_fit_video(self.video, fit, model, self.overlay, first_frame=self.first_frame, report=say)
+            write_fit_video(self.video, fit, model, self.overlay, report=say)
             print(self.overlay)
         return 0
 
-    def _of_video(self) -> tuple[range | None, tuple[int, int] | None]:
-        """The numbers of its frames, as far as they can be told before it is decoded, and the size of the picture."""
+    def _of_video(self) -> "LandmarkVideo | None":
         if self.video is None:
-            return None, self.picture_px
-        from facevid.report.fit_video import possible_frames
+            return None
+        from facevid.report.fit_video import most_frames
+        from fitting.fit_file import LandmarkVideo
         from pipeline.faces.probe import probe
 
         info = probe(self.video)
-        return possible_frames(info, first_frame=self.first_frame), self.picture_px or (info.width_px, info.height_px)
+        return LandmarkVideo(
+            path=self.video,
+            picture_px=(info.width_px, info.height_px),
+            fps=info.fps or None,
+            most_frames=most_frames(info),
+            first_frame=self.first_frame,
+        )
 
     def _outputs(self) -> tuple[Path, ...]:
         """The files to write, each with the ending of its kind, none of them in the way of another or of an input."""

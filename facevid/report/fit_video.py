@@ -23,16 +23,11 @@ _MORE_FRAMES_MIN = 30
 """Containers tell duration and mean rate, and both may be a little short of the frames that come."""
 
 
-def possible_frames(info: VideoInfo, *, first_frame: int = 0) -> range | None:
-    """The numbers that frames of a video may have, none left out, by what its container tells; None where it does not.
-
-    Args:
-        info: What the container tells.
-        first_frame: The number of its first frame.
-    """
+def most_frames(info: VideoInfo) -> int | None:
+    """How many frames a video may have at most, by what its container tells; None where it does not."""
     if info.duration_s is None or not info.fps:
         return None
-    return range(first_frame, first_frame + _MORE_FRAMES_MIN + math.ceil(_MORE_FRAMES * info.duration_s * info.fps))
+    return _MORE_FRAMES_MIN + math.ceil(_MORE_FRAMES * info.duration_s * info.fps)
 
 
 def write_fit_video(
@@ -41,7 +36,7 @@ def write_fit_video(
     model: FaceModel,
     out: Path,
     *,
-    first_frame: int = 0,
+    first_frame: int | None = None,
     report: Callable[[str], None],
 ) -> None:
     """Draw a fit over its video.
@@ -54,7 +49,7 @@ def write_fit_video(
         fit: The fit.
         model: The face model that was fitted.
         out: MP4 file to write, twice as wide as the video.
-        first_frame: What `SavedFit.frame` calls the first frame of the video.
+        first_frame: What `SavedFit.frame` calls the first frame of the video; None is `SavedFit.first_frame`.
         report: Receives progress lines.
 
     Raises:
@@ -67,6 +62,7 @@ def write_fit_video(
     fit.check_model(model)
     if out.absolute() == video.absolute():
         raise ValueError(f"out={str(out)!r} would overwrite the video; choose another name")
+    first_frame = fit.first_frame if first_frame is None else first_frame
     place = {int(frame) - first_frame: index for index, frame in enumerate(fit.frame)}
     rotation = matrix_from_quaternion(torch.tensor(fit.track.rotation_wxyz)).numpy()
     painter = MeshPainter(model)

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from fitting.arkit import arkit_weights
 from fitting.face_model import FaceModel, load_face_model
-from fitting.fit_file import fit_file
+from fitting.fit_file import LandmarkVideo, fit_file
 from fitting.gltf import write_gltf
 from fitting.mesh_export import write_arkit_csv, write_obj
 from fitting.metrics import accuracy
@@ -103,6 +103,39 @@ def test_the_report_tells_what_was_read_and_how_it_went(landmarks: Path, tmp_pat
     assert f"energy {saved.track.energy:.6g};" in lines[2]
     assert saved.face_model_sha256 in lines[2]
     assert f"torch {saved.versions['torch']}" in lines[2]
+
+
+def test_the_rate_is_the_videos_where_neither_file_nor_option_says_it(landmarks: Path, tmp_path: Path) -> None:
+    video = LandmarkVideo(path=Path("face.mp4"), picture_px=(640, 480), fps=25.0, most_frames=None)
+    options = FitOptions(identity_iterations=1, frame_iterations=2)
+
+    def fitted(video: LandmarkVideo, fps: float | None) -> tuple[float, str]:
+        lines: list[str] = []
+        fit = fit_file(
+            landmarks, tmp_path / "fit.npz", scheme="ibug68", fps=fps, video=video, options=options, report=lines.append
+        )
+        return float(fit.pts_s[1]), lines[0].partition("taken as ")[2]
+
+    assert fitted(video, None) == (1 / 25, "25 frames per second, the mean rate of the video")
+    assert fitted(video, 50.0) == (1 / 50, "50 frames per second")
+    assert fitted(dataclasses.replace(video, fps=None), None) == (1 / 30, "30 frames per second")
+
+
+def test_all_that_tell_the_size_of_the_picture_must_agree(
+    truth: SyntheticTrack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fitting.fit_file.fit_tracks", lambda *_, **__: pytest.fail("they were fitted"))
+    np.savez(tmp_path / "in.npz", landmarks=truth.sequence.observed_px, scheme="ibug68", picture_px=(640, 480))
+    video = LandmarkVideo(path=Path("face.mp4"), picture_px=(400, 360), fps=None, most_frames=None)
+    for given, of_video, message in (
+        ((640, 480), video, r"picture_px says that .* 640 x 480 pixels, but video='face.mp4' says 400 x 360: give the"),
+        (None, video, r"video='face.mp4' says that the picture has 400 x 360 pixels, but .*in\.npz says 640 x 480"),
+        ((400, 360), None, r"picture_px says that the picture has 400 x 360 pixels, but .*in\.npz says 640 x 480"),
+        ((400, 360), video, r"picture_px says that the picture has 400 x 360 pixels, but .*in\.npz says 640 x 480"),
+        ((0, 360), None, r"picture_px=\(0, 360\) is no width and height"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fit_file(tmp_path / "in.npz", tmp_path / "fit.npz", picture_px=given, video=of_video)
 
 
 def test_a_perspective_fit_tells_the_focal_length(model: FaceModel, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_frames_left_out_leave_their_time(tmp_path: Path) -> None:
 def test_without_times_the_assumed_rate_is_told(tmp_path: Path) -> None:
     read = read_landmarks(npz_file(tmp_path, landmarks=points()), scheme="s")
     assert read.assumed_fps == 30
+    assert read_landmarks(npz_file(tmp_path, landmarks=points()), scheme="s", default_fps=25.0).assumed_fps == 25
     np.testing.assert_allclose(read.sequence.pts_s, [0, 1 / 30, 2 / 30])
 
 
@@ -102,7 +103,8 @@ def test_a_table_of_openface_is_read_as_it_is(tmp_path: Path, separator: str, fa
     read = read_landmarks(text_file(tmp_path, *(separator.join(row) for row in rows)))
     assert read.sequence.scheme == "ibug68"
     assert read.assumed_fps is None
-    np.testing.assert_array_equal(read.frame, [3, 4, 5])  # from 0, as everywhere here
+    np.testing.assert_array_equal(read.frame, [4, 5, 6])
+    assert read.first_frame == 1
     np.testing.assert_array_equal(read.sequence.pts_s, [0, 0.04, 0.08])
     np.testing.assert_array_equal(read.sequence.observed_px[[0, 2]], landmarks[[0, 2]].astype(np.float32))
     assert np.isnan(read.sequence.observed_px[1]).all()  # no success

@@ -27,7 +27,7 @@ def some_fit(**changed: object) -> SavedFit:
     fit = SavedFit(
         track=track, scheme="toy68", frame=np.array([3, 4, 5, 8, 9]), pts_s=np.linspace(0, 1, 5), face_model="toy",
         face_model_sha256="ab" * 32, face_model_licence="Apache-2.0",
-        options={"method": "two_stage", "box_sd": None, "keyframes": 64}, versions={"facevid": "1.2"},
+        options={"method": "two_stage", "box_sd": None, "keyframes": 64}, versions={"facevid": "1.2"}, first_frame=3,
     )  # fmt: skip
     return dataclasses.replace(fit, **changed)  # type: ignore[arg-type]
 
@@ -48,12 +48,12 @@ def test_a_file_from_before_options_and_energy_were_recorded_says_that_it_does_n
     write_fit(tmp_path / "new.npz", some_fit())
     arrays = read_npz(tmp_path / "new.npz")
     header = header_of(arrays, where=tmp_path)
-    for name in ("options", "versions", "energy"):
+    for name in ("options", "versions", "energy", "first_frame"):
         del header[name]
     del arrays["header"]
     (tmp_path / "old.npz").write_bytes(npz_bytes(header, arrays))
     old = read_fit(tmp_path / "old.npz")
-    assert (old.options, old.versions, old.track.energy) == (None, {}, float("inf"))
+    assert (old.options, old.versions, old.track.energy, old.first_frame) == (None, {}, float("inf"), 0)
     np.testing.assert_array_equal(old.track.identity, some_fit().track.identity)
 
 
@@ -61,7 +61,7 @@ def test_a_file_from_before_options_and_energy_were_recorded_says_that_it_does_n
     ("changed", "message"),
     [({"options": [1]}, "options are"), ({"options": {"a": {}}}, "options are"),
      ({"versions": {"a": 1}}, "versions are"), ({"energy": "low"}, "energy is"),
-     ({"energy": float("nan")}, "energy is")],
+     ({"energy": float("nan")}, "energy is"), ({"first_frame": 1.5}, "first_frame is 1.5, expected a whole number")],
 )  # fmt: skip
 def test_records_that_are_none_are_refused(tmp_path: Path, changed: dict[str, object], message: str) -> None:
     write_fit(tmp_path / "fit.npz", some_fit())

@@ -9,10 +9,10 @@ import pytest
 
 from facevid import cli
 from facevid.report import fit_video
-from facevid.report.fit_video import possible_frames, write_fit_video
+from facevid.report.fit_video import most_frames, write_fit_video
 from fitting.face_model import FaceModel, load_face_model
-from fitting.fit_file import fit_file
-from fitting.saved_fit import SavedFit
+from fitting.fit_file import LandmarkVideo, fit_file
+from fitting.saved_fit import SavedFit, read_fit
 from fitting.synthetic import SyntheticOptions, synthetic_track
 from pipeline.faces.probe import ffmpeg_program, probe
 from pipeline.faces.video import open_video
@@ -98,6 +98,10 @@ def test_a_video_whose_frames_count_from_1_is_drawn_from_there(
     write_fit_video(video, counted_from_1, model, tmp_path / "from_1.mp4", first_frame=1, report=told.append)
     assert (tmp_path / "from_0.mp4").read_bytes() == (tmp_path / "from_1.mp4").read_bytes()
     assert not told
+    says_so = dataclasses.replace(counted_from_1, first_frame=1)
+    write_fit_video(video, says_so, model, tmp_path / "of_fit.mp4", report=told.append)
+    assert (tmp_path / "of_fit.mp4").read_bytes() == (tmp_path / "from_1.mp4").read_bytes()
+    assert not told
     write_fit_video(video, counted_from_1, model, tmp_path / "late.mp4", report=told.append)
     assert told[-1].startswith("1 of the fit's 12 frames are not among the video's, which are 0 to 14; ")
 
@@ -115,30 +119,54 @@ def test_landmarks_of_another_video_are_refused_before_they_are_fitted(
     assert [path.name for path in tmp_path.iterdir()] == ["in.npz"]
 
 
-def test_the_size_of_the_picture_is_the_videos_where_nothing_else_says_it(
-    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_frames_of_openface_keep_their_numbers_and_are_found_in_the_video(
+    model: FaceModel, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    truth = synthetic_track(model, "ibug68", SyntheticOptions(frames=FRAMES, yaw_deg=5.0), seed=2)
+    names = ["frame", "timestamp", "confidence", "success"]
+    names += [f"{axis}_{point}" for axis in "xy" for point in range(68)]
+    rows = [
+        [FIRST + 1 + number, (FIRST + number) / 30, 1, 1, *points.T.ravel().tolist()]
+        for number, points in enumerate(truth.sequence.observed_px)
+    ]
+    table = tmp_path / "openface.csv"
+    table.write_text("\n".join(",".join(map(str, row)) for row in [names, *rows]) + "\n", encoding="utf-8")
+    words = ["fit", str(table), "--out", str(tmp_path / "fit.npz"), "--obj", str(tmp_path / "face.obj"), "--frame"]
+    of_video = ["--video", str(video), "--overlay", str(tmp_path / "drawn.mp4")]
+    assert cli.main([*words, str(FIRST), *of_video]) == 2
+    assert f"whose {FRAMES} frames lie between {FIRST + 1} and {FIRST + FRAMES}" in capsys.readouterr().err
+    assert cli.main([*words, str(FIRST + FRAMES), *of_video]) == 0
+    assert "not among the video's" not in capsys.readouterr().err
+    saved = read_fit(tmp_path / "fit.npz")
+    assert (saved.first_frame, saved.frame.tolist()) == (1, list(range(FIRST + 1, FIRST + 1 + FRAMES)))
+    with open_video(tmp_path / "drawn.mp4") as drawn:
+        left = [frame.rgb[:, :400].astype(int) for frame in drawn]
+    marked = [bool((np.abs(picture - left[0][0, 0]).max(axis=-1) > 40).any()) for picture in left]
+    assert marked == [False] * FIRST + [True] * FRAMES
+
+
+def test_what_a_video_tells_goes_to_the_fit(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
-    def note(*_: object, picture_px: object, **__: object) -> None:
-        asked.append(picture_px)
+    def note(*_: object, picture_px: object, video: object, **__: object) -> None:
+        asked.append((picture_px, video))
         raise ValueError("enough")
 
     monkeypatch.setattr("fitting.fit_file.fit_file", note)
     words = ["fit", str(tmp_path / "in.npz"), "--out", str(tmp_path / "fit.npz")]
     of_video = ["--video", str(video), "--overlay", str(tmp_path / "drawn.mp4")]
-    for more in (of_video, [*of_video, "--picture-px", "640", "480"], []):
+    for more in (of_video, [*of_video, "--picture-px", "640", "480", "--first-frame", "0"], []):
         assert cli.main([*words, *more]) == 2
-    assert asked == [(400, 360), (640, 480), None]
+    told = LandmarkVideo(path=video, picture_px=(400, 360), fps=30.0, most_frames=most_frames(probe(video)))
+    assert asked == [(None, told), ((640, 480), dataclasses.replace(told, first_frame=0)), (None, None)]
 
 
 def test_the_frames_that_a_video_may_have_are_not_fewer_than_it_has(video: Path) -> None:
     info = probe(video)
-    frames = possible_frames(info, first_frame=1)
-    assert frames is not None
-    assert frames.start == 1
-    assert FRAMES + FIRST < len(frames) < 3 * (FRAMES + FIRST) + 30
-    assert possible_frames(dataclasses.replace(info, duration_s=None)) is None
+    most = most_frames(info)
+    assert most is not None
+    assert FRAMES + FIRST < most < 3 * (FRAMES + FIRST) + 30
+    assert most_frames(dataclasses.replace(info, duration_s=None)) is None
 
 
 def test_a_drawing_over_its_own_video_is_refused(model: FaceModel, video: Path, fit: SavedFit) -> None:
