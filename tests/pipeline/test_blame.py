@@ -173,6 +173,33 @@ def test_one_video_of_the_web_has_one_worker_until_it_shows_that_it_is_long(
     assert talk.line.code(talk.row) is None
 
 
+def test_a_clip_of_the_web_has_workers_for_its_spans_at_once(tmp_path: Path) -> None:
+    talk = Talk(tmp_path, on_web=True)
+    talk.row = replace(talk.row, end_s=40.0)
+    talk.line.job = with_options(talk.line.job, workers=8)
+
+    talk.label(None)
+
+    assert [workers for workers, _ in talk.waves] == [2]
+    assert talk.line.code(talk.row) is None
+
+
+def test_the_wave_that_fetched_a_long_video_is_none_of_the_barren_ones(tmp_path: Path) -> None:
+    talk = Talk(tmp_path, on_web=True)
+    talk.line.job = with_options(talk.line.job, workers=8)
+    before = talk.run
+    deaths = [False, True, True]
+
+    def run(*args: Any, **options: Any) -> WaveEnd:
+        return WaveEnd(died=True) if deaths and deaths.pop(0) else before(*args, **options)
+
+    talk.run = run  # type: ignore[method-assign]
+
+    talk.label(None)
+
+    assert talk.line.code(talk.row) is None
+
+
 def test_a_wave_that_did_not_even_fetch_its_only_row_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
