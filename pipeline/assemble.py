@@ -86,7 +86,7 @@ def bad_row_failure(bad: BadRow) -> Failure:
     """The failure of a manifest row that could not be used."""
     return Failure(
         video_id=bad.video_id, track=None, url=bad.url, stage=Stage.MANIFEST, code=FailureCode.BAD_ROW, attempt=1,
-        message=f"line {bad.line}: {bad.reason}",
+        message=bad.words(),
     )  # fmt: skip
 
 

@@ -194,11 +194,15 @@ def _to_fetch(found: Forecast, *, allow_local: bool) -> list[str]:
         lines.append(f"{found.local} local file{'s' * (found.local != 1)}{refused}")
     if found.missing:
         lines.append(f"{len(found.missing)} of them are not there and would fail as not_found:")
-        lines += [f"  line {row.line}: {row.url}{_advice(row.url)}" for row in found.missing[:_SHOWN]]
+        lines += [f"  {_line(row)}{row.url}{_advice(row.url)}" for row in found.missing[:_SHOWN]]
         if (more := len(found.missing) - _SHOWN) > 0:
             lines.append(f"  and {more} more")
     first, *rest = lines or ["nothing"]
     return [f"fetch     {first}", *(f"          {line}" for line in rest)]
+
+
+def _line(row: ManifestRow) -> str:
+    return f"line {row.line}: " if row.line else ""  # a folder has none
 
 
 def _advice(url: str) -> str:
@@ -219,7 +223,7 @@ def _bad_rows(manifest: Manifest, *, skip_bad_rows: bool) -> Sequence[str]:
         return ()
     what = "would become failures" if skip_bad_rows else "the build would refuse the manifest (see --skip-bad-rows)"
     return [f"{len(manifest.bad_rows)} bad row{'s' * (len(manifest.bad_rows) != 1)}, {what}:",
-            *(f"  line {bad.line}: {bad.reason}" for bad in manifest.bad_rows)]  # fmt: skip
+            *(f"  {bad.words()}" for bad in manifest.bad_rows)]  # fmt: skip
 
 
 def _length_s(row: ManifestRow, state: RowState) -> float:

@@ -25,7 +25,7 @@ class ManifestRow:
         attribution: Whom to credit, for the tracks table.
         split: The split, where the manifest chooses it.
         extra: Columns that we do not know, as (name, value), in the manifest's order; empty values are left out.
-        line: Where the row begins in the manifest, from 1; in a Parquet file the number of the row, from 1.
+        line: Where the row begins in the manifest, from 1; in a Parquet file the row's number, from 1; 0 in a folder.
     """
 
     video_id: str
@@ -50,7 +50,7 @@ class BadRow:
     """A row that cannot be used.
 
     Attributes:
-        line: Where the row begins in the manifest, from 1.
+        line: Where the row begins in the manifest, from 1; 0 in a folder.
         video_id: What stands in its id column, made printable; may be empty.
         url: What stands in its url column, made printable; may be empty.
         reason: What is wrong with it.
@@ -60,6 +60,10 @@ class BadRow:
     video_id: str
     url: str
     reason: str
+
+    def words(self) -> str:
+        """Where it stands and what is wrong with it; in a folder the reason names the file."""
+        return f"line {self.line}: {self.reason}" if self.line else self.reason
 
 
 class ManifestError(ValueError):
@@ -89,7 +93,7 @@ class Manifest:
             ManifestError: Naming all of them.
         """
         if self.bad_rows:
-            listing = "\n".join(f"  line {bad.line}: {bad.reason}" for bad in self.bad_rows)
+            listing = "\n".join(f"  {bad.words()}" for bad in self.bad_rows)
             raise ManifestError(
                 f"{len(self.bad_rows)} bad row(s) in the manifest, nothing was done "
                 f"(--skip-bad-rows goes on without them):\n{listing}"

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.manifest import BadRow, Manifest, ManifestError, ManifestRow, local_path
+from pipeline.manifest import BadRow, Manifest, ManifestError, ManifestRow, is_remote, local_path
 from pipeline.manifest_columns import bad_row, row_of
 from pipeline.manifest_records import records
 from pipeline.public_urls import public_url
@@ -50,23 +50,25 @@ def read_manifest(path: Path) -> Manifest:
         raise ManifestError(f"{path} has no rows")
     folder = local_path(str(path), Path.cwd())
     folder = folder if folder.is_dir() else folder.parent
-    return Manifest(rows=tuple(good), bad_rows=tuple(bad), folder=folder, remarks=_remarks(good))
+    return Manifest(rows=tuple(good), bad_rows=tuple(bad), folder=folder, remarks=_remarks(good, folder))
 
 
-def _remarks(rows: Sequence[ManifestRow]) -> tuple[str, ...]:
+def _remarks(rows: Sequence[ManifestRow], folder: Path) -> tuple[str, ...]:
     # Two rows may want different parts of one video; the same part twice would count its frames twice.
     found: list[str] = []
-    times = Counter(row.url for row in rows)
-    by_url: dict[str, list[ManifestRow]] = {}
-    for row in rows:
-        if times[row.url] > 1:
-            by_url.setdefault(row.url, []).append(row)
-    for url, same in by_url.items():
+    videos = [row.url if is_remote(row.url) else str(local_path(row.url, folder)) for row in rows]
+    times = Counter(videos)
+    by_video: dict[str, list[ManifestRow]] = {}
+    for row, video in zip(rows, videos, strict=True):
+        if times[video] > 1:
+            by_video.setdefault(video, []).append(row)
+    for same in by_video.values():
         same.sort(key=lambda row: (row.start_s or 0.0, row.line))
         for before, after in itertools.pairwise(same):
             if before.end_s is None or (after.start_s or 0.0) < before.end_s:
+                second = max(before, after, key=lambda row: row.line)
                 found.append(
-                    f"line {max(before.line, after.line)}: {public_url(url)} is in the dataset twice, as "
+                    f"line {second.line}: {public_url(second.url)} is in the dataset twice, as "
                     f"{before.video_id} (line {before.line}) and {after.video_id}, with the same or overlapping times"
                 )
     return tuple(found)

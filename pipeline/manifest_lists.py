@@ -21,6 +21,9 @@ VIDEO_SUFFIXES = frozenset({
 })  # fmt: skip
 """What a video file in a folder is known by; a list may name files with any suffix."""
 
+UTF16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
+"""Byte order marks of UTF-16, read as UTF-8 with surrogates for what is none."""
+
 _LONGEST_LINE_BYTES = 1 << 20
 _LONGEST_WORDS = 64
 _HASH_DIGITS = 8
@@ -38,31 +41,42 @@ def listed_addresses(path: Path) -> Iterator[tuple[int, str]]:
         The line's number, from 1, and what it says; bytes that are no UTF-8 as surrogates.
 
     Raises:
-        ManifestError: A line has no end, or the file is a table.
+        ManifestError: A line has no end, or the file is a table or UTF-16.
     """
     seen: set[str] = set()
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         number = 0
         while line := file.readline(_LONGEST_LINE_BYTES + 1):
             number += 1
+            if number == 1 and line.startswith(UTF16_MARKS):
+                raise ManifestError(f"{path} is UTF-16; save it as UTF-8")
             if len(line) > _LONGEST_LINE_BYTES:
                 raise ManifestError(f"{path}: line {number} has more than {_LONGEST_LINE_BYTES} characters")
             url = line.strip()
-            if not seen and set(REQUIRED_COLUMNS) <= set(re.split(r"[^A-Za-z0-9_]+", url)):
-                raise ManifestError(f"{path} begins as a table does: rename it to .csv")
+            if not seen and _begins_a_table(url):
+                suffix = ".jsonl" if url.startswith("{") else ".csv"
+                raise ManifestError(f"{path} begins as a table does: rename it to {suffix}")
             if url and not url.startswith("#") and url not in seen:
                 seen.add(url)
                 yield number, url
 
 
-def videos_in(folder: Path) -> Iterator[tuple[int, str]]:
+def _begins_a_table(line: str) -> bool:
+    # An address may have parameters of the columns' names.
+    names = set(re.split(r"[^A-Za-z0-9_]+", line))
+    return names.issuperset(REQUIRED_COLUMNS) and ("://" not in line or line.startswith("{"))
+
+
+def videos_in(folder: Path) -> Iterator[str]:
     """The video files in a folder and those below it, but for hidden ones and datasets of ours.
+
+    Links to files are taken, links to folders are not followed: they may lead in a circle, or to the same videos twice.
 
     Args:
         folder: The folder.
 
     Yields:
-        A number, from 1, and the path in the folder, in the order of their names.
+        The path in the folder, in the order of the names; bytes that are no UTF-8 as surrogates.
 
     Raises:
         ManifestError: There are none.
@@ -83,9 +97,12 @@ def videos_in(folder: Path) -> Iterator[tuple[int, str]]:
         ]
     if not found:
         known = ", ".join(sorted(VIDEO_SUFFIXES))
-        raise ManifestError(f"{folder} is a folder without videos; they are known by their suffix: {known}")
-    for number, name in enumerate(sorted(found), 1):
-        yield number, f"./{name}" if ":" in name else name  # else it might be taken for an address
+        raise ManifestError(
+            f"{folder} is a folder without videos; they are known by their suffix: {known}; "
+            "links to other folders are not followed"
+        )
+    for name in sorted(found):
+        yield f"./{name}" if ":" in name else name  # else it might be taken for an address
 
 
 def id_of(url: str) -> str:

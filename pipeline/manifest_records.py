@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,9 @@ from typing import Any, NoReturn
 
 from pipeline.manifest import ManifestError
 from pipeline.manifest_columns import REQUIRED_COLUMNS
-from pipeline.manifest_lists import id_of, listed_addresses, videos_in
+from pipeline.manifest_lists import UTF16_MARKS, id_of, listed_addresses, videos_in
 
 _LONGEST_LINE_BYTES = 1 << 20
-_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order marks, read as UTF-8
 _ROWS_PER_BATCH = 4096
 
 
@@ -28,7 +28,7 @@ class Record:
     """One row as the file has it.
 
     Attributes:
-        line: Where it begins in the file, from 1; in a Parquet file or a folder its number, from 1.
+        line: Where it begins in the file, from 1; in a Parquet file its number, from 1; 0 in a folder.
         values: Text per column, stripped; an empty one is no value.
         trouble: Why it cannot be read at all.
     """
@@ -51,7 +51,7 @@ def records(path: Path) -> Iterator[Record]:
         OSError: It cannot be read.
     """
     if path.is_dir():
-        return _without_ids(videos_in(path))
+        return _folder_records(path)
     match path.suffix.lower():
         case ".csv" | ".tsv":
             return _csv_records(path)
@@ -60,7 +60,7 @@ def records(path: Path) -> Iterator[Record]:
         case ".parquet":
             return _parquet_records(path)
         case ".txt":
-            return _without_ids(listed_addresses(path))
+            return _list_records(path)
         case _:
             known = ".csv, .tsv, .jsonl, .parquet, .txt"
             raise ManifestError(f"{path}: a manifest is a folder of videos, or a file with the suffix {known}")
@@ -86,7 +86,7 @@ def _csv_records(path: Path) -> Iterator[Record]:
 def _separator(path: Path, header: str) -> str:
     # Two columns are required, so a header without a comma is separated by something else: spreadsheets take the
     # semicolon where numbers have decimal commas.
-    if header.startswith(_UTF16):
+    if header.startswith(UTF16_MARKS):
         raise ManifestError(f"{path} is UTF-16; save it as UTF-8")
     return next((each for each in ",;\t" if each in header), ",") if path.suffix.lower() == ".csv" else "\t"
 
@@ -111,9 +111,26 @@ def _csv_lines(file: Iterable[str], separator: str) -> Iterator[tuple[int, list[
             yield line, fields, None
 
 
-def _without_ids(listed: Iterator[tuple[int, str]]) -> Iterator[Record]:
-    for line, url in listed:
-        yield Record(line=line, values={"video_id": id_of(url), "url": url})
+def _list_records(path: Path) -> Iterator[Record]:
+    first_line: dict[str, int] = {}
+    for line, url in listed_addresses(path):
+        video_id = id_of(url)
+        first = first_line.setdefault(video_id, line)
+        trouble = None if first == line else (
+            f"it has the id {video_id} of line {first}, as ids are made without what signs an address (key=, token= "
+            "and the like): remove one of the lines if they are one video, else write a .csv with ids of your own"
+        )  # fmt: skip
+        yield Record(line=line, values={"video_id": video_id, "url": url}, trouble=trouble)
+
+
+def _folder_records(folder: Path) -> Iterator[Record]:
+    for name in videos_in(folder):
+        trouble = None
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            trouble = f"the name of the file {str(os.fsencode(name))[1:]} is not UTF-8: rename it"
+        yield Record(line=0, values={"video_id": id_of(name), "url": name}, trouble=trouble)
 
 
 def _json_records(path: Path) -> Iterator[Record]:

@@ -100,7 +100,7 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
     rows = LookTeller("counting results", len(plan.manifest.rows), report)
     examples: dict[str, str] = {}
     for bad in plan.manifest.bad_rows[:1]:
-        examples[FailureCode.BAD_ROW.value] = f"line {bad.line}: {without_secrets(bad.reason)}"
+        examples[FailureCode.BAD_ROW.value] = without_secrets(bad.words())
 
     def on_row(row: ManifestRow, state: RowState) -> None:
         rows.seen()

@@ -9,6 +9,7 @@ from facevid.failures import FailureCode
 from pipeline.config import BuildOptions, FetchOptions
 from pipeline.forecast import ASSUMED_FPS, ASSUMED_FRAMES_PER_S, forecast, forecast_text, plan_text
 from pipeline.manifest import BadRow, Manifest, ManifestRow
+from pipeline.manifest_files import read_manifest
 
 
 def manifest(*rows: ManifestRow, bad: tuple[BadRow, ...] = (), remarks: tuple[str, ...] = ()) -> Manifest:
@@ -96,6 +97,14 @@ def test_files_that_are_not_there_are_named_before_the_build(tmp_path: Path) -> 
     assert "line 6: www.x.org/a (an address of the web begins with https://)\n" in text
 
 
+def test_a_broken_link_in_a_folder_is_named_without_a_line(tmp_path: Path) -> None:
+    (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")
+
+    text = forecast_text(read_manifest(tmp_path), Line(tmp_path).job, skip_bad_rows=False, networks_missing=False)
+
+    assert "\n            gone.mp4\n" in text
+
+
 def test_downloads_are_not_spoken_of_where_there_are_none(tmp_path: Path) -> None:
     line = Line(tmp_path)
     text = forecast_text(manifest(line.row("here")), line.job, skip_bad_rows=False, networks_missing=False)
@@ -109,6 +118,19 @@ def test_a_disk_that_is_too_small_is_told_beforehand(tmp_path: Path, monkeypatch
     for free, verdict in ((10**6, "1 MB are free, too little"), (10**15, "1000.0 TB are free")):
         monkeypatch.setattr("pipeline.forecast.free_bytes", lambda _, free=free: free)
         assert forecast_text(rows, line.job, skip_bad_rows=False, networks_missing=False).endswith(verdict)
+
+
+@pytest.mark.parametrize("full", ["store_folder", "out"])
+def test_the_fuller_of_two_disks_says_how_much_room_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    line = Line(tmp_path)
+    free = {line.job.store_folder: 10**15, line.job.out: 10**15, getattr(line.job, full): 10**6}
+    monkeypatch.setattr("pipeline.forecast.free_bytes", free.__getitem__)
+
+    text = forecast_text(manifest(line.row("here")), line.job, skip_bad_rows=False, networks_missing=False)
+
+    assert text.endswith("1 MB are free, too little")
 
 
 @pytest.mark.parametrize(("options", "message"), [

@@ -233,6 +233,15 @@ def test_the_same_video_twice_is_remarked_on(tmp_path: Path) -> None:
     )
 
 
+def test_one_file_in_two_spellings_is_remarked_on(tmp_path: Path) -> None:
+    rows = f"a,vids/a.mp4\nb,./vids/a.mp4\nc,vids/b.mp4\nd,{tmp_path}/vids/b.mp4\ne,https://x.org/./vids/b.mp4\n"
+
+    first, second = read_manifest(write(tmp_path, f"video_id,url\n{rows}")).remarks
+
+    assert first.startswith("line 3: ./vids/a.mp4 is in the dataset twice, as a (line 2) and b, ")
+    assert second.startswith(f"line 5: {tmp_path}/vids/b.mp4 is in the dataset twice, as c (line 4) and d, ")
+
+
 def test_the_published_schema_names_every_column_and_the_readme_describes_it() -> None:
     schema = manifest_schema()
     columns = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,38 @@ def test_what_is_no_address_in_a_list_is_a_bad_row_with_its_line(tmp_path: Path)
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["video_id,url\na,b.mp4\n", "url;video_id\n", '{"video_id": "a", "url": "b"}\n'])
-def test_a_table_is_not_taken_for_a_list(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(("text", "suffix"), [
+    ("video_id,url\na,b.mp4\n", "csv"), ("url;video_id\n", "csv"),
+    ('{"video_id": "a", "url": "https://x.org/1"}\n', "jsonl"),
+])  # fmt: skip
+def test_a_table_is_not_taken_for_a_list(tmp_path: Path, text: str, suffix: str) -> None:
     (tmp_path / "m.txt").write_text(text)
-    with pytest.raises(ManifestError, match="begins as a table does"):
+    with pytest.raises(ManifestError, match=rf"begins as a table does: rename it to \.{suffix}$"):
         read_manifest(tmp_path / "m.txt")
+
+
+def test_an_address_with_the_columns_names_in_it_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "m.txt").write_text("https://x.org/watch?video_id=5&url=abc\n")
+    assert [row.line for row in read_manifest(tmp_path / "m.txt").rows] == [1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf16_is_refused_as_such(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "m.txt").write_bytes("\ufeffhttps://x.org/1\r\nhttps://x.org/2\r\n".encode(encoding))
+    with pytest.raises(ManifestError, match="is UTF-16; save it as UTF-8"):
+        read_manifest(tmp_path / "m.txt")
+
+
+def test_addresses_that_get_one_id_are_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "m.txt").write_text("https://x.org/v?key=1\nhttps://x.org/w\nhttps://x.org/v?key=2\n")
+
+    manifest = read_manifest(tmp_path / "m.txt")
+
+    assert [row.line for row in manifest.rows] == [1, 2]
+    (bad,) = manifest.bad_rows
+    assert bad.line == 3
+    for part in (f"the id {manifest.rows[0].video_id} of line 1", "key=", "a .csv with ids of your own"):
+        assert part in bad.reason
 
 
 def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
@@ -64,8 +92,22 @@ def test_a_folder_stands_for_its_videos(tmp_path: Path) -> None:
 
 def test_a_folder_without_videos_is_refused_with_what_they_are_known_by(tmp_path: Path) -> None:
     touch(tmp_path / "a.txt")
-    with pytest.raises(ManifestError, match=r"is a folder without videos; .*\.mp4"):
+    with pytest.raises(ManifestError, match=r"is a folder without videos; .*\.mp4.*; links to other folders are not"):
         read_manifest(tmp_path)
+
+
+def test_a_file_with_a_name_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    for name in (b"bad\xff.mp4", b"two\nlines.mp4", b"good.mp4"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"")
+
+    manifest = read_manifest(tmp_path)
+
+    assert [row.url for row in manifest.rows] == ["good.mp4"]
+    assert [bad.words() for bad in manifest.bad_rows] == [
+        r"the name of the file 'bad\xff.mp4' is not UTF-8: rename it", r"url 'two\nlines.mp4' holds control characters",
+    ]  # fmt: skip
+    with pytest.raises(ManifestError, match=r"\n  the name of the file 'bad\\xff.mp4' is not"):
+        manifest.require_all_good()
 
 
 def test_an_id_stays_when_a_link_is_signed_anew_and_tells_files_of_one_name_apart() -> None:
