@@ -50,8 +50,12 @@ def videos(model: FaceModel, setting: Setting, count: int) -> list[SyntheticTrac
 
 def fit(model: FaceModel, setting: Setting, truths: Sequence[SyntheticTrack], method: FitMethod) -> Fits:
     """Fit a setting's videos: two stages all in one call; baselines without the hold-out fit, which nobody looks at."""
-    options = setting.options(method)
-    if method == "two_stage":
+    return fit_with(model, setting.options(method), truths)
+
+
+def fit_with(model: FaceModel, options: FitOptions, truths: Sequence[SyntheticTrack]) -> Fits:
+    """The same with options of one's own."""
+    if options.method == "two_stage":
         tracks = fit_tracks([truth.sequence for truth in truths], model, options)
     else:
         tracks = [fit_alone(model, truth, options) for truth in truths]

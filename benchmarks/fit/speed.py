@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.fit.accuracy import videos
+from benchmarks.fit.accuracy import fit_with, videos
 from benchmarks.fit.settings import SCHEME, Setting
 from benchmarks.fit.tables import Means
 from fitting import solver
 from fitting.face_model import FaceModel
 from fitting.fit_setup import FitSetup
-from fitting.metrics import accuracy
 from fitting.options import FitOptions
 from fitting.solver import fit_tracks
 from fitting.synthetic import synthetic_track
@@ -102,9 +101,7 @@ def what_time_buys(
     found = {}
     for name, options in choices.items():
         whole_s, half_s, _ = timed(sequences, model, options)
-        tracks = fit_tracks([truth.sequence for truth in truths], model, options)
-        errors = Means([accuracy(model, truth, track) for truth, track in zip(truths, tracks, strict=True)])
-        found[name] = ((whole_s - half_s) * 1e3 / (TRACKS * FRAMES), errors)
+        found[name] = ((whole_s - half_s) * 1e3 / (TRACKS * FRAMES), fit_with(model, options, truths).means)
         advance()
     return found
 
