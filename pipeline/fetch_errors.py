@@ -20,10 +20,10 @@ from yt_dlp.utils import (
 )
 
 from facevid.failures import FailureCode
+from facevid.public_urls import without_secrets
 from pipeline.egress.client import EgressError
 from pipeline.egress.seal import SealError
 from pipeline.egress.wire import RefusedError
-from pipeline.public_urls import without_secrets
 
 
 class TooLargeError(DownloadCancelled):  # type: ignore[misc]  # yt-dlp has no types

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from facevid.public_urls import public_url
 from facevid.splits import SPLITS, Split
 from pipeline.manifest import BadRow, ManifestRow, is_remote
-from pipeline.public_urls import public_url
 
 REQUIRED_COLUMNS = ("video_id", "url")
 OPTIONAL_COLUMNS = ("start_s", "end_s", "subject_id", "licence", "attribution", "split")

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from facevid.public_urls import public_url
 from pipeline.manifest import BadRow, Manifest, ManifestError, ManifestRow, is_remote, local_path
 from pipeline.manifest_columns import bad_row, row_of
 from pipeline.manifest_records import records
-from pipeline.public_urls import public_url
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from facevid.description import DESCRIPTION_FILE
+from facevid.public_urls import public_url
 from pipeline.manifest import ManifestError
 from pipeline.manifest_columns import REQUIRED_COLUMNS
-from pipeline.public_urls import public_url
 
 VIDEO_SUFFIXES = frozenset({
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts",

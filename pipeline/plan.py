@@ -4,7 +4,8 @@
     rows-HASH.jsonl       one row per line; rows-HASH.index has where each line begins
     bad_rows-HASH.jsonl   the bad rows, likewise
 
-All are for this user's eyes alone: rows hold addresses as the manifest has them, secrets and all (`public_urls`).
+All are for this user's eyes alone: rows hold addresses as the manifest has them, secrets and all; see
+`facevid.public_urls`.
 
 A worker needs a few rows out of a million at a time, so rows are read when they are asked for. The files of rows are
 named by their content and written first: whoever reads while a new plan is written sees one plan or the other.

@@ -10,6 +10,7 @@ import pyarrow as pa
 from jaxtyping import Float32, Shaped
 
 from facevid.failures import Failure
+from facevid.public_urls import public_url, without_secrets
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
 from facevid.splits import split_of
 from fitting.angles import yaw_pitch_roll_deg
@@ -20,7 +21,6 @@ from pipeline.fetched_video import FetchedVideo
 from pipeline.items import SpanFacts, TrackSummary
 from pipeline.manifest import ManifestRow
 from pipeline.pruning import filtered_reasons, pruned
-from pipeline.public_urls import public_url, without_secrets
 from pipeline.steadiness import frame_jitter, jitter, motion_per_s
 
 

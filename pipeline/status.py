@@ -12,6 +12,7 @@ from pathlib import Path
 from facevid.dataset import open_dataset
 from facevid.description import DESCRIPTION_FILE, DatasetError, FunnelStep
 from facevid.failures import FailureCode
+from facevid.public_urls import without_secrets
 from pipeline.funnel import take_census
 from pipeline.job import state_folder
 from pipeline.manifest import ManifestRow
@@ -19,7 +20,6 @@ from pipeline.marks import read_marks
 from pipeline.output_lock import is_locked
 from pipeline.plan import read_plan
 from pipeline.progress import total_counts
-from pipeline.public_urls import without_secrets
 from pipeline.row_state import RowState
 from pipeline.run_record import read_begin
 from pipeline.store import Store

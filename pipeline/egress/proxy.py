@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 
 from facevid.failures import FailureCode
+from facevid.public_urls import public_url
 from pipeline.egress.meter import Bandwidth, Log, VideoMeter
 from pipeline.egress.rules import EgressRules
 from pipeline.egress.tunnel import ClientGoneError, ClientReader, Tunnels
@@ -33,7 +34,6 @@ from pipeline.egress.wire import (
     refusal_head,
     split_authority,
 )
-from pipeline.public_urls import public_url
 
 # Pages, playlists and the wrapping of TLS come on top of a video.
 _OVERHEAD_BYTES = 64_000_000

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.public_urls import public_url, without_secrets
+from facevid.public_urls import public_url, without_secrets
 
 SECRET = "s3cr3t"  # noqa: S105  # no password of anyone
 
