@@ -7,13 +7,11 @@ from itertools import islice
 from pathlib import Path
 
 import cv2
-import numpy as np
-from jaxtyping import UInt8
 
-from facevid import storage
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from pipeline.faces.errors import VideoError
 from pipeline.faces.video import open_video
+from training.drawings import DrawingFolder, write_picture
 from training.export import learned_nothing
 from training.expression_classifier import ExpressionClassifier, load_expression
 from training.face_reader import FaceReader, read_image
@@ -64,7 +62,7 @@ def predict(
 
     A frame without a face has a row too, with nothing but its time. The drawing lies beside the table, as
     `<table>-drawn.png` or `.mp4`, or for a folder as `<table>-drawn/IMAGE.png`: landmarks, the mean identity's mesh
-    with the predicted expression, and the class.
+    with the predicted expression, and the class. Table and drawings replace those of an earlier prediction.
 
     Args:
         path: Image, video, or folder of images. Of a folder, what is no image is left out.
@@ -79,8 +77,8 @@ def predict(
     Raises:
         FileNotFoundError: There is no such source or classifier.
         ValueError: The source is neither an image nor a video that can be decoded, or a folder of whose images none
-            can be, the drawings' folder holds something, the table's suffix is unknown, or the models do not belong to
-            one face model.
+            can be, the drawings' folder holds what no prediction drew, the table's suffix is unknown, or the models do
+            not belong to one face model.
     """
     check_table_path(out)
     if not path.exists():
@@ -90,8 +88,9 @@ def predict(
     drawn = out.with_name(f"{out.stem}-drawn{suffix}") if options.draw else None
     if path.absolute() in {out.absolute(), drawn.absolute() if drawn else None}:
         raise ValueError(f"out={str(out)!r} would overwrite the source; choose another name")
-    if drawn is not None and path.is_dir():
-        _check_empty(drawn)
+    drawings = DrawingFolder(drawn) if drawn is not None and path.is_dir() else None
+    if drawings is not None:
+        drawings.check()
     model = load_face_model(face_model or DEFAULT_MODEL_PATH)
     reader = FaceReader(networks=networks, deepexp3d=deepexp3d, face_model=model, device=options.device)
     classifier = None if expression is None else _classifier(expression, model)
@@ -105,14 +104,15 @@ def predict(
         rows = files.enter_context(table_writer(out, schema))
         run = PredictionRows(reader, classifier=classifier, rows=rows, remark=remark)
         if path.is_dir():
-            damaged = _folder(run, reader, images, drawn=drawn, options=options, report=report)
+            damaged = _folder(run, reader, images, drawings=drawings, options=options, report=report)
             if not run.frames:
                 raise ValueError(f"none of the images in the folder {path} can be read, such as {damaged[0].name}")
             left_out = tuple(sorted(others + damaged))
         elif images:
             seen = seen_image(reader, read_image(path), source=path.name, keep=drawn is not None)
             for _, drawing in run.read([seen]):
-                _draw(drawn, drawing)
+                if drawn is not None and drawing is not None:
+                    write_picture(drawn, drawing)
         else:
             damage = _video(run, reader, path, drawn=drawn, files=files, options=options, report=report)
     if left_out:
@@ -137,18 +137,12 @@ def _images_of(path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     return tuple(images), tuple(others)
 
 
-def _check_empty(drawn: Path) -> None:
-    if any(drawn.iterdir()) if drawn.is_dir() else drawn.exists():
-        holds = "holds files, maybe drawings of an earlier prediction" if drawn.is_dir() else "is no folder"
-        raise ValueError(
-            f"the drawings would go to {drawn}, which {holds}; remove it, choose another --out, or give --no-draw"
-        )
-
-
 def _folder(
-    run: PredictionRows, reader: FaceReader, paths: Sequence[Path], *, drawn: Path | None, options: PredictOptions,
-    report: Callable[[str], None],
+    run: PredictionRows, reader: FaceReader, paths: Sequence[Path], *, drawings: DrawingFolder | None,
+    options: PredictOptions, report: Callable[[str], None],
 ) -> tuple[Path, ...]:
+    if drawings is not None:
+        drawings.clear()
     damaged: list[Path] = []
 
     def images() -> Iterator[SeenFrame]:
@@ -158,20 +152,15 @@ def _folder(
             except ValueError:  # one file of many, which is counted and named
                 damaged.append(path)
                 continue
-            yield seen_image(reader, rgb, source=path.name, keep=drawn is not None)
+            yield seen_image(reader, rgb, source=path.name, keep=drawings is not None)
 
     progress = PredictionProgress(report, "images", len(paths))
     for batch in batched(islice(images(), options.max_frames), options.batch_size):
         for seen, drawing in run.read(batch):
-            _draw(drawn / f"{seen.source}.png" if drawn else None, drawing)
+            if drawings is not None and drawing is not None:
+                drawings.add(seen.source, drawing)
         progress.say(run.frames + len(damaged))
     return tuple(damaged)
-
-
-def _draw(path: Path | None, drawing: UInt8[np.ndarray, "height width 3"] | None) -> None:
-    if path is not None and drawing is not None:
-        _, png = cv2.imencode(".png", cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
-        storage.write_bytes(path, png.tobytes())
 
 
 def _video(

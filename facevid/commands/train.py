@@ -81,8 +81,9 @@ class TrainExpression:
 class Predict:
     """Predict expression coefficients, and with --expression a class, for an image, a folder of images or a video.
 
-    Writes a tidy table, and pictures or a video with landmarks, mesh and class drawn in. The class says which
-    expression a face shows; it does not say what a person feels.
+    Writes a tidy table, and pictures or a video with landmarks, mesh and class drawn in, beside it. Run again with the
+    same --out, it replaces what it wrote. The class says which expression a face shows; it does not say what a person
+    feels.
 
     Example: facevid predict clip.mp4 --deepexp3d models/deepexp3d --expression models/expression --out clip.csv
     """

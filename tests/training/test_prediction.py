@@ -29,6 +29,7 @@ from pipeline.faces.regions import FaceRegion
 from pipeline.faces.register import register
 from pipeline.faces.tracks import track_faces
 from pipeline.faces.video import open_video
+from training.drawings import RECORD, DrawingFolder
 from training.export import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, _config_json
 from training.expression import train_expression
 from training.expression_options import CLASSES, ExpressionOptions
@@ -220,7 +221,9 @@ def test_a_folder_gives_a_row_and_a_drawing_per_image_and_names_what_is_none(set
     assert [path.name for path in result.left_out] == ["half.png", "notes.txt"]
     assert any("left out as no image: 2 of 5 files, such as half.png" in line for line in lines)
     assert result.drawn == tmp_path / "table-drawn"
-    assert sorted(path.name for path in result.drawn.iterdir()) == ["a.png.png", "b.png.png", "c.png.png"]
+    assert sorted(path.name for path in result.drawn.iterdir()) == [
+        RECORD, "a.png.png", "b.png.png", "c.png.png"
+    ]
 
     alone = run(setting, setting.picture, tmp_path / "alone.csv")
     assert [float(row["e0"]) for row in rows_of(alone.table)] == pytest.approx([float(rows[1]["e0"])], abs=1e-5)
@@ -264,23 +267,49 @@ def test_a_folder_of_damaged_images_alone_is_refused_as_one_of_them_is(setting: 
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
+def test_a_folder_predicted_again_replaces_its_own_drawings(setting: Setting, tmp_path: Path) -> None:
+    photos, drawn = tmp_path / "photos", tmp_path / "table-drawn"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(setting.empty, photos / name)
+    run(setting, photos, tmp_path / "table.csv")
+    (photos / "b.png").unlink()
+    shutil.copy(setting.picture, photos / "a.png")
+    run(setting, photos, tmp_path / "table.csv")
+    assert [row["source"] for row in rows_of(tmp_path / "table.csv")] == ["a.png"]
+    assert sorted(path.name for path in drawn.iterdir()) == [RECORD, "a.png.png"]
+    assert (read_image(drawn / "a.png.png") != read_image(setting.empty)).any()
+
+
 def test_drawings_of_a_folder_do_not_mix_with_what_is_there(setting: Setting, tmp_path: Path) -> None:
     photos, drawn = tmp_path / "photos", tmp_path / "table-drawn"
     photos.mkdir()
     shutil.copy(setting.empty, photos / "a.png")
     drawn.write_text("mine")
     no_models = {"deepexp3d": tmp_path / "none"}  # it is refused before they are looked at
-    with pytest.raises(ValueError, match=r"table-drawn, which is no folder; remove it, .* --no-draw"):
+    with pytest.raises(ValueError, match=r"table-drawn, which is no folder; move it away, .* --no-draw"):
         run(setting, photos, tmp_path / "table.csv", **no_models)
     assert drawn.read_text() == "mine"
     drawn.unlink()
-    drawn.mkdir()
     run(setting, photos, tmp_path / "table.csv")
-    with pytest.raises(ValueError, match=r"table-drawn, which holds files, .*; remove it, .* --no-draw"):
+    (drawn / "mine").mkdir()
+    with pytest.raises(ValueError, match=r"table-drawn, which holds what no prediction drew, such as mine; move"):
         run(setting, photos, tmp_path / "table.csv", **no_models)
+    assert (drawn / "a.png.png").exists()
     run(setting, photos, tmp_path / "table.csv", options=PredictOptions(draw=False))
-    with pytest.raises(ValueError, match="would overwrite the source"):  # nobody is told to remove it
+    with pytest.raises(ValueError, match="would overwrite the source"):  # nobody is told to move it
         run(setting, drawn, tmp_path / "table.csv", **no_models)
+
+
+def test_of_a_record_only_names_inside_the_folder_are_removed(tmp_path: Path) -> None:
+    drawings = DrawingFolder(tmp_path / "drawn")
+    drawings.add("a.jpg", np.zeros((2, 2, 3), np.uint8))
+    (tmp_path / "mine").write_text("mine")
+    with (drawings.folder / RECORD).open("a") as record:
+        record.write('"../mine"\n".."\n""\n{}\n"b.jp')  # the last one as a crash leaves it
+    drawings.check()
+    drawings.clear()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["drawn", "mine"]
 
 
 def test_progress_is_said_every_five_seconds_with_rate_and_time_left() -> None:
