@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
-from fitting.landmark_file import DEFAULT_FPS, LandmarkFile, read_landmarks
+from fitting.landmark_file import LandmarkFile, read_landmarks
+from fitting.landmark_video import LandmarkVideo
 from fitting.options import FitOptions
 from fitting.saved_fit import SavedFit, write_fit
 from fitting.solver import fit_tracks
@@ -22,25 +23,6 @@ _MOST_OUTSIDE = 0.5
 """Faces at the picture's border have landmarks beyond it, but not the most of them all the time."""
 _ALWAYS_TOLD = ("method", "camera", "contour")
 """Choices that are told even where they are the usual ones."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LandmarkVideo:
-    """What is known, before it is decoded, of the video that landmarks were found in.
-
-    Attributes:
-        path: Its file.
-        picture_px: Width and height of its pictures.
-        fps: Its mean rate, frames per second; None where its container does not tell.
-        most_frames: It has no more frames than so many; None where its container does not tell.
-        first_frame: What the file of landmarks calls its first frame; None is 1 for OpenFace, else 0.
-    """
-
-    path: Path
-    picture_px: tuple[int, int]
-    fps: float | None
-    most_frames: int | None
-    first_frame: int | None = None
 
 
 def fit_file(
@@ -63,7 +45,8 @@ def fit_file(
         out: The `.npz` file of the fit; replaced if it is there.
         model_path: Face model file.
         scheme: Landmark scheme; None takes the one that the file names.
-        fps: Frames per second, where the file has neither times nor a rate; None is the video's, or 30.
+        fps: Frames per second, where the file has neither times nor a rate; None takes the times of the video's
+            frames, which is decoded for them, or where there is no video 30.
         picture_px: Width and height of the picture, where neither the file nor the video says; a perspective camera
             needs them.
         frame: Number of a frame that will be asked for: the file must have it.
@@ -85,8 +68,7 @@ def fit_file(
         raise ValueError(f"out={str(out)!r} is the landmarks file itself")
     tell = report or (lambda _line: None)
     model = load_face_model(model_path)
-    video_fps = video.fps if video is not None else None
-    read = read_landmarks(landmarks, scheme=scheme, fps=fps, default_fps=video_fps or DEFAULT_FPS)
+    read = read_landmarks(landmarks, scheme=scheme, fps=fps)
     _check_points(landmarks, read, model)
     if frame is not None and frame not in read.frame:
         raise ValueError(f"frame={frame} is not in {landmarks}, whose {len(read.frame)} frames lie between "
@@ -94,14 +76,17 @@ def fit_file(
     first_frame = read.first_frame
     if video is not None:
         first_frame = read.first_frame if video.first_frame is None else video.first_frame
-        _check_frames(landmarks, read, video, first_frame)
+        video.check_frames(landmarks, read.frame, first_frame)
     sequence = replace(read.sequence, picture_px=_picture_px(landmarks, read.sequence.picture_px, picture_px, video))
     _check_picture(landmarks, sequence)
     options = options or FitOptions()
     if options.camera == "perspective" and sequence.picture_px is None:
         raise ValueError(f"camera='perspective' needs the size of the picture, which {landmarks} does not say: give it "
                          "as --picture-px WIDTH HEIGHT (from Python, picture_px=)")  # fmt: skip
-    tell(_what_was_read(read, of_video=video is not None and fps is None and video_fps is not None))
+    of_video = video is not None and fps is None and read.assumed_fps is not None
+    if video is not None and of_video:
+        sequence = replace(sequence, pts_s=video.times_s(landmarks, read.frame, first_frame))
+    tell(_what_was_read(read, sequence, of_video=of_video))
     track = fit_tracks([sequence], model, options, progress=_told_now_and_then(len(read.frame), tell))[0]
     if track.status == "diverged":
         raise ValueError(
@@ -112,7 +97,7 @@ def fit_file(
         track=track,
         scheme=read.sequence.scheme,
         frame=read.frame,
-        pts_s=read.sequence.pts_s,
+        pts_s=sequence.pts_s,
         face_model=model.name,
         face_model_sha256=model.sha256,
         face_model_licence=model.licence,
@@ -152,17 +137,6 @@ def _check_points(landmarks: Path, read: LandmarkFile, model: FaceModel) -> None
     if 0 < widest_px < _FEWEST_PX:
         raise ValueError(f"{landmarks}: the landmarks of a frame lie at most {widest_px:.3g} apart, but they must be "
                          "pixels; multiply shares of the picture by its width and height")  # fmt: skip
-
-
-def _check_frames(landmarks: Path, read: LandmarkFile, video: LandmarkVideo, first_frame: int) -> None:
-    if video.most_frames is None:
-        return
-    frames = range(first_frame, first_frame + video.most_frames)
-    if not any(number in frames for number in read.frame.tolist()):
-        raise ValueError(
-            f"{landmarks} has the frames {read.frame[0]} to {read.frame[-1]}, but the video those from "
-            f"{frames.start} to {frames[-1]} at most: is it another video, or --first-frame another?"
-        )
 
 
 def _picture_px(
@@ -212,12 +186,13 @@ def _told_now_and_then(frames: int, tell: Callable[[str], None]) -> Callable[[fl
     return progress
 
 
-def _what_was_read(read: LandmarkFile, *, of_video: bool) -> str:
-    frames, points = read.sequence.weight.shape
-    missing = float((read.sequence.weight == 0).mean())
-    lasts_s = float(read.sequence.pts_s[-1] - read.sequence.pts_s[0])
-    line = f"{frames} frames of {points} {read.sequence.scheme} landmarks over {lasts_s:.1f} s, {missing:.1%} missing"
-    if read.assumed_fps is not None:
+def _what_was_read(read: LandmarkFile, sequence: LandmarkSequence, *, of_video: bool) -> str:
+    frames, points = sequence.weight.shape
+    missing = float((sequence.weight == 0).mean())
+    lasts_s = float(sequence.pts_s[-1] - sequence.pts_s[0])
+    line = f"{frames} frames of {points} {sequence.scheme} landmarks over {lasts_s:.1f} s, {missing:.1%} missing"
+    if of_video:
+        line += "; no times in the file, taken from the frames of the video"
+    elif read.assumed_fps is not None:
         line += f"; no times in the file, taken as {read.assumed_fps:g} frames per second"
-        line += ", the mean rate of the video" if of_video else ""
     return line

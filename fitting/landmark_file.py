@@ -43,16 +43,13 @@ class LandmarkFile:
     assumed_fps: float | None
 
 
-def read_landmarks(
-    path: Path, *, scheme: str | None = None, fps: float | None = None, default_fps: float = DEFAULT_FPS
-) -> LandmarkFile:
+def read_landmarks(path: Path, *, scheme: str | None = None, fps: float | None = None) -> LandmarkFile:
     """Read a landmarks file; the formats are described at the head of this module.
 
     Args:
         path: A `.npz` or `.csv` file.
         scheme: Landmark scheme; None takes the one that the file names.
-        fps: Frames per second, where the file has neither times nor a rate; None is `default_fps`.
-        default_fps: The rate where nothing else says it.
+        fps: Frames per second, where the file has neither times nor a rate; None is 30.
 
     Raises:
         ValueError: A mistake in the file (the message names file, line and field) or in an argument.
@@ -70,7 +67,7 @@ def read_landmarks(
         raise ValueError(f"{path}: landmarks are read from .npz and .csv files, this is {suffix or 'without ending'!r}")
     if fps is not None and (table.pts_s is not None or table.fps is not None):
         raise ValueError(f"fps={fps}, but {path} has its own {'fps' if table.pts_s is None else 'pts_s'}; give one")
-    rate = table.fps or fps or default_fps
+    rate = table.fps or fps or DEFAULT_FPS
     return LandmarkFile(
         sequence=_sequence(path, table, _scheme(path, table.scheme, scheme), rate),
         frame=table.frame,

@@ -10,7 +10,7 @@ from facevid.commands.console import say
 from fitting.options import FitOptions
 
 if TYPE_CHECKING:
-    from fitting.fit_file import LandmarkVideo
+    from fitting.landmark_video import LandmarkVideo
 
 _ENDINGS = {"out": ".npz", "arkit": ".csv", "gltf": ".glb", "obj": ".obj", "overlay": ".mp4"}
 
@@ -36,7 +36,7 @@ class Fit:
     picture_px: tuple[int, int] | None = None
     """Width and height of the picture, where neither the file nor --video says; --camera perspective needs them."""
     fps: float | None = None
-    """Frames per second, where the file has no times; without it, the mean rate of --video, or 30."""
+    """Frames per second, where the file has no times; without it, the times of the frames of --video, or 30."""
     arkit: Path | None = None
     """Write ARKit weights in [0, 1] as CSV."""
     gltf: Path | None = None
@@ -48,7 +48,7 @@ class Fit:
     frame: int | None = None
     """The frame of the .obj, by the file's own number; without it, the first."""
     video: Path | None = None
-    """The video that the landmarks were found in, for --overlay."""
+    """The video that the landmarks were found in, for --overlay, and for the times of its frames."""
     first_frame: int | None = None
     """The number that the file of landmarks gives to the first frame of that video; without it, 1 for OpenFace's
     tables, else 0."""
@@ -119,18 +119,9 @@ class Fit:
     def _of_video(self) -> "LandmarkVideo | None":
         if self.video is None:
             return None
-        from facevid.report.fit_video import most_frames
-        from fitting.fit_file import LandmarkVideo
-        from pipeline.faces.probe import probe
+        from facevid.report.landmark_video import landmark_video
 
-        info = probe(self.video)
-        return LandmarkVideo(
-            path=self.video,
-            picture_px=(info.width_px, info.height_px),
-            fps=info.fps or None,
-            most_frames=most_frames(info),
-            first_frame=self.first_frame,
-        )
+        return landmark_video(self.video, first_frame=self.first_frame, report=say)
 
     def _outputs(self) -> tuple[Path, ...]:
         """The files to write, each with the ending of its kind, none of them in the way of another or of an input."""

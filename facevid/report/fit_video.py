@@ -1,6 +1,5 @@
 """A fit beside the video that its landmarks came from: left the fitted landmarks, right the fitted mesh."""
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,22 +11,11 @@ from fitting.face_model import FaceModel
 from fitting.rotation import matrix_from_quaternion
 from fitting.saved_fit import SavedFit
 from pipeline.faces.draw import draw_landmarks
-from pipeline.faces.probe import VideoInfo
 from pipeline.faces.video import open_video
 from training.overlay import MeshPainter
 from training.video_writer import video_writer
 
 _REPORT_EVERY_S = 5.0
-_MORE_FRAMES = 1.1
-_MORE_FRAMES_MIN = 30
-"""Containers tell duration and mean rate, and both may be a little short of the frames that come."""
-
-
-def most_frames(info: VideoInfo) -> int | None:
-    """How many frames a video may have at most, by what its container tells; None where it does not."""
-    if info.duration_s is None or not info.fps:
-        return None
-    return _MORE_FRAMES_MIN + math.ceil(_MORE_FRAMES * info.duration_s * info.fps)
 
 
 def write_fit_video(

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pygltflib
 import pytest
+from jaxtyping import Float64
 from scipy.spatial.transform import Rotation
 
 from fitting.arkit import arkit_weights
 from fitting.face_model import FaceModel, load_face_model
-from fitting.fit_file import LandmarkVideo, fit_file
+from fitting.fit_file import fit_file
 from fitting.gltf import write_gltf
+from fitting.landmark_video import LandmarkVideo
 from fitting.mesh_export import write_arkit_csv, write_obj
 from fitting.metrics import accuracy
 from fitting.options import FitOptions
@@ -105,20 +107,55 @@ def test_the_report_tells_what_was_read_and_how_it_went(landmarks: Path, tmp_pat
     assert f"torch {saved.versions['torch']}" in lines[2]
 
 
-def test_the_rate_is_the_videos_where_neither_file_nor_option_says_it(landmarks: Path, tmp_path: Path) -> None:
-    video = LandmarkVideo(path=Path("face.mp4"), picture_px=(640, 480), fps=25.0, most_frames=None)
+def test_the_times_are_those_of_the_videos_frames_where_neither_file_nor_option_says_them(
+    landmarks: Path, tmp_path: Path
+) -> None:
+    gaps_s = np.where(np.arange(50) % 3 == 0, 0.1, 0.02)
+    asked: list[int] = []
+
+    def frame_times(frames: int) -> Float64[np.ndarray, " frames"]:
+        asked.append(frames)
+        return np.cumsum(gaps_s)[:frames]
+
+    video = LandmarkVideo(
+        path=Path("face.mp4"), picture_px=(640, 480), frame_times=frame_times, most_frames=None, first_frame=97
+    )
     options = FitOptions(identity_iterations=1, frame_iterations=2)
 
-    def fitted(video: LandmarkVideo, fps: float | None) -> tuple[float, str]:
+    def fitted(fps: float | None) -> tuple[Float64[np.ndarray, " frames"], str]:
         lines: list[str] = []
         fit = fit_file(
             landmarks, tmp_path / "fit.npz", scheme="ibug68", fps=fps, video=video, options=options, report=lines.append
         )
-        return float(fit.pts_s[1]), lines[0].partition("taken as ")[2]
+        return fit.pts_s, lines[0].partition("taken ")[2]
 
-    assert fitted(video, None) == (1 / 25, "25 frames per second, the mean rate of the video")
-    assert fitted(video, 50.0) == (1 / 50, "50 frames per second")
-    assert fitted(dataclasses.replace(video, fps=None), None) == (1 / 30, "30 frames per second")
+    pts_s, said = fitted(None)
+    assert np.array_equal(pts_s, np.cumsum(gaps_s)[3:43])
+    assert said == "from the frames of the video"
+    pts_s, said = fitted(50.0)
+    assert np.array_equal(pts_s, np.arange(40) / 50)
+    assert said == "as 50 frames per second"
+    assert asked == [43]  # the video was decoded once, and no further than landmarks go
+
+
+def test_frames_beyond_the_video_get_the_times_of_one_that_goes_on() -> None:
+    def video(times_s: list[float]) -> LandmarkVideo:
+        return LandmarkVideo(
+            path=Path("v.mp4"), picture_px=(640, 480), frame_times=lambda n: np.array(times_s[:n]), most_frames=None
+        )
+
+    frame = np.array([-2, 0, 1, 2, 3, 5])
+    np.testing.assert_allclose(
+        video([0.5, 0.6, 0.9, 1.0]).times_s(Path("in.npz"), frame, 0), [0.3, 0.5, 0.6, 0.9, 1.0, 1.2]
+    )
+    np.testing.assert_allclose(video([0.5, 0.6]).times_s(Path("in.npz"), np.array([7, 8]), 7), [0.5, 0.6])
+    with pytest.raises(ValueError, match=r"in\.npz has the frames 9 to 10, but the video those from 7 to 8: is it"):
+        video([0.5, 0.6]).times_s(Path("in.npz"), np.array([9, 10]), 7)
+    with pytest.raises(ValueError, match=r"in\.npz has the frames 9 to 10, but the video those from 11 on: is it"):
+        video([0.5, 0.6]).times_s(Path("in.npz"), np.array([9, 10]), 11)
+    with pytest.raises(ValueError, match=r"v\.mp4' has one frame, .* give --fps"):
+        video([0.5]).times_s(Path("in.npz"), np.array([0, 1]), 0)
+    assert video([0.5]).times_s(Path("in.npz"), np.array([4]), 4).tolist() == [0.5]
 
 
 def test_all_that_tell_the_size_of_the_picture_must_agree(
@@ -126,7 +163,9 @@ def test_all_that_tell_the_size_of_the_picture_must_agree(
 ) -> None:
     monkeypatch.setattr("fitting.fit_file.fit_tracks", lambda *_, **__: pytest.fail("they were fitted"))
     np.savez(tmp_path / "in.npz", landmarks=truth.sequence.observed_px, scheme="ibug68", picture_px=(640, 480))
-    video = LandmarkVideo(path=Path("face.mp4"), picture_px=(400, 360), fps=None, most_frames=None)
+    video = LandmarkVideo(
+        path=Path("face.mp4"), picture_px=(400, 360), frame_times=lambda _: pytest.fail("decoded"), most_frames=None
+    )
     for given, of_video, message in (
         ((640, 480), video, r"picture_px says that .* 640 x 480 pixels, but video='face.mp4' says 400 x 360: give the"),
         (None, video, r"video='face.mp4' says that the picture has 400 x 360 pixels, but .*in\.npz says 640 x 480"),

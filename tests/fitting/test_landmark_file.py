@@ -76,7 +76,6 @@ def test_frames_left_out_leave_their_time(tmp_path: Path) -> None:
 def test_without_times_the_assumed_rate_is_told(tmp_path: Path) -> None:
     read = read_landmarks(npz_file(tmp_path, landmarks=points()), scheme="s")
     assert read.assumed_fps == 30
-    assert read_landmarks(npz_file(tmp_path, landmarks=points()), scheme="s", default_fps=25.0).assumed_fps == 25
     np.testing.assert_allclose(read.sequence.pts_s, [0, 1 / 30, 2 / 30])
 
 

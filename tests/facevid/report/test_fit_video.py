@@ -9,12 +9,12 @@ import pytest
 
 from facevid import cli
 from facevid.report import fit_video
-from facevid.report.fit_video import most_frames, write_fit_video
+from facevid.report.fit_video import write_fit_video
 from fitting.face_model import FaceModel, load_face_model
-from fitting.fit_file import LandmarkVideo, fit_file
+from fitting.fit_file import fit_file
 from fitting.saved_fit import SavedFit, read_fit
 from fitting.synthetic import SyntheticOptions, synthetic_track
-from pipeline.faces.probe import ffmpeg_program, probe
+from pipeline.faces.probe import ffmpeg_program
 from pipeline.faces.video import open_video
 
 FRAMES = 12
@@ -143,30 +143,6 @@ def test_frames_of_openface_keep_their_numbers_and_are_found_in_the_video(
         left = [frame.rgb[:, :400].astype(int) for frame in drawn]
     marked = [bool((np.abs(picture - left[0][0, 0]).max(axis=-1) > 40).any()) for picture in left]
     assert marked == [False] * FIRST + [True] * FRAMES
-
-
-def test_what_a_video_tells_goes_to_the_fit(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
-
-    def note(*_: object, picture_px: object, video: object, **__: object) -> None:
-        asked.append((picture_px, video))
-        raise ValueError("enough")
-
-    monkeypatch.setattr("fitting.fit_file.fit_file", note)
-    words = ["fit", str(tmp_path / "in.npz"), "--out", str(tmp_path / "fit.npz")]
-    of_video = ["--video", str(video), "--overlay", str(tmp_path / "drawn.mp4")]
-    for more in (of_video, [*of_video, "--picture-px", "640", "480", "--first-frame", "0"], []):
-        assert cli.main([*words, *more]) == 2
-    told = LandmarkVideo(path=video, picture_px=(400, 360), fps=30.0, most_frames=most_frames(probe(video)))
-    assert asked == [(None, told), ((640, 480), dataclasses.replace(told, first_frame=0)), (None, None)]
-
-
-def test_the_frames_that_a_video_may_have_are_not_fewer_than_it_has(video: Path) -> None:
-    info = probe(video)
-    most = most_frames(info)
-    assert most is not None
-    assert FRAMES + FIRST < most < 3 * (FRAMES + FIRST) + 30
-    assert most_frames(dataclasses.replace(info, duration_s=None)) is None
 
 
 def test_a_drawing_over_its_own_video_is_refused(model: FaceModel, video: Path, fit: SavedFit) -> None:
