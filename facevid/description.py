@@ -12,6 +12,8 @@ from facevid.shards import ShardInfo
 DESCRIPTION_FILE = "facevid.json"
 FACE_MODEL_FILE = "face_model.npz"
 """The face model that the dataset was fitted with, beside the description."""
+RELEASE_STEP = "release"
+"""The funnel's last step where somebody made a release: what of the kept frames went out."""
 _SHARD_FILE = r"part-\d{5,}-of-\d{5,}\.parquet"
 _LARGEST_WIDTH = 1_000_000
 
@@ -77,6 +79,8 @@ class DatasetDescription:
         points: Landmarks of the scheme.
         funnel: The steps in order.
         shards: All shards of all tables.
+        failures: In a release, which has no failures table: how many rows it had of each "stage/code".
+        publication: In a release: what whoever made it says of it, see `facevid.release.publication`.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -94,6 +98,13 @@ class DatasetDescription:
     points: int
     funnel: tuple[FunnelStep, ...]
     shards: tuple[ShardInfo, ...]
+    failures: Mapping[str, int] = field(default_factory=dict)
+    publication: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_release(self) -> bool:
+        """Whether it is a release, which has kept rows only and nothing that a build could go on with."""
+        return any(step.step == RELEASE_STEP for step in self.funnel)
 
     def to_json(self) -> str:
         """The text of `facevid.json`: the same description gives the same text."""
@@ -164,7 +175,7 @@ def _made(kind: type[_Made], plain: Any) -> _Made:
             continue
         value = plain[each.name]
         if get_origin(each.type) is Mapping:
-            _require_mapping(each.name, value, counts=get_args(each.type)[1] is int)
+            _require_mapping(each.name, value, of=get_args(each.type)[1])
         elif each.type in (int, str) and type(value) is not each.type:
             raise TypeError(f"{each.name} is {value!r}")
         elif each.type is int and value < 0:
@@ -172,8 +183,11 @@ def _made(kind: type[_Made], plain: Any) -> _Made:
     return kind(**plain)
 
 
-def _require_mapping(name: str, value: Any, *, counts: bool) -> None:
+def _require_mapping(name: str, value: Any, *, of: Any) -> None:
     if not isinstance(value, dict):
         raise TypeError(f"{name} is {value!r}")
-    if counts and (wrong := [key for key, count in value.items() if type(count) is not int or count < 0]):
+    if of is Any:
+        return
+    wrong = [key for key, each in value.items() if type(each) is not of or (of is int and each < 0)]
+    if wrong:
         raise TypeError(f"{name} has {wrong[0]!r}: {value[wrong[0]]!r}")

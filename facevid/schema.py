@@ -179,15 +179,19 @@ def dataset_schemas(*, points: int, n_identity: int, n_expression: int) -> dict[
     }
 
 
+def columns(schema: pa.Schema) -> tuple[tuple[str, str, str], ...]:
+    """Of each column its name, its type (`?` where it may be null), and its meaning with its unit."""
+    return tuple(
+        (field.name, _kind(field.type) + ("?" if field.nullable else ""), field.metadata[b"description"].decode())
+        for field in schema
+    )
+
+
 def column_lines(schema: pa.Schema) -> tuple[str, ...]:
     """One line per column for a person: name, type (`?` where it may be null), meaning with its unit."""
-    names = [field.name for field in schema]
-    kinds = [_kind(field.type) + ("?" if field.nullable else "") for field in schema]
-    left, middle = max(map(len, names)), max(map(len, kinds))
-    return tuple(
-        f"{field.name:<{left}}  {kind:<{middle}}  {field.metadata[b'description'].decode()}"
-        for field, kind in zip(schema, kinds, strict=True)
-    )
+    rows = columns(schema)
+    left, middle = max(len(name) for name, _, _ in rows), max(len(kind) for _, kind, _ in rows)
+    return tuple(f"{name:<{left}}  {kind:<{middle}}  {meaning}" for name, kind, meaning in rows)
 
 
 def _kind(kind: pa.DataType) -> str:

@@ -17,8 +17,10 @@ from typing import Any
 import pyarrow as pa
 
 from facevid import storage
+from facevid.dataset import Dataset
 from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, FunnelStep
 from facevid.failures import Failure, FailureCode, Stage
+from facevid.release.documents import write_documents
 from facevid.schema import TABLES, crops_schema, failures_schema, frames_schema, tracks_schema
 from facevid.shards import ShardInfo, shard_of, write_shard_batches
 from fitting.face_model import FaceModel
@@ -155,7 +157,7 @@ def remove_old_tables(out: Path) -> None:
 def write_description(
     job: Job, model: FaceModel, shards: Iterable[ShardInfo], steps: tuple[FunnelStep, ...]
 ) -> DatasetDescription:
-    """Finish a dataset: empty tables where nothing was written, the face model, and `facevid.json` last."""
+    """Finish a dataset: empty tables where nothing was written, the face model, the card, and `facevid.json` last."""
     listed = list(shards)
     for table, schema in _schemas(job, model).items():
         if all(shard.table != table for shard in listed):
@@ -178,6 +180,7 @@ def write_description(
         funnel=steps,
         shards=tuple(sorted(listed, key=lambda shard: (TABLES.index(shard.table), shard.path))),
     )
+    write_documents(Dataset(root=str(job.out), description=description))
     storage.write_bytes(job.out / DESCRIPTION_FILE, description.to_json().encode())
     return description
 

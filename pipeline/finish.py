@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facevid import storage
+from facevid.dataset import open_dataset
 from facevid.description import DESCRIPTION_FILE, DatasetDescription, DatasetError, FunnelStep
 from facevid.failures import FailureCode
+from facevid.release.documents import has_documents, write_documents
 from facevid.shards import ShardInfo
 from fitting.face_model import FaceModel
 from pipeline.assemble import ContentKey, remove_old_tables, write_description
@@ -70,6 +72,8 @@ def assemble(
     steps = census.steps
     done = job.state / "assembled.json"
     if _up_to_date(job.out, done, key):
+        if not has_documents(str(job.out)):  # somebody removed them, or an earlier version wrote none
+            write_documents(open_dataset(job.out))
         storage.write_bytes(job.state / FINISHED_FILE, b"{}")
         report("assemble: the tables are up to date")
         return Assembled(written=False, worker_deaths=0, failures=census.failures)

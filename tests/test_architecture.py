@@ -10,16 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("facevid", "pipeline", "fitting", "training")
-FRONT = {"facevid.cli", "facevid.report", "facevid.demo", "facevid.__main__"}
+FRONT = {"facevid.cli", "facevid.commands", "facevid.report", "facevid.demo", "facevid.__main__"}
 
 
 def _modules(package: str) -> set[str]:
-    return {f"{package}.{p.stem}" for p in (ROOT / package).glob("*.py") if p.stem != "__init__"}
+    packages = {f"{package}.{p.parent.name}" for p in (ROOT / package).glob("*/__init__.py")}
+    return {f"{package}.{p.stem}" for p in (ROOT / package).glob("*.py") if p.stem != "__init__"} | packages
 
 
 def _pipeline() -> set[str]:
-    packages = {f"pipeline.{p.parent.name}" for p in (ROOT / "pipeline").glob("*/__init__.py")}
-    return (_modules("pipeline") | packages) - {"pipeline.faces"}
+    return _modules("pipeline") - {"pipeline.faces"}
 
 
 def _contracts() -> dict[str, dict[str, list[str]]]:

@@ -276,6 +276,23 @@ def test_the_funnel_adds_up_over_every_kind_of_end(tmp_path: Path, monkeypatch: 
     }
 
 
+def test_a_build_ends_with_a_card_that_stays_the_same_and_comes_back_where_it_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, monkeypatch, "a", "bad")
+    names = ("README.md", "croissant.json")
+    first = {name: (tmp_path / "out" / name).read_bytes() for name in names}
+    assert b"1 kept face tracks" in first["README.md"]
+    (tmp_path / "out" / "README.md").unlink()
+
+    summary, _, _ = build(tmp_path, monkeypatch, "a", "bad")
+    assert not summary.assembled
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in names} == first
+
+    build(tmp_path, monkeypatch, "a", "bad", "c")
+    assert b"2 kept face tracks" in (tmp_path / "out" / "README.md").read_bytes()
+
+
 def test_tables_are_sorted_whatever_the_order_of_the_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,144 @@
+"""The card of a dataset: what it says, and what strangers cannot make it say."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+import facevid
+from facevid.dataset import Dataset
+from facevid.release.card import CARD_MARK, card_text
+from facevid.release.contents import read_contents
+from facevid.release.documents import has_documents, write_documents
+from facevid.release.markdown import plain
+
+FAILED = {"video_id": "z", "track": None, "url": "u", "stage": "faces", "code": "no_face", "retryable": False,
+          "attempt": 1, "message": "no face was seen"}  # fmt: skip
+
+
+@pytest.fixture
+def dataset(write_dataset: Callable[..., Path], toy_track: type) -> Path:
+    return write_dataset(
+        toy_track(video_id="a", frames=50, licence="CC-BY-4.0", subject_id="anna"),
+        toy_track(video_id="a", track=1, frames=25, licence="CC-BY-4.0", subject_id="anna"),
+        toy_track(video_id="b", frames=75, licence="CC-BY-4.0", subject_id="anna"),
+        toy_track(video_id="c", frames=100, split="val"),
+        toy_track(video_id="d", frames=10, split="test", licence="own", kept=False),
+        failures=[FAILED, FAILED | {"video_id": "y"}],
+    )
+
+
+def card_of(path: Path) -> str:
+    opened = facevid.open(path)
+    return card_text(opened, read_contents(opened))
+
+
+def test_what_is_kept_is_counted_by_split_and_licence_and_failures_by_kind(dataset: Path) -> None:
+    contents = read_contents(facevid.open(dataset))
+
+    def numbers(share: object) -> tuple[int, ...]:
+        return share.videos, share.subjects, share.tracks, share.frames  # type: ignore[attr-defined]
+
+    assert numbers(contents.kept) == (3, 1, 4, 250)
+    assert contents.kept.seconds == pytest.approx(10)
+    assert {name: numbers(share) for name, share in contents.splits.items()} == {
+        "train": (2, 1, 3, 150), "val": (1, 0, 1, 100)
+    }
+    assert {name: numbers(share) for name, share in contents.licences.items()} == {
+        "CC-BY-4.0": (2, 1, 3, 150), None: (1, 0, 1, 100)
+    }
+    assert contents.without_licence == ("c",)
+    assert contents.failures == {("faces", "no_face"): 2}
+
+
+def test_the_card_counts_and_names_what_a_reader_must_know(dataset: Path) -> None:
+    card = card_of(dataset)
+    assert "3 videos with 4 kept face tracks, 250 frames" in card
+    assert "| train | 2 | 1 | 3 | 150 | 0.10 |" in card
+    assert "| CC-BY-4.0 | 2 | 1 | 3 | 150 | 0.10 |" in card
+    assert "nothing may be taken as granted: c." in card
+    assert r"| faces | no\_face | 2 |" in card
+    assert "| `expression` | `float32[4]` | expression coefficients, standard deviations |" in card
+    assert "scale_px_per_mm * (R @ head_mm)" in card
+    assert "koujan2020facevid" in card
+    assert "biometric" in card
+
+
+def test_the_front_matter_is_what_hugging_face_reads(dataset: Path) -> None:
+    front = yaml.safe_load(card_of(dataset).split("---\n")[1])
+    assert front["license"] == "other"
+    assert front["size_categories"] == ["n<1K"]
+    files = {config["config_name"]: config["data_files"] for config in front["configs"]}
+    assert files["frames"] == [{"split": "full", "path": "frames/*.parquet"}]
+    assert list(files) == ["frames", "tracks", "crops", "failures"]
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.seen.add(tag)
+
+
+EVIL = "<script>alert(1)</script><img src=x onerror=y> [x](javascript:1) ![x](//x.png) | `a` **b**\n\n# c\n---\nd: e"
+
+
+def test_words_of_strangers_are_shown_and_do_nothing(write_dataset: Callable[..., Path], toy_track: type) -> None:
+    harmless = card_of(write_dataset(toy_track(video_id="a", licence="x"), name="harmless"))
+    card = card_of(write_dataset(toy_track(video_id="a", licence=EVIL + "\u202e"), name="evil"))
+    pages = [MarkdownIt("commonmark").enable("table").render(text.split("---\n", 2)[2]) for text in (harmless, card)]
+    tags, counts = [], []
+    for page in pages:
+        parser = _Tags()
+        parser.feed(page)
+        tags.append(parser.seen)
+        counts.append({tag: page.count(f"<{tag}") for tag in ("h1", "h2", "tr", "td", "hr", "a", "strong", "code")})
+    assert tags[0] == tags[1]
+    assert counts[0] == counts[1]
+    assert "&lt;script&gt;alert(1)" in pages[1]
+    assert "\u202e" not in card
+    assert card.split("---\n")[1] == harmless.split("---\n")[1]
+
+
+@given(st.text())
+def test_plain_text_is_one_short_line_without_markup(text: str) -> None:
+    line = plain(text)
+    assert len(line.splitlines()) <= 1
+    assert not re.search(r"(?<!\\)[`*_\[\]<>|]", line)
+    assert len(plain(text * 50, longest=20)) <= 20 * len("&#124;")
+
+
+def test_the_same_dataset_gives_the_same_files(dataset: Path) -> None:
+    names = ("README.md", "croissant.json")
+    opened = facevid.open(dataset)
+    assert not has_documents(str(dataset))
+    write_documents(opened)
+    first = [(dataset / name).read_bytes() for name in names]
+    write_documents(opened)
+    assert has_documents(str(dataset))
+    assert [(dataset / name).read_bytes() for name in names] == first
+
+
+@pytest.mark.parametrize("mine", ["# My project\n", None])
+def test_a_card_that_somebody_wrote_or_edited_stays(dataset: Path, mine: str | None) -> None:
+    opened = facevid.open(dataset)
+    card = dataset / "README.md"
+    if mine is None:
+        write_documents(opened)
+        mine = card.read_text("utf-8").replace(CARD_MARK, "Ask me: anna@example.org")
+    card.write_text(mine, "utf-8")
+    write_documents(opened)
+    assert card.read_text("utf-8") == mine
+
+
+def test_a_dataset_without_tracks_has_a_card_too(write_dataset: Callable[..., Path]) -> None:
+    opened: Dataset = facevid.open(write_dataset())
+    assert "0 videos with 0 kept face tracks" in card_text(opened, read_contents(opened))
