@@ -4,10 +4,9 @@ import difflib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
-from typing import NoReturn
 
 import tyro
 
@@ -19,6 +18,7 @@ from facevid.commands.egress import Egress
 from facevid.commands.fit import Fit
 from facevid.commands.help_text import description, listed, whole_sentences
 from facevid.commands.model import ModelBuild, ModelImport, ModelInfo, ModelRender
+from facevid.commands.sigterm import sigterm_interrupts
 from facevid.commands.train import Predict, TrainDeepExp3D, TrainExpression
 from training.stopping import Terminated
 
@@ -100,25 +100,12 @@ def _run(words: list[str]) -> int:
     except ValueError as error:  # an option out of its range
         print(f"facevid: error: {error}", file=sys.stderr)
         return 2
-    again = "; run the same command again to go on" if isinstance(command, (Build, Retry, TrainDeepExp3D)) else ""
-    # Training starts processes that are ended by SIGTERM as a matter of course, and would inherit what is done here.
-    with _sigterm_interrupts() if isinstance(command, (Build, Retry)) else nullcontext():
+    goes_on = isinstance(command, (Build, Retry, TrainDeepExp3D))
+    again = "; run the same command again to go on" if goes_on else ""
+    with sigterm_interrupts() if goes_on else nullcontext():
         if isinstance(command, Build):
             return _guarded(lambda: command.run(beam_options), interrupted=again)
         return _guarded(command.run, interrupted=again)
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    # Schedulers end with it what they preempt; the log should say that it was stopped, and can go on.
-    def interrupt(*_: object) -> NoReturn:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _overview(words: list[str]) -> int:

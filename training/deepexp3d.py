@@ -73,12 +73,18 @@ def train_deepexp3d(
         DatasetError: No dataset, nothing to train on, a damaged shard, or somebody in two splits.
         OSError: `out` cannot be written, which is told before the training.
         FloatingPointError: The training diverged.
-        KeyboardInterrupt: By Ctrl-C, or, as `Terminated`, by SIGTERM during a step, which is then saved.
+        KeyboardInterrupt: By Ctrl-C, or, as `Terminated`, by SIGTERM during a step, which is then saved. At other times
+            SIGTERM does what the caller has it do.
     """
     device = resolve_device(options.device)
     opened = open_dataset(dataset)
     with checkpoints(out, _about(opened, options)) as saved:
-        return _train(opened, out, options, device, saved=saved, report=report)
+        try:
+            return _train(opened, out, options, device, saved=saved, report=report)
+        except KeyboardInterrupt:
+            if saved.file.exists():
+                report(f"stopped; the training is saved in {saved.file}")
+            raise
 
 
 def _about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:

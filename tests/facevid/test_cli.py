@@ -2,12 +2,14 @@
 
 import errno
 import itertools
+import multiprocessing
 import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -255,19 +257,48 @@ def test_what_is_watched_through_a_pipe_holds_no_codes_of_a_terminal(
     assert capsys.readouterr().out.startswith(f"{tmp_path}: finished")
 
 
-def test_a_build_that_a_scheduler_ends_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [("build m.csv", "pipeline.build.run_build"), ("train deepexp3d x", "training.deepexp3d.train_deepexp3d")],
+)
+def test_a_command_that_a_scheduler_ends_says_so(
+    words: str, runs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("pipeline.build.run_build", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(runs, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
 
-    assert cli.main(["build", "m.csv", "--out", str(tmp_path / "out")]) == 128 + signal.SIGTERM
+    assert cli.main([*words.split(), "--out", str(tmp_path / "out")]) == 128 + signal.SIGTERM
 
     assert capsys.readouterr().err == "facevid: stopped; run the same command again to go on\n"
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_training_that_a_scheduler_ends_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_until_killed() -> None:
+    for _ in range(2000):  # or for so long that nothing but the signal can have ended it
+        time.sleep(0.01)
+
+
+def test_a_process_that_a_library_forks_dies_of_sigterm_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int | None] = []
+
+    def forks(*_: object, **__: object) -> None:
+        for _ in range(5):
+            process = multiprocessing.get_context("fork").Process(target=run_until_killed)
+            process.start()
+            process.terminate()
+            process.join()
+            ended.append(process.exitcode)
+
+    monkeypatch.setattr("training.deepexp3d.train_deepexp3d", forks)
+    assert cli.main(["train", "deepexp3d", "x", "--out", str(tmp_path / "out")]) == 0
+    assert ended == [-signal.SIGTERM] * 5
+
+
+def test_a_training_that_a_scheduler_ends_within_a_step_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stopped(*_: object, **__: object) -> None:
         stop = StopRequest(lambda _: None)
         with stop.between_steps():

@@ -139,8 +139,10 @@ def test_a_second_signal_ends_a_training_at_once(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signalled_in_steps(monkeypatch, {2: 2}, signal.SIGINT)
+    lines: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "model")
+        train(tmp_path / "model", lines=lines)
+    assert not any("the training is saved" in line for line in lines)
     assert not (tmp_path / "model.training").exists()  # nothing was saved
 
 
@@ -151,6 +153,7 @@ def test_a_signal_during_an_evaluation_ends_a_training_at_once_and_loses_no_step
     options = replace(OPTIONS, val_every=val_every)
     whole, record = train(tmp_path / "whole", options)
     handler = signal.getsignal(signal.SIGTERM)
+    lines: list[str] = []
 
     def interrupted(*_: object, **__: object) -> None:
         assert signal.getsignal(signal.SIGTERM) is handler  # processes that are started now would inherit another
@@ -160,9 +163,9 @@ def test_a_signal_during_an_evaluation_ends_a_training_at_once_and_loses_no_step
     with monkeypatch.context() as patch:
         patch.setattr(deepexp3d, "evaluate", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "model", options)
+            train(tmp_path / "model", options, lines=lines)
+    assert lines[-1] == f"stopped; the training is saved in {tmp_path / 'model.training' / 'checkpoint.safetensors'}"
 
-    lines: list[str] = []
     resumed, resumed_record = train(tmp_path / "model", options, lines=lines)
     assert any(f"going on after step {steps}" in line for line in lines)
     assert same(whole, resumed)
