@@ -21,9 +21,6 @@ VIDEO_SUFFIXES = frozenset({
 })  # fmt: skip
 """What a video file in a folder is known by; a list may name files with any suffix."""
 
-UTF16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
-"""Byte order marks of UTF-16, read as UTF-8 with surrogates for what is none."""
-
 _LONGEST_LINE_BYTES = 1 << 20
 _LONGEST_WORDS = 64
 _HASH_DIGITS = 8
@@ -41,15 +38,13 @@ def listed_addresses(path: Path) -> Iterator[tuple[int, str]]:
         The line's number, from 1, and what it says; bytes that are no UTF-8 as surrogates.
 
     Raises:
-        ManifestError: A line has no end, or the file is a table or UTF-16.
+        ManifestError: A line has no end, or the file is a table.
     """
     seen: set[str] = set()
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         number = 0
         while line := file.readline(_LONGEST_LINE_BYTES + 1):
             number += 1
-            if number == 1 and line.startswith(UTF16_MARKS):
-                raise ManifestError(f"{path} is UTF-16; save it as UTF-8")
             if len(line) > _LONGEST_LINE_BYTES:
                 raise ManifestError(f"{path}: line {number} has more than {_LONGEST_LINE_BYTES} characters")
             url = line.strip()

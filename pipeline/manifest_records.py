@@ -17,8 +17,10 @@ from typing import Any, NoReturn
 
 from pipeline.manifest import ManifestError
 from pipeline.manifest_columns import REQUIRED_COLUMNS
-from pipeline.manifest_lists import UTF16_MARKS, id_of, listed_addresses, videos_in
+from pipeline.manifest_lists import id_of, listed_addresses, videos_in
+from pipeline.text_encoding import other_encoding
 
+_TEXTS = (".csv", ".tsv", ".jsonl", ".txt")
 _LONGEST_LINE_BYTES = 1 << 20
 _ROWS_PER_BATCH = 4096
 
@@ -52,7 +54,10 @@ def records(path: Path) -> Iterator[Record]:
     """
     if path.is_dir():
         return _folder_records(path)
-    match path.suffix.lower():
+    suffix = path.suffix.lower()
+    if suffix in _TEXTS and (odd := other_encoding(path)):
+        raise ManifestError(f"{path} {odd}; save it as UTF-8")
+    match suffix:
         case ".csv" | ".tsv":
             return _csv_records(path)
         case ".jsonl":
@@ -86,8 +91,6 @@ def _csv_records(path: Path) -> Iterator[Record]:
 def _separator(path: Path, header: str) -> str:
     # Two columns are required, so a header without a comma is separated by something else: spreadsheets take the
     # semicolon where numbers have decimal commas.
-    if header.startswith(UTF16_MARKS):
-        raise ManifestError(f"{path} is UTF-16; save it as UTF-8")
     return next((each for each in ",;\t" if each in header), ",") if path.suffix.lower() == ".csv" else "\t"
 
 

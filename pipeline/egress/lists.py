@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from pipeline.text_encoding import other_encoding
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]+")
 _BORDER = re.compile(r"[/?&]")
@@ -42,7 +44,7 @@ class SourceList:
         try:
             lines = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
+            reason = error.strerror if isinstance(error, OSError) else f"it {other_encoding(path) or 'is not UTF-8'}"
             raise ValueError(f"cannot read the list {path}: {reason}") from error
         hosts, prefixes, ids, bad = set(), set(), set(), []
         for number, line in enumerate(lines, 1):
