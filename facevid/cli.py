@@ -18,6 +18,7 @@ from facevid.commands.egress import Egress
 from facevid.commands.fit import Fit
 from facevid.commands.help_text import description, listed, whole_sentences
 from facevid.commands.model import ModelBuild, ModelImport, ModelInfo, ModelRender
+from facevid.commands.release import Release, Verify
 from facevid.commands.sigterm import sigterm_interrupts
 from facevid.commands.train import Predict, TrainDeepExp3D, TrainExpression
 from training.stopping import Terminated
@@ -27,8 +28,8 @@ TRACEBACK_VARIABLE = "FACEVID_TRACEBACK"
 
 _Command = type[
     AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | ModelImport | ModelCalibrate | Fit
-    | Build | Retry | Status | Schema | ManifestSchema | Report | TrainDeepExp3D | TrainExpression | Predict | Demo
-    | Egress
+    | Build | Retry | Status | Schema | ManifestSchema | Report | Release | Verify | TrainDeepExp3D | TrainExpression
+    | Predict | Demo | Egress
 ]
 COMMANDS: dict[str, _Command] = {
     "assets list": AssetsList,
@@ -46,6 +47,8 @@ COMMANDS: dict[str, _Command] = {
     "schema": Schema,
     "schema manifest": ManifestSchema,
     "report": Report,
+    "release": Release,
+    "verify": Verify,
     "train deepexp3d": TrainDeepExp3D,
     "train expression": TrainExpression,
     "predict": Predict,
@@ -102,7 +105,8 @@ def _run(words: list[str]) -> int:
         return 2
     goes_on = isinstance(command, (Build, Retry, TrainDeepExp3D))
     again = "; run the same command again to go on" if goes_on else ""
-    with sigterm_interrupts() if goes_on else nullcontext():
+    # A release that is stopped clears away what it wrote.
+    with sigterm_interrupts() if goes_on or isinstance(command, Release) else nullcontext():
         if isinstance(command, Build):
             return _guarded(lambda: command.run(beam_options), interrupted=again)
         return _guarded(command.run, interrupted=again)

@@ -82,7 +82,7 @@ def toy_crop(expression: np.ndarray) -> np.ndarray:
     return crop
 
 
-def _rows(track: ToyTrack) -> tuple[dict, list[dict], list[dict]]:
+def _rows(track: ToyTrack, face_model_sha256: str) -> tuple[dict, list[dict], list[dict]]:
     labels = toy_expression(track)
     key = {"video_id": track.video_id, "track": track.track}
     frames, crops = [], []
@@ -103,15 +103,16 @@ def _rows(track: ToyTrack) -> tuple[dict, list[dict], list[dict]]:
         crops.append(key | {"frame": index, "jpeg": picture, "crop_from_frame": [1, 0, 0, 0, 1, 0]})
     row = key | {
         "split": track.split, "subject_id": track.subject_id, "frames": track.frames, "first_frame": 0,
-        "last_frame": track.frames - 1, "start_s": 0.0, "end_s": track.frames / 25, "identity": [0.5] * N_IDENTITY,
-        "identity_norm": 0.87, "fit_status": "converged", "fit_iterations": 5, "reprojection_error": 0.01,
+        "last_frame": track.frames - 1, "start_s": 0.0, "end_s": (track.frames - 1) / 25,
+        "identity": [0.5] * N_IDENTITY, "identity_norm": 0.87,
+        "fit_status": "converged", "fit_iterations": 5, "reprojection_error": 0.01,
         "holdout_error": 0.02, "jitter": 0.001, "appearance_similarity": 0.9, "appearance_jump": 0.1,
         "kept": track.kept,
         "filtered_reason": None if track.kept else "identity_norm", "url": "x.mp4", "title": None, "uploader": None,
         "licence": track.licence, "attribution": None, "upload_date": None, "format_id": None,
         "fetched_at": None, "source_sha256": "0" * 64, "width_px": 640,
         "height_px": 360, "fps": 25.0, "codec": "h264", "landmark_scheme": "toy5", "detector": "toy",
-        "detector_sha256": "0" * 64, "face_model": "toy", "face_model_sha256": "0" * 64,
+        "detector_sha256": "0" * 64, "face_model": "toy", "face_model_sha256": face_model_sha256,
     }
     return row, frames, crops
 
@@ -124,9 +125,13 @@ def _write(root: str, tracks: Sequence[ToyTrack], shards: int = 2, failures: Seq
         "failures": failures_schema(),
     }
     tables: dict[str, list[list[dict]]] = {name: [[] for _ in range(shards)] for name in schemas}
+    sha256 = "0" * 64
+    if "://" not in root:
+        Path(root).mkdir(parents=True, exist_ok=True)
+        sha256 = toy_face_model().save(Path(root) / FACE_MODEL_FILE)
     for track in sorted(tracks, key=lambda track: (track.video_id, track.track)):
         home = shard_of(track.video_id, track.track, shards)
-        row, frames, crops = _rows(track)
+        row, frames, crops = _rows(track, sha256)
         tables["tracks"][home].append(row)
         tables["frames"][home].extend(frames)
         tables["crops"][home].extend(crops)
@@ -137,10 +142,6 @@ def _write(root: str, tracks: Sequence[ToyTrack], shards: int = 2, failures: Seq
         for name, parts in tables.items()
         for shard, rows in enumerate(parts)
     ]
-    model = Path(root) / FACE_MODEL_FILE if "://" not in root else None
-    sha256 = "0" * 64
-    if model is not None:
-        sha256 = toy_face_model().save(model)
     count = len(tracks)
     description = DatasetDescription(
         program_version="0", config={"shards": shards}, config_hash="c0ffee", face_model="toy",

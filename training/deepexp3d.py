@@ -104,6 +104,11 @@ def _train(
     splits = load_splits(opened, report)
     train = splits["train"]
     if not len(train):
+        if opened.description.is_release and not opened.shards("crops"):
+            raise DatasetError(
+                f"{opened.root} is a release without crops, and training looks at crops: ask for one with them "
+                "(facevid release --with-crops), or build from the same videos"
+            )
         raise DatasetError(
             f"{opened.root}: no kept crop in the train split. Was it built without crops, or were all tracks filtered? "
             f"`facevid status {opened.root}` tells"

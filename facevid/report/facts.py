@@ -10,6 +10,7 @@ import numpy as np
 
 from facevid import storage
 from facevid.dataset import Dataset
+from facevid.description import RELEASE_STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ def headline(dataset: Dataset, tracks: Sequence[Mapping[str, Any]]) -> tuple[Fac
         Fact("videos with a kept face track", _count(len({track["video_id"] for track in kept}))),
         Fact("face tracks kept", f"{_count(len(kept))} of {_count(len(tracks))}"),
     ]
-    if "frames" in steps:
-        cards.append(Fact("frames kept", _count(steps["frames"].ok)))
+    if (last := steps.get(RELEASE_STEP) or steps.get("frames")) is not None:
+        cards.append(Fact("frames kept", _count(last.ok)))
     cards.append(Fact("minutes of face", f"{sum(track['end_s'] - track['start_s'] for track in kept) / 60:.1f}"))
     if kept:
         cards += [

@@ -1,0 +1,167 @@
+"""Whether a dataset that somebody handed on is whole: every file as listed, no other, tables that fit together."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from facevid import storage
+from facevid.dataset import Dataset
+from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, RELEASE_STEP, DatasetDescription, DatasetError
+from facevid.release.card import CARD_FILE
+from facevid.release.croissant import CROISSANT_FILE
+from facevid.schema import SCHEMA_VERSION, TABLES
+from facevid.shards import ShardInfo
+
+_OURS = frozenset({DESCRIPTION_FILE, FACE_MODEL_FILE, CARD_FILE, CROISSANT_FILE})
+_OF_OTHERS = frozenset({".git", ".gitattributes", ".gitignore", ".cache", ".huggingface", "LICENSE", "LICENSE.txt"})
+"""What a hub or its client puts beside a dataset, and the text of a licence."""
+
+
+def read_described(root: str) -> Dataset:
+    """A dataset as it describes itself, whatever became of its files.
+
+    Raises:
+        DatasetError: There is no description, or it cannot be read.
+    """
+    where = storage.join(root, DESCRIPTION_FILE)
+    try:
+        text = storage.read_bytes(where).decode()
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{root} is no FaceVid dataset: its {DESCRIPTION_FILE} is missing or no text") from error
+    return Dataset(root=root, description=DatasetDescription.from_json(text, where=where))
+
+
+def faults(dataset: Dataset, *, on_bytes: Callable[[int], None] = lambda _: None) -> Iterator[str]:
+    """Everything that is wrong, one sentence each, as it is found; nothing where the dataset is whole.
+
+    The card is not compared: whoever publishes a dataset may edit it.
+
+    Args:
+        dataset: See `read_described`.
+        on_bytes: Called with the bytes of each file that was read.
+    """
+    about = dataset.description
+    sound = []
+    for shard in about.shards:
+        if (fault := _file_fault(dataset, shard)) is not None:
+            yield fault
+        else:
+            sound.append(shard)
+        on_bytes(shard.bytes)
+    yield from _model_faults(dataset)
+    yield from _strays(dataset)
+    yield from _metadata_faults(dataset)
+    if len(sound) == len(about.shards):
+        yield from _row_faults(dataset)
+
+
+def _file_fault(dataset: Dataset, shard: ShardInfo) -> str | None:
+    path = storage.join(dataset.root, shard.path)
+    try:
+        size, seen = storage.size_bytes(path), storage.sha256(path)
+    except FileNotFoundError:
+        return f"{shard.path} is missing"
+    if size != shard.bytes:
+        return f"{shard.path} has {size:,} bytes, not {shard.bytes:,}: truncated, or another file"
+    if seen != shard.sha256:
+        return f"{shard.path} has sha256 {seen}, not {shard.sha256}: altered, or another file"
+    try:
+        with dataset.open_shard(shard):
+            pass
+        with storage.open_read(path) as file:
+            found = pq.read_schema(file)
+    except (DatasetError, pa.ArrowException) as error:
+        return str(error)
+    wanted = dataset.schema(shard.table)
+    if odd := [field.name for field in found if field.name not in wanted.names]:
+        return f"{shard.path} has columns that the schema does not: {', '.join(odd)}"
+    lacking = [name for name in wanted.names if name not in found.names]
+    if lacking and dataset.description.schema_version == SCHEMA_VERSION:
+        return f"{shard.path} lacks columns: {', '.join(lacking)}"
+    wrong = [field for field in found if field.type != wanted.field(field.name).type]
+    if wrong:
+        return f"{shard.path}: {wrong[0].name} is {wrong[0].type}, not {wanted.field(wrong[0].name).type}"
+    return None
+
+
+def _model_faults(dataset: Dataset) -> Iterator[str]:
+    wanted = dataset.description.face_model_sha256
+    try:
+        seen = storage.sha256(dataset.face_model_path)
+    except FileNotFoundError:
+        yield f"{FACE_MODEL_FILE} is missing"
+        return
+    if seen != wanted:
+        yield f"{FACE_MODEL_FILE} has sha256 {seen}, not {wanted}: the coefficients mean nothing on it"
+
+
+def _strays(dataset: Dataset) -> Iterator[str]:
+    """Files that nobody lists: in the tables' folders, where readers take all there is; in a release, anywhere."""
+    listed = {shard.path for shard in dataset.description.shards}
+    local = storage.local_file(dataset.root)
+    if local is None or not dataset.description.is_release:
+        found = {f"{name}/{file}" for name in TABLES for file in storage.list_files(storage.join(dataset.root, name))}
+        strays = found - listed
+    else:
+        strays = set()
+        for folder, folders, files in os.walk(local):
+            at = Path(folder).relative_to(local)
+            if at == Path():
+                folders[:] = [name for name in folders if name not in _OF_OTHERS]
+                strays |= set(files) - _OURS - _OF_OTHERS
+            else:
+                strays |= {(at / name).as_posix() for name in files} - listed
+    for path in sorted(strays):
+        yield f"{path} is not listed in {DESCRIPTION_FILE}"
+
+
+def _metadata_faults(dataset: Dataset) -> Iterator[str]:
+    path = storage.join(dataset.root, CROISSANT_FILE)
+    if not storage.exists(path):
+        if dataset.description.is_release:
+            yield f"{CROISSANT_FILE} is missing"
+        return
+    wanted = {shard.path: shard.sha256 for shard in dataset.description.shards}
+    wanted[FACE_MODEL_FILE] = dataset.description.face_model_sha256
+    try:
+        entries = json.loads(storage.read_bytes(path))["distribution"]
+        listed = {entry["contentUrl"]: entry["sha256"] for entry in entries if "contentUrl" in entry}
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        yield f"{CROISSANT_FILE} cannot be read ({type(error).__name__}: {error})"
+        return
+    if listed != wanted:
+        yield f"{CROISSANT_FILE} lists other files, or other hashes, than {DESCRIPTION_FILE}"
+
+
+def _row_faults(dataset: Dataset) -> Iterator[str]:
+    """What the tables say of one another; asked only where every file is the one that is listed."""
+    about = dataset.description
+    splits: dict[tuple[str, str], str] = {}
+    frames = 0
+    columns = ("video_id", "track", "subject_id", "split", "frames", "face_model_sha256", "detector_sha256")
+    for shard in dataset.shards("tracks"):
+        with dataset.open_shard(shard) as file:
+            if lacking := [name for name in columns if name not in file.columns]:
+                yield f"{shard.path} lacks columns: {', '.join(lacking)}"
+                return
+            rows = file.read(columns).to_pylist()
+        for row in rows:
+            name = f"track {row['track']} of {row['video_id']!r} in {shard.path}"
+            frames += row["frames"]
+            for column in ("face_model_sha256", "detector_sha256"):
+                if row[column] != getattr(about, column):
+                    yield f"{name} says {column} {row[column]}, not {getattr(about, column)}"
+            together = ("subject", row["subject_id"]) if row["subject_id"] else ("video", row["video_id"])
+            if splits.setdefault(together, row["split"]) != row["split"]:
+                both = f"{splits[together]} and {row['split']}"
+                yield f"{together[0]} {together[1]!r} is in two splits, {both}: training would leak"
+    there = sum(shard.rows for shard in dataset.shards("frames"))
+    if frames != there:
+        yield f"the tracks speak of {frames:,} frames, the frames table has {there:,}"
+    for step in about.funnel:
+        if step.step == RELEASE_STEP and step.ok != there:
+            yield f"the funnel says that {step.ok:,} frames went out, the frames table has {there:,}"
