@@ -130,8 +130,9 @@ class _Components:
             total = own.sum(0, dtype=torch.float64)
             # A track whose numbers broke down is seen by its energy.
             vectors = torch.linalg.eigh(torch.where(torch.isfinite(total), total, torch.zeros_like(total))).eigenvectors
-            turn = vectors.to(own.dtype)
-            known[these] = ((own.flatten(0, 1) @ turn).reshape(own.shape) * turn).sum(1).double().clamp_min(0)
+            # `v^T H v` of all eigenvectors and frames.
+            squares = (vectors[:, None] * vectors).flatten(0, 1).to(own.dtype)
+            known[these] = (own.flatten(1) @ squares).double().clamp_min(0)
             turns.append(vectors)
         return cls(turn=torch.stack(turns), rows=rows, smoother=MaternSmoother.of(prior, known))
 

@@ -16,20 +16,12 @@ from functools import cache
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from scipy.special import hyperu
 from torch import Tensor
 
 from fitting.camera import PARAMETERS, ScaledOrthographic, model_jacobian, turned_points
 from fitting.landmark_basis import LandmarkBasis
+from fitting.robust_weights import honest_share, robust_weight
 from fitting.shared_product import times_shared
-
-ROBUST_SCALES = (10.0, 7.0, 5.0)
-"""Width of the Geman-McClure function per iteration, in standard deviations; the last one stays."""
-
-
-def robust_scale(iteration: int, *, robust: bool) -> float:
-    """The width in force at an iteration; infinite where the weights are off."""
-    return ROBUST_SCALES[min(iteration, len(ROBUST_SCALES) - 1)] if robust else float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +77,7 @@ class FrameBlocks:
     weighted_features: Float[Tensor, "frames 6 points"]
     camera_rows: Float[Tensor, "frames 7 18"]
 
-    def at(self, frames: Int64[Tensor, " some"]) -> "FrameBlocks":
+    def at(self, frames: Int64[Tensor, " some"] | slice) -> "FrameBlocks":
         """The blocks of some frames."""
         return FrameBlocks(**{item.name: getattr(self, item.name)[frames] for item in fields(self)})
 
@@ -96,6 +88,16 @@ class FrameBlocks:
             by_point: The basis, a row per landmark: all components of x, of y, of z.
         """
         return _camera_against(self.camera_rows, self.weighted_features, by_point)
+
+    def camera_of_sums(self, sums: Float[Tensor, "frames 6 5 m"]) -> Float[Tensor, "frames 6 m"]:
+        """Blocks between camera and displacements of the landmarks, in the head and of what was observed.
+
+        Args:
+            sums: Over landmarks, of weighted features times displacements along x, y, z of the head, x, y observed.
+        """
+        of_head = torch.bmm(self.camera_rows[:, :PARAMETERS], sums[:, :, :3].flatten(1, 2))
+        along = _camera_constants(sums.dtype, sums.device).along.reshape(PARAMETERS, 2, -1).mT.flatten(1)
+        return of_head - torch.bmm(along.expand(len(sums), -1, -1), sums[:, :, 3:].flatten(1, 2))
 
     def weighted_camera(self) -> Float[Tensor, "frames 6 rows"]:
         """The camera's Jacobian, transposed, times the weights: x of all landmarks, then y."""
@@ -108,26 +110,6 @@ class FrameBlocks:
         """The expression's Jacobian, transposed, times the weights: x of all landmarks, then y."""
         jacobian = model_jacobian(self.scaled_rotation, basis.expression)
         return (jacobian * self.weight[:, None, :, None]).flatten(1, 2).mT
-
-
-@cache
-def honest_share(scale: float) -> float:
-    """What Geman-McClure weights of width c leave of plain noise: `E[w(r^2) r^2] / E[r^2]`, r white in the plane.
-
-    With `z = c^2 / 2` it is `z^2 U(2, 1, z)`, U Tricomi's function: 0.76 at a width of 5. Weights are divided by it.
-    Otherwise honest noise looks larger than it is, then expressions look smaller than they are, and as the head is
-    measured by its expressions, it comes out too large: by 1.5% at 1 px of noise and 5.5% at 4 px.
-    """
-    half = scale**2 / 2.0
-    return 1.0 if scale == float("inf") else float(half * half * hyperu(2.0, 1.0, half))
-
-
-def robust_weight(squared: Float[Tensor, "*batch"], scale: float) -> Float[Tensor, "*batch"]:
-    """Geman-McClure weight `(c^2 / (c^2 + r^2))^2` of a squared residual, over `honest_share`."""
-    if scale == float("inf"):
-        return torch.ones_like(squared)
-    root = scale**2 / (scale**2 + squared)
-    return root * root / honest_share(scale)
 
 
 def landmark_energy(

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from fitting.angles import yaw_pitch_roll_deg
 from fitting.camera import ScaledOrthographic, closed_form, joined_cameras, stacked_points, turned_points
-from fitting.energy import Observations, residuals, robust_weight
+from fitting.energy import Observations, residuals
 from fitting.landmark_basis import LandmarkBasis
+from fitting.robust_weights import robust_weight
 from fitting.tracks import LandmarkSequence
 
 MIN_POINTS = 6

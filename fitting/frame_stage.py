@@ -17,12 +17,14 @@ from torch import Tensor
 
 from fitting.box_constraint import outside
 from fitting.camera import ScaledOrthographic
-from fitting.energy import ROBUST_SCALES, robust_scale
+from fitting.directions import Directions
+from fitting.frame_ending import closed_frames, frame_variances, left_over
 from fitting.frame_state import FrameState
-from fitting.frame_system import Directions, FrameProblem
+from fitting.frame_system import FrameProblem
 from fitting.identity_stage import DAMPING_LEAST, DAMPING_START
 from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.matern_prior import matern_prior
+from fitting.robust_weights import ROBUST_SCALES, robust_scale
 
 CONVERGED_STEP = 0.1
 """A track has converged when no expression coefficient moves by more than this, in standard deviations: 0.03 takes an
@@ -159,8 +161,8 @@ def fit_frames(
         on_iterations(iterations - iteration if last else 1)
         if last:
             break
-    ending, closing, gain = problem.closed(
-        origin, system, information, matern_prior(spacing_s, layout, smoothness)
+    ending, closing, gain = closed_frames(
+        problem, origin, system, information, matern_prior(spacing_s, layout, smoothness)
     )
     cost = layout.sum_over_time((problem.landmark_energy(ending, scale) - system.energy).double())
     closed = cost <= gain + 1e-6 * before.abs()
@@ -171,8 +173,10 @@ def fit_frames(
     closing = closing.where(of_frame)
     state = ending.where(of_frame, state)
     stepped = stepped | closed
-    left = problem.left_over(state, robust_scale(len(ROBUST_SCALES), robust=robust))
-    variances = problem.variances(system, left, uncertainty, keyframe_gap, closing)
+    left = left_over(problem, state, robust_scale(len(ROBUST_SCALES), robust=robust))
+    variances = frame_variances(
+        problem, system, left=left, uncertainty=uncertainty, gap=keyframe_gap, closing=closing
+    )
     finite = torch.isfinite(variances).all(dim=-1) & torch.isfinite(state.expression).all(dim=-1)
     broken = layout.max_over_time((~finite).float()) > 0
     smooth, chain = closing.prior.energy(state.expression), problem.prior.energy(state.expression)

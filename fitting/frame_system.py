@@ -7,62 +7,26 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fitting.box_constraint import StepSystem, boxed_step, outside
-from fitting.camera import PARAMETERS, turned_points
-from fitting.closing_step import ChainSolved, Closing, closing_step
-from fitting.energy import (
-    FrameBlocks,
-    Observations,
-    frame_blocks,
-    landmark_energy,
-    residuals,
-    robust_weight,
-    whitened_squares,
-)
+from fitting.camera import PARAMETERS
+from fitting.directions import Directions
+from fitting.energy import FrameBlocks, Observations, frame_blocks, landmark_energy
 from fitting.frame_state import FrameState
 from fitting.identity_blocks import CAMERA_RIDGE
-from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.inverse_root import inverse_root
 from fitting.landmark_basis import LandmarkBasis
-from fitting.matern_prior import MaternPrior
-from fitting.noise_memory import averaged_ratio, noise_memory, smoothed_variances
 from fitting.ragged import TimeMajor
-from fitting.shared_product import BLOCK_ROWS, times_column, times_shared
+from fitting.shared_product import BLOCK_ROWS, times_column
 from fitting.sight import PLAIN, Sight
 from fitting.smooth_prior import SmoothPrior, smooth_prior
 from fitting.temporal_prior import learnt_smoothness
-from fitting.time_recursion import solve_over_time, variances_over_time
+from fitting.time_recursion import solve_over_time
 
 FRAME_CHUNK_ENTRIES = 1 << 18
 """Largest number of entries at once of what the expressions' normal matrices are made of: 1 MB."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directions:
-    """Errors of each track that are the same in all its frames.
-
-    Attributes:
-        head: Displacements of the landmarks, head frame, mm.
-        picture: Displacements of what was observed, in its unit.
-    """
-
-    head: Float[Tensor, "tracks 3 directions points"]
-    picture: Float[Tensor, "tracks 2 directions points"]
-
-    @classmethod
-    def of(
-        cls, uncertainty: IdentityUncertainty, basis: LandmarkBasis, lasting: Float[Tensor, " points"]
-    ) -> "Directions":
-        """What is left open about identities and errors that last; `lasting` as in `fit_frames`."""
-        head = basis.displaced(uncertainty.directions)
-        return cls(head=head.mT.contiguous(), picture=(uncertainty.landmarks.mT * lasting).contiguous())
-
-    def at(self, track: Int64[Tensor, " frames"]) -> "Directions":
-        """Those of each frame's track."""
-        return Directions(head=self.head[track], picture=self.picture[track])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,21 +45,6 @@ class FrameSystem:
     right: Float[Tensor, "frames n columns"]
     camera_root: Float[Tensor, "frames 6 6"]
     camera_half: Float[Tensor, "frames 6 n_plus_1"]
-    energy: Float[Tensor, " frames"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOver:
-    """What a state leaves over.
-
-    Attributes:
-        residual: Observed minus fitted landmarks.
-        weight: Confidence times robust weight times precision of each landmark.
-        energy: Landmark term of each frame.
-    """
-
-    residual: Float[Tensor, "frames 2 points"]
-    weight: Float[Tensor, "frames points"]
     energy: Float[Tensor, " frames"]
 
 
@@ -128,8 +77,8 @@ class FrameProblem:
     def landmark_energy(self, state: FrameState, scale: float) -> Float[Tensor, " frames"]:
         """Landmark term of each frame."""
         landmarks = []
-        for part in self._chunks():
-            observed, head = self._sighted(state, part)
+        for part in self.chunks():
+            observed, head = self.sighted(state, part)
             landmarks.append(landmark_energy(observed, state.camera.at(part), head, scale))
         return torch.cat(landmarks)
 
@@ -141,8 +90,8 @@ class FrameProblem:
         self, state: FrameState, scale: float, parts: Iterable[slice] | None = None
     ) -> Iterator[tuple[slice, FrameBlocks]]:
         """The landmark term linearised at a state, chunk by chunk, or in the given parts of the frame axis."""
-        for part in self._chunks() if parts is None else parts:
-            observed, head = self._sighted(state, part)
+        for part in self.chunks() if parts is None else parts:
+            observed, head = self.sighted(state, part)
             yield part, frame_blocks(observed, state.camera.at(part), head, self.basis, scale)
 
     def linearised(
@@ -162,7 +111,7 @@ class FrameProblem:
         """
         frames, size = state.expression.shape
         like = self.observed.points
-        columns = 2 if directions is None else 1 + directions.head.shape[2]
+        columns = 2 if directions is None else 1 + directions.displaced.shape[2]
         blocks, right = like.new_empty(frames, size, size), like.new_zeros(frames, size, columns)
         system = FrameSystem(
             blocks=blocks,
@@ -183,7 +132,7 @@ class FrameProblem:
             if directions is None:
                 sides.append(torch.zeros_like(sides[1]))
             else:
-                narrow, wide = _reactions(local, directions.at(track), self.basis)
+                narrow, wide = directions.reactions(local, track, self.basis)
                 sides.append(narrow)
                 right[part, :, 1:] = wide
             half = torch.bmm(root, torch.cat(sides, dim=-1))
@@ -263,75 +212,6 @@ class FrameProblem:
         """What the landmarks of a system that is not solved yet say of the expressions, without the prior."""
         return self._without_prior(system.blocks.clone())
 
-    def closed(
-        self,
-        state: FrameState,
-        system: FrameSystem,
-        information: Float[Tensor, "frames n n"],
-        prior: MaternPrior,
-    ) -> tuple[FrameState, Closing, Float64[Tensor, " tracks"]]:
-        """The state after the step under a prior whose paths have a velocity, and what that prior gives for the step.
-
-        Where the landmark term grows by more than that, the step was too long.
-
-        Args:
-            state: Where the system was linearised, undamped.
-            system: Solved by `stepped`.
-            information: Of the system before that.
-            prior: The prior.
-        """
-        chain = ChainSolved(
-            information=information,
-            inverse_pivots=system.blocks,
-            expression=state.expression + system.right[..., 0],
-            prior=self.prior,
-        )
-        closing = closing_step(chain, prior)
-        step = closing.expression - state.expression
-        given = self.layout.sum_over_time((prior.pull(closing.expression) * step).sum(-1))
-        return self.moved(state, system, step), closing, given
-
-    def variances(
-        self,
-        system: FrameSystem,
-        left: LeftOver,
-        uncertainty: IdentityUncertainty,
-        gap: Float64[Tensor, " tracks"],
-        closing: Closing,
-    ) -> Float[Tensor, "frames n"]:
-        """Posterior variance of each expression coefficient.
-
-        Args:
-            system: Linearised with directions; `stepped` has solved it.
-            left: What is left over where it all ended; it says how the noise remembers.
-            uncertainty: What is left open about the identities.
-            gap: Frames from one of the identity's key frames to the next.
-            closing: The step that closed the fit.
-        """
-        given_identity = variances_over_time(system.blocks, self.coupling, self.layout) * closing.variance_ratio
-        memory = noise_memory(left.residual, left.weight, self.layout)
-        lasting = 1.0 + uncertainty.noise_share * (averaged_ratio(memory, gap) - 1.0).to(given_identity.dtype)
-        of_identity = (system.right[..., 1:] ** 2).sum(-1) + uncertainty.remainder[self.layout.track]
-        given_identity = smoothed_variances(given_identity, memory, closing.prior)
-        return given_identity + of_identity * lasting[self.layout.track][:, None]
-
-    def left_over(self, state: FrameState, scale: float) -> LeftOver:
-        """What a state leaves over, with robust weights of a width."""
-        left, weights, energies = [], [], []
-        for part in self._chunks():
-            observed, head = self._sighted(state, part)
-            camera = state.camera.at(part)
-            residual = residuals(observed, turned_points(camera, head), camera)
-            robust = robust_weight(whitened_squares(observed, residual), scale)
-            left.append(residual)
-            weights.append(observed.weight * observed.precision * robust)
-            energies.append(landmark_energy(observed, camera, head, scale))
-        return LeftOver(
-            residual=torch.cat(left),
-            weight=torch.cat(weights),
-            energy=torch.cat(energies),
-        )
-
     @property
     def coupling(self) -> Float[Tensor, "frames 1"]:
         """The prior's, as the recursion over time wants it."""
@@ -343,29 +223,17 @@ class FrameProblem:
         diagonal -= self.prior.precision[:, None].to(blocks.dtype)
         return blocks
 
-    def _sighted(self, state: FrameState, part: slice) -> tuple[Observations, Float[Tensor, "chunk 3 points"]]:
+    def sighted(self, state: FrameState, part: slice) -> tuple[Observations, Float[Tensor, "chunk 3 points"]]:
+        """Observations and head points of some frames for the plain camera, see `Sight.restated`."""
         track, expression = self.layout.track[part], state.expression[part]
         head = self.identity_points[track] + self.basis.expressions(expression)
         spots = None if self.identity_spots is None else self.identity_spots[track]
         return self.sight.at(part).restated(self.observed.at(part), state.camera.at(part), head, expression, spots)
 
-    def _chunks(self) -> Iterator[slice]:
+    def chunks(self) -> Iterator[slice]:
+        """Parts of the frame axis that are worked through one after the other."""
         frames, points = self.observed.weight.shape
         wide = self.basis.squares.table is None
         entries_per_frame = 2 * points * self.basis.expression.shape[-1] if wide else 6 * points
         size = max(BLOCK_ROWS, FRAME_CHUNK_ENTRIES // entries_per_frame // BLOCK_ROWS * BLOCK_ROWS)
         return (slice(start, min(start + size, frames)) for start in range(0, frames, size))
-
-
-def _reactions(
-    local: FrameBlocks, directions: Directions, basis: LandmarkBasis
-) -> tuple[Float[Tensor, "frames 6 directions"], Float[Tensor, "frames n_expression directions"]]:
-    """Blocks between camera or expression, and errors that move the landmarks in the picture."""
-    frames, _, count, points = directions.head.shape
-    picture = torch.bmm(local.scaled_rotation, directions.head.flatten(2)) - directions.picture.flatten(2)
-    narrow = torch.bmm(
-        local.weighted_camera(), picture.reshape(frames, 2, count, points).transpose(2, 3).flatten(1, 2)
-    )
-    moved = torch.bmm(local.scaled_rotation.mT, picture).reshape(directions.head.shape) * local.weight[:, None, None]
-    rows = moved.transpose(1, 2).reshape(frames * count, 3 * points)
-    return narrow, times_shared(rows, basis.expression.flatten(0, 1)).reshape(frames, count, -1).mT

@@ -19,10 +19,13 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from fitting.camera import ScaledOrthographic
-from fitting.energy import ROBUST_SCALES, Observations, landmark_energy, robust_scale
-from fitting.identity_system import IdentityState, Precision, gauss_newton, linearise, turned_spread
+from fitting.energy import Observations, landmark_energy
+from fitting.identity_precision import Precision
+from fitting.identity_state import IdentityState, linearise, turned_spread
+from fitting.identity_system import gauss_newton
 from fitting.identity_uncertainty import IdentityUncertainty, identity_uncertainty
 from fitting.landmark_basis import LandmarkBasis
+from fitting.robust_weights import ROBUST_SCALES, robust_scale
 from fitting.sight import PLAIN, Sight
 
 DAMPING_START = 1e-4

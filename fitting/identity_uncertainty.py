@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.identity_system import Precision
+from fitting.identity_precision import Precision
 from fitting.landmark_basis import LandmarkBasis
 
 UNCERTAIN_DIRECTIONS = 4

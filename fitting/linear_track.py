@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float64, Int64
 
 from fitting.angles import yaw_pitch_roll_deg
 from fitting.camera import camera_jacobian
-from fitting.energy import ROBUST_SCALES, robust_weight
 from fitting.face_model import FaceModel
 from fitting.keyframes import choose_keyframes
 from fitting.landmark_basis import landmark_fields
+from fitting.robust_weights import ROBUST_SCALES, robust_weight
 from fitting.rotation import matrix_from_quaternion
 from fitting.tracks import FittedTrack, LandmarkSequence
 

@@ -22,7 +22,6 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from fitting.begin_frames import BegunTrack
-from fitting.energy import ROBUST_SCALES, robust_scale
 from fitting.find_identities import Identities, identity_observations, lenses
 from fitting.fit_setup import FitSetup
 from fitting.frame_stage import MOST_SMOOTH
@@ -31,6 +30,7 @@ from fitting.frame_system import FrameProblem
 from fitting.landmark_basis import LandmarkBasis
 from fitting.preparation import PreparedTrack
 from fitting.ragged import TimeMajor, batches
+from fitting.robust_weights import ROBUST_SCALES, robust_scale
 from fitting.second_pass import IdentitySystem, identity_system
 from fitting.sight import Sight
 from fitting.smooth_prior import smooth_prior

@@ -71,14 +71,13 @@ def identity_system(problem: FrameProblem, state: FrameState, scale: float) -> I
     for steps in layout.runs(_FRAMES_AT_ONCE):
         part = slice(steps[0].start, steps[-1].stop)
         ((_, local),) = problem.local_blocks(state, scale, [part])
-        rows = like.new_empty(part.stop - part.start, size + PARAMETERS, n)
-        downhill[part] = cameras.eliminate(part, local, basis, rows[:, size:])
+        downhill[part] = cameras.eliminate(part, local, basis)
         across = cameras.half[part, :, :size]
         torch.baddbmm(local.expression_expression, across.mT, across, alpha=-1, out=blocks[part])
         diagonal = blocks[part].diagonal(dim1=-2, dim2=-1)
         diagonal += problem.prior.precision[part, None].to(like.dtype)
-        expression_against(local, basis, out=rows[:, :size]).baddbmm_(across.mT, rows[:, size:], alpha=-1)
-        forward.go(steps, rows)
+        narrow = cameras.by_identity[part]
+        forward.go(steps, expression_against(local, basis).baddbmm_(across.mT, narrow, alpha=-1), narrow)
         pulled[part] = local.expression_gradient
         square = torch.bmm(local.scaled_rotation.mT, local.scaled_rotation).flatten(1)
         torch.mul(local.weight[..., None], square[:, None], out=squares[part])
@@ -115,10 +114,8 @@ class _Cameras:
     half: Float[Tensor, "frames 6 n_expression_plus_1"]
     by_identity: Float[Tensor, "frames 6 n"]
 
-    def eliminate(
-        self, part: slice, local: FrameBlocks, basis: LandmarkBasis, out: Float[Tensor, "chunk 6 n"]
-    ) -> Float[Tensor, "chunk n"]:
-        """Fill in a part, its block against the identity in `out` too; returns the identity's own gradient."""
+    def eliminate(self, part: slice, local: FrameBlocks, basis: LandmarkBasis) -> Float[Tensor, "chunk n"]:
+        """Fill in a part; returns the identity's own gradient."""
         block = local.camera_camera.clone()
         diagonal = block.diagonal(dim1=-2, dim2=-1)
         diagonal += CAMERA_RIDGE
@@ -127,8 +124,7 @@ class _Cameras:
         sides = torch.cat([local.camera_expression, local.camera_gradient[..., None]], dim=-1)
         torch.bmm(root, sides, out=self.half[part])
         narrow = local.camera_against(basis.identity_by_point)
-        torch.bmm(root, narrow[:, :PARAMETERS], out=out)
-        self.by_identity[part] = out
+        torch.bmm(root, narrow[:, :PARAMETERS], out=self.by_identity[part])
         return narrow[:, PARAMETERS]
 
 
@@ -150,18 +146,27 @@ class _Forward:
     passed: slice | None = None
     reached: Float[Tensor, "tracks n_expression n"] | None = None
 
-    def go(self, steps: Sequence[slice], rows: Float[Tensor, "chunk rows n"]) -> None:
-        """Take these steps; `rows` are their blocks of expression and then camera against the identity."""
-        size = self.blocks.shape[-1]
+    def go(
+        self, steps: Sequence[slice], wide: Float[Tensor, "chunk n_expression n"], narrow: Float[Tensor, "chunk 6 n"]
+    ) -> None:
+        """Take these steps.
+
+        Args:
+            steps: One after the other.
+            wide: Their blocks of expression against identity, overwritten.
+            narrow: Of camera against identity.
+        """
         for step in steps:
             pivot = invert_pivot(self.blocks, self.coupling, step, self.passed)
-            both = rows[step.start - steps[0].start : step.stop - steps[0].start]
+            here = slice(step.start - steps[0].start, step.stop - steps[0].start)
+            rows = wide[here]
             if self.reached is not None:
-                both[:, :size].addcmul_(self.coupling[step, :, None], self.reached[: len(both)])
-            against = both.clone()
-            torch.bmm(pivot, both[:, :size], out=against[:, :size])
-            self.said[: len(both)].baddbmm_(both.mT, against)
-            self.passed, self.reached = step, against[:, :size]
+                rows.addcmul_(self.coupling[step, :, None], self.reached[: len(rows)])
+            reached = torch.bmm(pivot, rows)
+            # Joined, as a product into a part of each matrix is made matrix by matrix.
+            both, against = (torch.cat([each, narrow[here]], dim=1) for each in (rows, reached))
+            self.said[: len(rows)].baddbmm_(both.mT, against)
+            self.passed, self.reached = step, reached
 
 
 def _feel_covariance(

@@ -22,7 +22,7 @@ from pipeline.spans import Span
 FETCH_VERSION = 3
 INDEX_VERSION = 1
 FACES_VERSION = 8
-FIT_VERSION = 7
+FIT_VERSION = 8
 ASSEMBLE_VERSION = 4
 
 _FETCH_PATHS = ("cookies", "allow_list", "deny_list")

@@ -14,8 +14,8 @@ from jaxtyping import Float64
 
 from fitting.baselines.problem import CAMERA, Array, Parameters, Problem, frame_energies, robust_weights
 from fitting.baselines.result import BaselineFit, frame_sigma
-from fitting.energy import ROBUST_SCALES, robust_scale
 from fitting.identity_stage import CONVERGED_STEP, DAMPING_LEAST, DAMPING_START
+from fitting.robust_weights import ROBUST_SCALES, robust_scale
 
 FRAMES_AT_ONCE = 256
 _CAMERA_RIDGE = 1e-6

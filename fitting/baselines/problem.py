@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.spatial.transform import Rotation
 
-from fitting.energy import honest_share
+from fitting.robust_weights import honest_share
 
 Array = Float64[np.ndarray, "..."]
 CAMERA = slice(0, 6)

@@ -5,9 +5,10 @@ from dataclasses import replace
 import torch
 
 from fitting.camera import ScaledOrthographic, model_jacobian
-from fitting.energy import Observations, frame_blocks, honest_share, landmark_energy, robust_weight
+from fitting.energy import Observations, frame_blocks, landmark_energy
 from fitting.face_model import FaceModel
 from fitting.landmark_basis import LandmarkBasis, landmark_basis
+from fitting.robust_weights import honest_share, robust_weight
 from fitting.rotation import canonical
 
 

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from fitting import identity_precision, identity_state
 from fitting import identity_stage as stage
 from fitting import identity_system as system
 from fitting.camera import ScaledOrthographic, camera_jacobian, model_jacobian, turned_points
@@ -22,7 +23,7 @@ from fitting.rotation import canonical
 TRACKS, FRAMES = 2, 4
 
 
-def scene(model: FaceModel) -> tuple[LandmarkBasis, Observations, system.IdentityState]:
+def scene(model: FaceModel) -> tuple[LandmarkBasis, Observations, identity_state.IdentityState]:
     narrow = landmark_basis(model, "toy68", device="cpu")
     basis = replace(
         narrow, mean=narrow.mean.double(), identity=narrow.identity.double(), expression=narrow.expression.double()
@@ -33,7 +34,7 @@ def scene(model: FaceModel) -> tuple[LandmarkBasis, Observations, system.Identit
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     count = TRACKS * FRAMES
-    state = system.IdentityState(
+    state = identity_state.IdentityState(
         identity=normal(TRACKS, model.n_identity),
         expression=normal(count, model.n_expression),
         camera=ScaledOrthographic(
@@ -48,11 +49,11 @@ def scene(model: FaceModel) -> tuple[LandmarkBasis, Observations, system.Identit
 def test_the_frames_gradient_with_the_expressions_covariance_is_autograds(toy_model: FaceModel) -> None:
     basis, observed, state = scene(toy_model)
     for scale in (30.0, float("inf")):
-        seen = system.linearise(observed, state, basis, scale)
+        seen = identity_state.linearise(observed, state, basis, scale)
         _, camera_gradient = system.camera_system(state.camera, seen)
         gradient = torch.cat([camera_gradient, seen.blocks.expression_gradient - state.expression], dim=-1)
         step = torch.zeros_like(gradient, requires_grad=True)
-        moved = system.IdentityState(
+        moved = identity_state.IdentityState(
             identity=state.identity,
             expression=state.expression + step[:, 6:],
             camera=state.camera.updated(step[:, :6]),
@@ -65,8 +66,8 @@ def test_the_frames_gradient_with_the_expressions_covariance_is_autograds(toy_mo
 
 def test_the_covariance_term_is_the_trace_of_the_covariance_through_the_jacobian(toy_model: FaceModel) -> None:
     basis, observed, state = scene(toy_model)
-    seen = system.linearise(observed, state, basis, float("inf"))
-    turned = system.turned_spread(state.camera, seen.spread)
+    seen = identity_state.linearise(observed, state, basis, float("inf"))
+    turned = identity_state.turned_spread(state.camera, seen.spread)
     frame = 3
     hessian = seen.blocks.expression_expression[frame]
     covariance = torch.linalg.inv(hessian + torch.eye(toy_model.n_expression, dtype=torch.float64))
@@ -75,7 +76,7 @@ def test_the_covariance_term_is_the_trace_of_the_covariance_through_the_jacobian
 
 
 def dense_systems(
-    basis: LandmarkBasis, observed: Observations, state: system.IdentityState, seen: system.KeyFrames
+    basis: LandmarkBasis, observed: Observations, state: identity_state.IdentityState, seen: identity_state.KeyFrames
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Each track's Gauss-Newton system in full: identity, then camera and expression of each frame."""
     camera_hessian, camera_gradient = system.camera_system(state.camera, seen)
@@ -113,7 +114,7 @@ def dense_systems(
 
 def test_the_schur_step_solves_the_dense_system(toy_model: FaceModel) -> None:
     basis, observed, state = scene(toy_model)
-    seen = system.linearise(observed, state, basis, float("inf"))
+    seen = identity_state.linearise(observed, state, basis, float("inf"))
     trial, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
     n = toy_model.n_identity
     for track, (dense, right) in enumerate(dense_systems(basis, observed, state, seen)):
@@ -130,12 +131,26 @@ def test_the_schur_step_solves_the_dense_system(toy_model: FaceModel) -> None:
         torch.testing.assert_close(elimination.identity[track], torch.linalg.inv(torch.linalg.inv(dense)[:n, :n]))
 
 
+def test_a_step_has_the_same_bits_however_many_tracks_are_eliminated_at_once(
+    toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    basis, observed, state = scene(toy_model)
+    seen = identity_state.linearise(observed, state, basis, 5.0)
+    steps = []
+    for frames in (1, TRACKS * FRAMES):
+        monkeypatch.setattr(system, "AT_ONCE", frames)
+        trial, _ = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
+        steps.append(trial)
+    assert torch.equal(steps[0].identity, steps[1].identity)
+    assert torch.equal(steps[0].expression, steps[1].expression)
+
+
 def test_an_error_that_lasts_moves_the_identity_as_the_dense_system_says(
     toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(system, "LASTING_EVERY", 1)
+    monkeypatch.setattr(identity_precision, "LASTING_EVERY", 1)
     basis, observed, state = scene(toy_model)
-    seen = system.linearise(observed, state, basis, float("inf"))
+    seen = identity_state.linearise(observed, state, basis, float("inf"))
     _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
     precision = elimination.precision(basis)
     n = toy_model.n_identity
@@ -155,13 +170,13 @@ def test_of_frames_that_are_all_there_several_times_one_of_each_speaks_for_all(
     basis, observed, state = scene(toy_model)
     # The last frame of each track only fills up.
     weight = observed.weight * torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64).repeat(TRACKS)[:, None]
-    times = torch.arange(TRACKS * FRAMES).repeat_interleave(system.LASTING_EVERY)
+    times = torch.arange(TRACKS * FRAMES).repeat_interleave(identity_precision.LASTING_EVERY)
     many = replace(observed, points=observed.points[times], weight=weight[times])
     state = replace(state, expression=state.expression[times], camera=state.camera.at(times))
-    seen = system.linearise(many, state, basis, float("inf"))
+    seen = identity_state.linearise(many, state, basis, float("inf"))
     _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
     few = elimination.precision(basis)
-    monkeypatch.setattr(system, "LASTING_EVERY", 1)
+    monkeypatch.setattr(identity_precision, "LASTING_EVERY", 1)
     every = elimination.precision(basis)
     torch.testing.assert_close(few.identity_lasting, every.identity_lasting)
     torch.testing.assert_close(few.expression_lasting, every.expression_lasting)
@@ -177,7 +192,7 @@ def test_the_heaviest_key_frame_is_among_those_that_speak_for_all(toy_model: Fac
         # The second track's frames weigh nothing at all.
         weighed = replace(observed.at(order), weight=(observed.weight * weights[:, None])[order])
         there = replace(state, expression=state.expression[order], camera=state.camera.at(order))
-        seen = system.linearise(weighed, there, basis, float("inf"))
+        seen = identity_state.linearise(weighed, there, basis, float("inf"))
         _, elimination = system.gauss_newton(there, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
         return identity_uncertainty(elimination.precision(basis), lasting)
 
@@ -192,7 +207,7 @@ def test_the_heaviest_key_frame_is_among_those_that_speak_for_all(toy_model: Fac
 
 def test_the_uncertainty_holds_all_that_expressions_feel_of_identity_and_lasting_errors(toy_model: FaceModel) -> None:
     basis, observed, state = scene(toy_model)
-    seen = system.linearise(observed, state, basis, float("inf"))
+    seen = identity_state.linearise(observed, state, basis, float("inf"))
     _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
     precision = elimination.precision(basis)
     lasting = 3.0 * torch.rand(68, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -225,7 +240,7 @@ def test_the_uncertainty_holds_all_that_expressions_feel_of_identity_and_lasting
 
 def test_a_mean_frame_is_the_mean_of_the_frames_with_its_camera_eliminated(toy_model: FaceModel) -> None:
     basis, observed, state = scene(toy_model)
-    seen = system.linearise(observed, state, basis, float("inf"))
+    seen = identity_state.linearise(observed, state, basis, float("inf"))
     _, elimination = system.gauss_newton(state, seen, basis, torch.zeros(TRACKS, dtype=torch.float64))
     precision = elimination.precision(basis)
     n = toy_model.n_identity

@@ -10,6 +10,7 @@ from fitting import refine_identities, second_pass
 from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations
 from fitting.face_model import FaceModel
+from fitting.frame_ending import left_over
 from fitting.frame_state import FrameState
 from fitting.frame_system import FrameProblem
 from fitting.identity_blocks import CAMERA_RIDGE
@@ -180,6 +181,6 @@ def test_the_second_pass_begins_where_the_first_step_ended_in_whatever_unit(
     # Errors that last make the unit larger than the noise of one frame: here three times.
     fit_tracks(sequences, toy_model, FitOptions(landmark_noise=1 / 89, landmark_bias=2.83 / 89))
     problem, state = begun[0]
-    left = problem.left_over(state, float("inf")).residual
+    left = left_over(problem, state, float("inf")).residual
     assert float(problem.observed.points.abs().median()) > 5, "landmarks lie far apart in their unit"
     assert float(left.abs().median()) < 0.5, "and near to where they are seen"

@@ -15,7 +15,7 @@ from fitting import (
     first_look,
     frame_system,
     frame_windows,
-    identity_system,
+    identity_precision,
     preparation,
     refine_identities,
     solver,
@@ -239,7 +239,7 @@ def test_key_frames_that_only_fill_up_change_nothing_of_what_is_known(
     toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sequence, options = good(toy_model, frames=20), dataclasses.replace(EXACT, keyframes=5, landmark_bias=0.02)
-    monkeypatch.setattr(identity_system, "LASTING_EVERY", 1)  # else those that are asked about lasting errors differ
+    monkeypatch.setattr(identity_precision, "LASTING_EVERY", 1)  # else those that are asked about lasting errors differ
     monkeypatch.setattr(find_identities, "_BUCKET_KEYFRAMES", 5)
     (alone,) = fit_tracks([sequence], toy_model, options)
     monkeypatch.setattr(find_identities, "_BUCKET_KEYFRAMES", 20)
