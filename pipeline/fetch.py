@@ -23,7 +23,7 @@ from pipeline.download.ytdlp import download
 from pipeline.egress.client import Lease, video_lease
 from pipeline.egress.service import EgressAddress
 from pipeline.egress.wire import RefusedError
-from pipeline.faces.errors import VideoError
+from pipeline.faces.errors import DecoderInterruptedError, VideoError
 from pipeline.faces.probe import probe
 from pipeline.fetch_errors import FetchError, machine_trouble, printable
 from pipeline.fetched_video import FetchedVideo
@@ -217,6 +217,8 @@ def _require_duration(file: Path, info: Mapping[str, Any]) -> None:
         return
     try:
         came_s = probe(file).duration_s
+    except DecoderInterruptedError:
+        raise
     except VideoError:
         return  # what is wrong with it is for the next stage to say
     if came_s is not None and came_s < told_s - max(_SHORTER_S, _SHORTER_SHARE * told_s):

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from facevid.failures import FailureCode, Stage
 from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.crops import CropSink
-from pipeline.faces.errors import DecoderMemoryError, DecoderTimeoutError, VideoError
+from pipeline.faces.errors import DecoderInterruptedError, DecoderMemoryError, DecoderTimeoutError, VideoError
 from pipeline.faces.landmarks import LandmarkDetector
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
@@ -76,6 +76,9 @@ def fetch_row(
         on_wait: Called now and then while another worker fetches the same address, and when it is done.
         on_rest: Called with the seconds for which the row's host is left alone, where it is: then the row stays as it
             is. Without it, the row fails.
+
+    Raises:
+        DecoderInterruptedError: Somebody ended the decoder, which is no result.
     """
     if row_state(row, desk.job, desk.store).next_stage is not Stage.FETCH:
         return
@@ -124,6 +127,9 @@ def find_faces(
         detector: Finds faces and landmarks.
         track_faces: Follows them.
         on_wait: Called now and then while another worker copies the same video, and when it is done.
+
+    Raises:
+        DecoderInterruptedError: Somebody ended the decoder, which is no result.
     """
     row = piece.row
     state = row_state(row, desk.job, desk.store)
@@ -180,6 +186,8 @@ def _read_faces_of(
             result = track_faces(
                 path, detector, desk.job.options.faces, crops, count, start_s=span.read_from_s, end_s=span.end_s
             )
+        except DecoderInterruptedError:
+            raise
         except VideoError as error:
             code = FailureCode(error.code)
             own_key = failure_key(key, code, desk.job)

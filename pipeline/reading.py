@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.faces.errors import DecoderMemoryError, DecoderTimeoutError, VideoError
+from pipeline.faces.errors import DecoderInterruptedError, DecoderMemoryError, DecoderTimeoutError, VideoError
 from pipeline.faces.indexed import copy_with_index
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.probe import probe
@@ -49,10 +49,11 @@ def file_facts(path: Path, limits: DecodeLimits, *, patience: int = _PATIENCE) -
     Raises:
         DecoderTimeoutError: ffmpeg cannot tell in time.
         DecoderMemoryError: Nor with the memory that there is.
+        DecoderInterruptedError: Somebody ended it.
     """
     try:
         info = probe(path, replace(limits, decoder_stall_s=patience * limits.decoder_stall_s, **_ANY_SIZE))
-    except (DecoderTimeoutError, DecoderMemoryError):
+    except (DecoderTimeoutError, DecoderMemoryError, DecoderInterruptedError):
         raise
     except (VideoError, FileNotFoundError):
         return FileFacts()
@@ -79,7 +80,7 @@ def path_to_read(
         on_wait: Called now and then while another worker makes the copy, and when it is done.
 
     Raises:
-        VideoError: The copy takes too long or too much memory.
+        VideoError: The copy takes too long or too much memory, or somebody ended it.
     """
     if video.indexed or from_start:
         return video.path

@@ -6,6 +6,7 @@
     ├── VideoTooLargeError      too_large
     ├── DecoderTimeoutError     timeout
     ├── DecoderMemoryError      out_of_memory
+    ├── DecoderInterruptedError none: it is no fault of the video
     ├── NoVideoStreamError      no_video_stream
     ├── OutsideVideoError       outside_video
     └── NoFaceError             no_face
@@ -51,6 +52,15 @@ class DecoderMemoryError(VideoError):
     """The decoder needed more memory than it may have."""
 
     code = "out_of_memory"
+
+
+class DecoderInterruptedError(VideoError):
+    """Somebody asked the decoder to end, as schedulers do with all processes of a job: nothing is known of the video.
+
+    It has no failure code: whoever records failures must let it pass.
+    """
+
+    code = ""
 
 
 class NoVideoStreamError(VideoError):

@@ -12,7 +12,13 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
-from pipeline.faces.errors import CorruptVideoError, DecoderMemoryError, DecoderTimeoutError, VideoError
+from pipeline.faces.errors import (
+    CorruptVideoError,
+    DecoderInterruptedError,
+    DecoderMemoryError,
+    DecoderTimeoutError,
+    VideoError,
+)
 from pipeline.faces.limits import DecodeLimits
 
 _OPEN_FILES = 64
@@ -23,6 +29,10 @@ _NO_MEMORY = re.compile(
 )
 _NO_PICTURE = "get_buffer() failed"
 """The decoder got no memory for a picture, and says so of one that it may not have as well."""
+_ENDED_WHEN_ASKED = 255
+"""What ffmpeg ends with when it was asked to. The low byte of EPERM is the same, of which it complains."""
+_NOT_PERMITTED = "Operation not permitted"
+_ASKS_TO_END = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGQUIT})
 _NOT_TO_HAVE = re.compile(r"Picture size .* (is invalid|exceeds)|image parameters invalid")
 
 
@@ -116,7 +126,7 @@ class PatientReader:
 
 
 def how_it_ended(process: "subprocess.Popen[bytes]", complaints: Iterable[str], *, name: str) -> VideoError | None:
-    """Why ffmpeg ended before its time, or None where no limit had a part in it.
+    """Why ffmpeg ended before its time, or None where neither a limit nor a signal had a part in it.
 
     Args:
         process: It has ended.
@@ -131,6 +141,8 @@ def how_it_ended(process: "subprocess.Popen[bytes]", complaints: Iterable[str], 
     # The kernel's last resort when memory is short; we ourselves kill it only when nobody asks any more.
     if code == -signal.SIGKILL or no_memory:
         return DecoderMemoryError(f"{name}: the decoder needs more memory than it may have, decoder_memory_bytes")
+    if code in _ASKS_TO_END or (code == _ENDED_WHEN_ASKED and _NOT_PERMITTED not in said):
+        return DecoderInterruptedError(f"{name}: the decoder was ended from outside")
     if code < 0:
         return CorruptVideoError(f"{name}: the decoder crashed ({signal.Signals(-code).name})")
     return None

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from pipeline.faces.errors import DecoderTimeoutError, VideoError
+from pipeline.faces.errors import DecoderInterruptedError, DecoderTimeoutError, VideoError
 from pipeline.faces.ffmpeg_process import how_it_ended, start_ffmpeg
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.probe import INDEXED_TAG, ffmpeg_program, input_arguments, memory_arguments, probe
@@ -69,7 +69,7 @@ def copy_with_index(path: Path, target: Path, limits: DecodeLimits) -> bool:
 def _is_whole(target: Path, limits: DecodeLimits) -> bool:
     try:
         info = probe(target, limits)
-    except DecoderTimeoutError:
+    except (DecoderTimeoutError, DecoderInterruptedError):
         raise
     except VideoError:
         return False

@@ -15,7 +15,7 @@ from fitting.tracks import FittedTrack, LandmarkSequence
 from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.crops import CropSink
 from pipeline.faces.dissolves import Transition
-from pipeline.faces.errors import CorruptVideoError, NoFaceError, OutsideVideoError
+from pipeline.faces.errors import CorruptVideoError, DecoderInterruptedError, NoFaceError, OutsideVideoError
 from pipeline.faces.landmark_track import LandmarkTrack
 from pipeline.faces.landmarks import LandmarkDetector
 from pipeline.faces.limits import DecodeLimits
@@ -59,6 +59,8 @@ def faces(
         raise NoFaceError(f"{path.name} shows no face in any of its 3 frames")
     if content == b"broken":
         raise CorruptVideoError("nothing can be decoded")
+    if content == b"interrupted":
+        raise DecoderInterruptedError("the decoder was ended from outside")
     if content == b"huge":
         raise MemoryError
     assert crops is not None

@@ -15,6 +15,8 @@ from fitting.options import FitOptions
 from fitting.tracks import FittedTrack, LandmarkSequence
 from pipeline.config import FetchOptions, PruneOptions
 from pipeline.desk import Desk, SpanOfRow
+from pipeline.faces.errors import DecoderInterruptedError
+from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.tracks import FacesResult
 from pipeline.fetch import Fetcher
 from pipeline.fetched_video import FetchedVideo
@@ -24,6 +26,7 @@ from pipeline.job import fit_key
 from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
+from pipeline.reading import file_facts
 from pipeline.row_state import row_state
 from pipeline.store import Store
 from pipeline.stored_crops import read_crops
@@ -83,6 +86,26 @@ def test_changed_pruning_or_pauses_do_nothing_at_all(tmp_path: Path) -> None:
     )
 
     assert not any(line.run(row).values())
+
+
+def test_a_decoder_that_was_interrupted_leaves_the_row_as_it_was(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    row = line.row("a", b"interrupted")
+    with pytest.raises(DecoderInterruptedError):
+        line.run(row)
+    state = row_state(row, line.job, line.store)
+    assert (state.next_stage, state.failure) == (Stage.FACES, None)
+
+
+def test_a_file_whose_facts_were_interrupted_is_not_taken_for_one_that_tells_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise DecoderInterruptedError("the decoder was ended from outside")
+
+    monkeypatch.setattr("pipeline.reading.probe", interrupted)
+    with pytest.raises(DecoderInterruptedError):
+        file_facts(tmp_path / "a.mp4", DecodeLimits())
 
 
 def test_the_same_bytes_under_two_names_are_decoded_and_fitted_once(tmp_path: Path) -> None:

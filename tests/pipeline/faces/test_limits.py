@@ -14,6 +14,7 @@ import pytest
 from pipeline.faces import video as video_module
 from pipeline.faces.errors import (
     CorruptVideoError,
+    DecoderInterruptedError,
     DecoderMemoryError,
     DecoderTimeoutError,
     NoFaceError,
@@ -114,6 +115,26 @@ def test_what_it_said_tells_lack_of_memory_from_pictures_that_may_not_be(said, k
     assert type(how_it_ended(process, said.splitlines(), name="a")) is kind
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [("", DecoderInterruptedError), ("Error opening input: Operation not permitted", type(None))],
+)
+def test_what_it_ends_with_when_asked_to_is_no_fault_of_the_video(said, kind):
+    with python("raise SystemExit(255)", DecodeLimits()) as process:
+        process.wait(60)
+    assert type(how_it_ended(process, said.splitlines(), name="a")) is kind
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_decoder_that_a_scheduler_ends_first_is_interrupted(make_clip, number):
+    path = make_clip("a.mp4", "testsrc2=size=640x480:rate=30:duration=4", *H264)
+    stopped = pytest.raises(DecoderInterruptedError, match=r"a\.mp4: .* ended from outside")
+    with open_video(path) as video, stopped:
+        for frame in video:
+            if frame.index == 0:
+                os.kill(video._process.pid, number)
+
+
 def test_a_decoder_that_stands_still_is_given_up(make_clip):
     path = make_clip("a.mp4", "testsrc2=size=640x480:rate=30:duration=4", *H264)
     with open_video(path, limits=DecodeLimits(decoder_stall_s=2.0)) as video:
@@ -176,7 +197,11 @@ def test_a_decoder_may_not_write_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"), [(signal.SIGKILL, DecoderMemoryError), (signal.SIGSEGV, CorruptVideoError), (0, type(None))]
+    ("number", "kind"),
+    [
+        (signal.SIGKILL, DecoderMemoryError), (signal.SIGSEGV, CorruptVideoError),
+        (signal.SIGTERM, DecoderInterruptedError), (signal.SIGHUP, DecoderInterruptedError), (0, type(None)),
+    ],
 )
 def test_the_way_it_ended_tells_why(number, kind):
     with python(f"import os; os.kill(os.getpid(), {int(number)})", DecodeLimits()) as process:
