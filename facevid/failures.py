@@ -1,6 +1,7 @@
 """What can go wrong with one item, as a closed list: stages, codes, and the row that records it."""
 
 import enum
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 
@@ -80,3 +81,24 @@ class Failure:
     code: FailureCode
     attempt: int
     message: str
+
+
+MOST_EXAMPLES = 3
+"""Of failures of one kind, so many are shown."""
+
+
+class FailureExamples:
+    """Of each kind of failure the first few of which something else was said; what is said again is only counted."""
+
+    def __init__(self) -> None:
+        self._said: dict[Hashable, dict[str, str]] = {}
+
+    def add(self, kind: Hashable, message: str, who: str = "") -> None:
+        """Take a failure of some kind: what was said of it, and of whom, where the message does not say so itself."""
+        said = self._said.setdefault(kind, {})
+        if len(said) < MOST_EXAMPLES:
+            said.setdefault(message, f"{who}: {message}" if who else message)
+
+    def of(self, kind: Hashable) -> tuple[str, ...]:
+        """The examples of a kind, in the order in which they came."""
+        return tuple(self._said.get(kind, {}).values())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from facevid.dataset import open_dataset
 from facevid.description import DESCRIPTION_FILE, DatasetError, FunnelStep
-from facevid.failures import FailureCode
+from facevid.failures import MOST_EXAMPLES, FailureCode, FailureExamples
 from facevid.public_urls import without_secrets
 from pipeline.funnel import take_census
 from pipeline.job import state_folder
@@ -58,7 +58,7 @@ class Status:
         in_hand: What the workers of a running build are doing, the longest at it first.
         funnel: What became of every item.
         failures: Failures per code, the most frequent first.
-        examples: Of each code the first failure, its video and what was said of it.
+        examples: Of each code the first failures of which different things were said, each with its video.
     """
 
     out: Path
@@ -71,7 +71,7 @@ class Status:
     in_hand: tuple[InHand, ...] = ()
     funnel: tuple[FunnelStep, ...]
     failures: tuple[tuple[str, int], ...]
-    examples: Mapping[str, str] = field(default_factory=dict)
+    examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """As one JSON object, for programs."""
@@ -98,14 +98,14 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
         return _of_dataset(out)
     plan = read_plan(out, whole=True)
     rows = LookTeller("counting results", len(plan.manifest.rows), report)
-    examples: dict[str, str] = {}
-    for bad in plan.manifest.bad_rows[:1]:
-        examples[FailureCode.BAD_ROW.value] = without_secrets(bad.words())
+    examples = FailureExamples()
+    for bad in plan.manifest.bad_rows[:MOST_EXAMPLES]:
+        examples.add(FailureCode.BAD_ROW.value, without_secrets(bad.words()))
 
     def on_row(row: ManifestRow, state: RowState) -> None:
         rows.seen()
         if (failure := state.failure) is not None:
-            examples.setdefault(failure.code.value, f"{row.video_id}: {without_secrets(failure.message)}")
+            examples.add(failure.code.value, without_secrets(failure.message), row.video_id)
 
     census = take_census(plan.manifest, plan.job, Store(plan.job.store_folder), on_row=on_row)
     counts = total_counts(state)
@@ -125,7 +125,7 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
         in_hand=in_hand,
         funnel=census.steps,
         failures=_ordered(Counter({code.value: count for code, count in census.failures.items()})),
-        examples=examples,
+        examples={code.value: examples.of(code.value) for code in census.failures},
     )
 
 
@@ -161,8 +161,9 @@ def render(status: Status) -> str:
     if status.failures:
         lines += ["", "failures"]
         for code, count in status.failures:
-            example = status.examples.get(code)
-            lines.append(f"  {code:<20}{count:>7}" + (f"  {example}" if example else ""))
+            first, *others = status.examples.get(code) or ("",)
+            lines.append(f"  {code:<20}{count:>7}  {first}".rstrip())
+            lines += [f"{'':<31}{example}" for example in others]
         if may_pass := [code for code, _ in status.failures if FailureCode(code).retryable]:
             lines.append(f"some may pass when tried again: facevid retry {quoted} --only {','.join(may_pass)}")
     return "\n".join(lines)
@@ -192,9 +193,10 @@ def _of_dataset(out: Path) -> Status:
     dataset = open_dataset(out)
     steps = {step.step: step for step in dataset.description.funnel}
     failures = dataset.table("failures", columns=["code", "video_id", "message"]).to_pylist()
-    examples: dict[str, str] = {}
+    examples = FailureExamples()
     for failure in failures:
-        examples.setdefault(failure["code"], f"{failure['video_id']}: {failure['message']}")
+        examples.add(failure["code"], failure["message"], failure["video_id"])
+    counts = Counter(failure["code"] for failure in failures)
     return Status(
         out=out,
         running=False,
@@ -203,8 +205,8 @@ def _of_dataset(out: Path) -> Status:
         videos_done=steps["fetch"].entered,
         frames_per_s=_rate(total_counts(state_folder(out))),
         funnel=dataset.description.funnel,
-        failures=_ordered(Counter(failure["code"] for failure in failures)),
-        examples=examples,
+        failures=_ordered(counts),
+        examples={code: examples.of(code) for code in counts},
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from facevid import storage
 from facevid.dataset import Dataset
 from facevid.description import RELEASE_STEP
+from facevid.failures import FailureExamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +37,13 @@ class FailureRow:
         stage: Where.
         code: Why.
         items: How many.
-        video_id: One of them.
-        message: Its message.
+        examples: The first few of them of which different things were said.
     """
 
     stage: str
     code: str
     items: int
-    video_id: str
-    message: str
+    examples: tuple[str, ...]
 
 
 def headline(dataset: Dataset, tracks: Sequence[Mapping[str, Any]]) -> tuple[Fact, ...]:
@@ -93,16 +92,17 @@ def run_facts(dataset: Dataset) -> tuple[Fact, ...]:
 
 
 def failure_rows(failures: Sequence[Mapping[str, Any]]) -> tuple[FailureRow, ...]:
-    """Failures by stage and code, the most frequent first, each with an example."""
+    """Failures by stage and code, the most frequent first, each with the first few of them."""
     counts = Counter((row["stage"], row["code"]) for row in failures)
-    example = {(row["stage"], row["code"]): row for row in reversed(failures)}
+    examples = FailureExamples()
+    for row in failures:
+        examples.add((row["stage"], row["code"]), row["message"], row["video_id"])
     return tuple(
         FailureRow(
             stage=stage,
             code=code,
             items=items,
-            video_id=example[stage, code]["video_id"],
-            message=example[stage, code]["message"],
+            examples=examples.of((stage, code)),
         )
         for (stage, code), items in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     )

@@ -49,7 +49,7 @@ def test_a_running_build_tells_who_does_what_and_how_long_it_will_take(tmp_path:
     assert f"  b (process {os.getpid()})" in text
     plain = json.loads(seen.to_json())
     assert plain["failures"] == {"no_face": 1}
-    (said,) = plain["examples"].values()
+    ((said,),) = plain["examples"].values()
     assert said.startswith("dark: ")
     assert said in text
     assert plain["in_hand"][0]["video_ids"] == ["b"]
@@ -67,20 +67,20 @@ def test_a_build_that_is_not_finished_says_what_failed_without_what_lets_someone
     seen = status(line.job.out)
 
     assert seen.examples == {
-        "bad_row": "line 4: url: 4 is none",
-        "network": "gone: no answer from https://x.org/1?token=removed",
+        "bad_row": ("line 4: url: 4 is none", "line 7: url: 7 is none"),
+        "network": ("gone: no answer from https://x.org/1?token=removed",),
     }
     assert dict(seen.failures) == {"bad_row": 2, "network": 1}
 
 
-def test_a_finished_dataset_says_of_each_code_what_was_said_first(
+def test_a_finished_dataset_says_of_each_code_the_first_few_things_that_were_said(
     write_dataset: Callable[..., Path], toy_track: Callable[..., Any]
 ) -> None:
-    said = "clips/a.mp4 is a local path; --allow-local permits them"
+    said = ["clips/a.mp4 is a local path; --allow-local permits them", "second", "third", "fourth"]
     failures = [
         {"video_id": name, "track": None, "url": "u", "stage": "fetch", "code": "denied", "retryable": False,
-         "attempt": 1, "message": said}
-        for name in ("a", "b")
+         "attempt": 1, "message": message}
+        for name, message in zip("abcde", [said[0], *said], strict=True)
     ]  # fmt: skip
     out = write_dataset(toy_track(video_id="v"), shards=1, failures=failures)
     described = json.loads((out / DESCRIPTION_FILE).read_text())
@@ -89,9 +89,12 @@ def test_a_finished_dataset_says_of_each_code_what_was_said_first(
 
     seen = status(out)
 
-    assert seen.failures == (("denied", 2),)
-    assert json.loads(seen.to_json())["examples"] == {"denied": f"a: {said}"}
-    assert f"  denied                    2  a: {said}" in render(seen)
+    assert seen.failures == (("denied", 5),)
+    shown = [f"a: {said[0]}", "c: second", "d: third"]
+    assert json.loads(seen.to_json())["examples"] == {"denied": shown}
+    lines = render(seen).splitlines()
+    first = lines.index(f"  denied                    5  {shown[0]}")
+    assert [line.strip() for line in lines[first + 1 :]] == shown[1:]
 
 
 def test_looking_at_a_build_makes_nothing(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_the_page_holds_numbers_funnel_failures_and_pictures(tmp_path: Path, mod
     assert re.search(r"<td>fetch</td><td>videos</td>(<td class=\"n\">[^<]*</td>){4}", page)
     assert '<td class="n">4</td><td class="n">1</td><td class="n">3</td><td class="n">0</td>' in page
     assert re.search(r"<td>not_found</td><td>fetch</td><td class=\"n\">2</td>", page)
+    assert "onerror=alert(1)&gt;<br>b: 404</td>" in page
     assert "1.20 %" in page  # re-projection
     assert "2.00 %" in page  # hold-out
     assert "mouth most open" in page
