@@ -110,6 +110,9 @@ def _filters(info: VideoInfo, decoding: Decoding, start: float) -> list[str]:
         # The first frame of each interval of the file's clock, so that every part of a video has the same frames.
         now, before = (f"floor({time}*{decoding.fps!r}+{_PHASE})" for time in ("t", "prev_t"))
         filters.append(f"select=isnan(prev_t)+not(eq({now}\\,{before}))")
+    if not info.range_named:
+        # It is taken for that anyway; but now ffmpeg sees that there is nothing to convert, and copies no picture.
+        filters.append("setparams=range=tv")
     wide, high = decoding.samples(info)
     # Only where the file is not 4:2:0 in limited range does this touch a pixel.
     scale = f"scale={wide}:{high}:out_range=tv"

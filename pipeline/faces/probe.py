@@ -49,6 +49,8 @@ class VideoInfo:
         codec: Codec of the video stream.
         rotation_deg: Clockwise turn that the metadata ask for and that was applied, in [0, 360).
         matrix: Matrix of its colours (BT.601 where the file names none); None where it is RGB.
+        range_named: Whether the file says how far its levels reach; luma and chroma planes of which it does not are
+            taken for limited range.
         seekable: Whether the container has an index by time, so that decoding may start in the middle.
         plain_times: Times are taken as they stand in the container, see `indexed`; others count from its first moment.
     """
@@ -60,6 +62,7 @@ class VideoInfo:
     codec: str
     rotation_deg: float
     matrix: ColourMatrix | None = "bt601"
+    range_named: bool = True
     seekable: bool = False
     plain_times: bool = False
 
@@ -216,17 +219,29 @@ def _parsed(path: Path, report: str) -> VideoInfo:
         codec=line.split()[0].rstrip(","),
         rotation_deg=rotation,
         matrix=_matrix(line),
+        range_named=_range_named(line),
         seekable=bool(re.search(r"^Input #0, (mov|matroska),", report, re.MULTILINE)),
         plain_times=bool(re.search(rf"^    {INDEXED_TAG} *: 1$", report, re.MULTILINE)),
     )
 
 
 def _matrix(line: str) -> ColourMatrix | None:
-    # As "yuv420p(tv, bt709, progressive)", or "yuv420p(pc, bt470bg/unknown/unknown)" where the three names differ.
-    pixels = re.search(r", (\w+)(?:\(([^)]*)\))?(?:, |$)", line)
-    if pixels is None or not pixels[1].startswith(_YUV):
+    pixels, names = _pixels(line)
+    if not pixels.startswith(_YUV):
         return None
-    names = [name.split("/")[0] for name in (pixels[2] or "").split(", ")]
     if "bt2020nc" in names or "bt2020c" in names:
         return "bt2020"
     return "bt709" if "bt709" in names or "smpte240m" in names else "bt601"
+
+
+def _range_named(line: str) -> bool:
+    pixels, names = _pixels(line)
+    # "yuvj420p" is full range by its very name.
+    return "tv" in names or "pc" in names or not pixels.startswith("yuv") or pixels.startswith("yuvj")
+
+
+def _pixels(line: str) -> tuple[str, list[str]]:
+    """The pixel format, and what is said of it; empty where there is none."""
+    # As "yuv420p(tv, bt709, progressive)", or "yuv420p(pc, bt470bg/unknown/unknown)" where the three names differ.
+    pixels = re.search(r", (\w+)(?:\(([^)]*)\))?(?:, |$)", line)
+    return (pixels[1], [name.split("/")[0] for name in (pixels[2] or "").split(", ")]) if pixels else ("", [])

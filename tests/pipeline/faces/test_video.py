@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline.faces import video as video_module
+from pipeline.faces.decoding import Decoding, decode_command
 from pipeline.faces.errors import (
     CorruptVideoError,
     NoVideoStreamError,
@@ -25,8 +26,8 @@ def read(path, **part):
         return video.info, [(frame.index, frame.pts_s, frame.rgb) for frame in video]
 
 
-def is_colour(pixels, colour):
-    return bool(np.abs(pixels.reshape(-1, 3).astype(int) - colour).max() < 30)
+def is_colour(pixels, colour, within=29):
+    return bool(np.abs(pixels.reshape(-1, 3).astype(int) - colour).max() <= within)
 
 
 def test_frames_come_in_order_with_their_times_and_size(make_clip):
@@ -89,6 +90,18 @@ def test_colours_are_right(make_clip):
     _, frames = read(make_clip("c.mp4", RED_LEFT_BLUE_RIGHT, *H264))
     assert is_colour(frames[0][2][:, :56], RED)
     assert is_colour(frames[0][2][:, 72:], BLUE)
+
+
+@pytest.mark.parametrize(("levels", "shown"), [("unknown", 98), ("tv:colorspace=bt709", 98), ("pc", 100)])
+def test_levels_are_those_that_the_file_names_and_limited_where_it_names_none(make_clip, levels, shown):
+    grey = f"color=gray:size=64x48:d=0.2,format=yuv420p,lutyuv=y=100:u=128:v=128,setparams=range={levels}"
+    path = make_clip("r.mp4", grey, *H264)
+    info, frames = read(path)
+    assert info.range_named is (levels != "unknown")
+    assert is_colour(frames[0][2], (shown, shown, shown), within=1)
+    # Where nothing is to be converted ffmpeg must see so: else it copies each picture.
+    command = decode_command(path, info, Decoding(), times_pipe=9)
+    assert ("setparams=range=tv" in command[command.index("-vf") + 1]) is (levels == "unknown")
 
 
 @pytest.mark.parametrize("name", ["-x.mp4", "concat:a.mp4", "pipe:0.mp4", "a b'c\"$(d).mp4", "%03d.mp4"])
@@ -186,7 +199,7 @@ def test_ffmpeg_ends_with_the_block(make_clip):
 
 def test_all_frames_share_one_buffer_and_their_colours_do_not(make_clip):
     with open_video(make_clip("m.mp4", TEST, *H264)) as video:
-        frames = [(frame.picture._samples.luma.ctypes.data, frame.rgb) for frame in video]
+        frames = [(frame.picture.samples.luma.ctypes.data, frame.rgb) for frame in video]
     assert len({address for address, _ in frames}) == 1
     assert (frames[0][1] != frames[1][1]).any()
 
