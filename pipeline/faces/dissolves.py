@@ -94,14 +94,19 @@ class DissolveDetector:
         self._first = 0
         self._begin = None
 
-    def __call__(self, thumbnail: UInt8[np.ndarray, "36 64 3"], index: int) -> Transition | None:
+    def __call__(
+        self, thumbnail: UInt8[np.ndarray, "36 64 3"], index: int, *, half: UInt8[np.ndarray, "18 32 3"] | None = None
+    ) -> Transition | None:
         """The dissolve that is known to be over with this frame, else None.
 
         Args:
             thumbnail: The frame's.
             index: Of the frame; they increase, and need not be consecutive.
+            half: The thumbnail in half the size, by averages, where somebody has it.
         """
-        self._remember(thumbnail, index)
+        if half is None:
+            half = cv2.resize(thumbnail, (THUMBNAIL[0] // 2, THUMBNAIL[1] // 2), interpolation=cv2.INTER_AREA)
+        self._remember(thumbnail, half, index)
         if len(self._index) <= _FEWEST_FRAMES:
             return None
         if self._begin is None:
@@ -109,7 +114,9 @@ class DissolveDetector:
             return None
         return self._ending(self._begin)
 
-    def _remember(self, thumbnail: UInt8[np.ndarray, "36 64 3"], index: int) -> None:
+    def _remember(
+        self, thumbnail: UInt8[np.ndarray, "36 64 3"], half: UInt8[np.ndarray, "18 32 3"], index: int
+    ) -> None:
         if len(self._index) == _MOST_FRAMES:
             self._forget(1)
         if self._first + len(self._index) == _ROWS:
@@ -117,7 +124,6 @@ class DissolveDetector:
         row = self._first + len(self._index)
         self._index.append(index)
         self._thumbnails[row] = thumbnail
-        half = cv2.resize(thumbnail, (THUMBNAIL[0] // 2, THUMBNAIL[1] // 2), interpolation=cv2.INTER_AREA)
         cv2.subtract(half, cv2.mean(half), dst=self._pictures[row], dtype=cv2.CV_32F)  # type: ignore[call-overload]
         remembered = slice(self._first, row + 1)
         pictures = self._pictures[remembered].reshape(row + 1 - self._first, -1)

@@ -181,6 +181,28 @@ class Colours:
         return resized(self.colours, wide, high, samples_per_pixel)
 
 
+def thumbnails_of_planes(
+    pictures: Sequence[Planes], wide: int, high: int, samples_per_pixel: int
+) -> UInt8[np.ndarray, "pictures high wide 3"]:
+    """`Planes.thumbnail` of pictures with one matrix: one below the other they are averaged and coloured as one.
+
+    Args:
+        pictures: One at least.
+        wide: Width of each result.
+        high: Its height.
+        samples_per_pixel: Average so many samples across and down each of its pixels, spread evenly.
+    """
+    thinned = (wide * samples_per_pixel, high * samples_per_pixel)
+    below = np.empty((3, len(pictures), *reversed(thinned)), dtype=np.uint8)
+    for place, picture in enumerate(pictures):
+        for plane, into in zip((picture.luma, picture.blue, picture.red), below[:, place], strict=True):
+            cv2.resize(plane, thinned, dst=into, interpolation=cv2.INTER_NEAREST)
+    size = (wide, high * len(pictures))
+    planes = [cv2.resize(each.reshape(-1, thinned[0]), size, interpolation=cv2.INTER_AREA) for each in below]
+    colours = cv2.transform(cv2.merge(planes), _colours_from_planes(pictures[0].matrix))
+    return colours.reshape(len(pictures), high, wide, 3)
+
+
 def resized(
     samples: UInt8[np.ndarray, "rows columns ..."], wide: int, high: int, samples_per_pixel: int | None = None
 ) -> UInt8[np.ndarray, "high wide ..."]:

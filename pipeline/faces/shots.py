@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from pipeline.faces.dissolves import THUMBNAIL, DissolveDetector, Transition
-from pipeline.faces.picture import Picture
+from pipeline.faces.picture import Picture, thumbnails_of
 
 _SAMPLES_PER_CELL = 2
 _LEVELS_PER_CHANNEL = 4
@@ -45,7 +45,7 @@ class Glance(NamedTuple):
 
     Attributes:
         thumbnail: For dissolves.
-        small: For cuts.
+        small: It in half the size, for both.
         colours: How much of it each colour is.
     """
 
@@ -57,10 +57,12 @@ class Glance(NamedTuple):
 def glances(pictures: Sequence[Picture]) -> list[Glance]:
     """Of each of these pictures."""
     # Four samples per cell are enough, and do not touch every pixel of a large frame.
-    thumbnails = [picture.thumbnail(*THUMBNAIL, samples_per_pixel=_SAMPLES_PER_CELL) for picture in pictures]
-    half = (THUMBNAIL[0] // 2, THUMBNAIL[1] // 2)
-    smalls = [cv2.resize(thumbnail, half, interpolation=cv2.INTER_AREA) for thumbnail in thumbnails]
-    colours = _colours(np.stack(smalls))
+    thumbnails = thumbnails_of(pictures, *THUMBNAIL, samples_per_pixel=_SAMPLES_PER_CELL)
+    wide, high = THUMBNAIL[0] // 2, THUMBNAIL[1] // 2
+    # One below the other they are one picture: each cell of the smaller ones is of one of them.
+    below = thumbnails.reshape(-1, *thumbnails.shape[2:])
+    smalls = cv2.resize(below, (wide, len(pictures) * high), interpolation=cv2.INTER_AREA).reshape(-1, high, wide, 3)
+    colours = _colours(smalls)
     return [Glance(*glance) for glance in zip(thumbnails, smalls, colours, strict=True)]
 
 
@@ -112,7 +114,7 @@ class ShotDetector:
         found += self._out_of_blank(small, index)
         if pts_s - self._dissolves_seen_s >= _DISSOLVES_EVERY_S:
             self._dissolves_seen_s = pts_s
-            dissolve = self._dissolves(thumbnail, index)
+            dissolve = self._dissolves(thumbnail, index, half=small)
             found += [dissolve] if dissolve is not None else []
         return found
 

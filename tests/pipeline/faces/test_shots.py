@@ -3,6 +3,7 @@ import pytest
 
 from pipeline.faces.dissolves import DissolveDetector, Transition
 from pipeline.faces.picture import Picture
+from pipeline.faces.planes import Planes
 from pipeline.faces.shots import ShotDetector, glances
 from pipeline.faces.video import open_video
 
@@ -113,6 +114,17 @@ def test_frames_that_are_glanced_at_together_are_seen_as_one_by_one():
         red, green, blue = (glance.small[..., channel].ravel() // 64 for channel in range(3))
         most = np.bincount(16 * red.astype(int) + 4 * green + blue).argmax()
         assert glance.colours.argmax() == most
+
+
+def test_planes_that_are_glanced_at_together_are_seen_as_one_by_one():
+    draw = np.random.default_rng(1)
+    luma, blue, red = (draw.integers(16, 236, (4, *size)).astype(np.uint8) for size in ((90, 161), (45, 81), (45, 81)))
+    pictures = [
+        Picture(Planes(luma=luma[k], blue=blue[k], red=red[k], matrix="bt709")) for k in range(len(luma))
+    ]
+    for glance, picture in zip(glances(pictures), pictures, strict=True):
+        np.testing.assert_array_equal(glance.thumbnail, picture.thumbnail(64, 36, samples_per_pixel=2))
+        np.testing.assert_array_equal(glance.small, glances([picture])[0].small)
 
 
 def test_a_cut_right_before_the_end_is_found():
