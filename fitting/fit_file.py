@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64
 
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from fitting.landmark_file import LandmarkFile, read_landmarks
@@ -87,16 +88,48 @@ def fit_file(
     if video is not None and of_video:
         sequence = replace(sequence, pts_s=video.times_s(landmarks, read.frame, first_frame))
     tell(_what_was_read(read, sequence, of_video=of_video))
-    track = fit_tracks([sequence], model, options, progress=_told_now_and_then(len(read.frame), tell))[0]
+    return fit_sequence(
+        landmarks, out, sequence, frame=read.frame, first_frame=first_frame, model=model, options=options, report=tell
+    )
+
+
+def fit_sequence(
+    source: Path,
+    out: Path,
+    sequence: LandmarkSequence,
+    *,
+    frame: Int64[np.ndarray, " frames"],
+    first_frame: int = 0,
+    model: FaceModel,
+    options: FitOptions,
+    report: Callable[[str], None],
+) -> SavedFit:
+    """Fit landmarks and write the fit.
+
+    Args:
+        source: The file that they come from, for messages.
+        out: The `.npz` file of the fit; replaced if it is there.
+        sequence: The landmarks.
+        frame: Number of each of their frames.
+        first_frame: What `frame` calls the first frame of their video.
+        model: Face model.
+        options: Choices of the fit.
+        report: Takes lines that tell how it went.
+
+    Raises:
+        ValueError: No face fits them; nothing is written then.
+        OSError: The fit cannot be written.
+    """
+    track = fit_tracks([sequence], model, options, progress=_told_now_and_then(len(frame), report))[0]
     if track.status == "diverged":
         raise ValueError(
-            f"{landmarks}: no face fits these landmarks. Are they {read.sequence.scheme}, in its order, in pixels with "
+            f"{source}: no face fits these landmarks. Are they {sequence.scheme}, in its order, in pixels with "
             "x to the right and y down, not mirrored, and are there 6 or more of them in a frame?"
         )
     fit = SavedFit(
         track=track,
-        scheme=read.sequence.scheme,
-        frame=read.frame,
+        scheme=sequence.scheme,
+        frame=frame,
         pts_s=sequence.pts_s,
         face_model=model.name,
         face_model_sha256=model.sha256,
@@ -107,7 +140,7 @@ def fit_file(
     )
     write_fit(out, fit)
     error = float(np.median(track.reprojection_error[np.isfinite(track.reprojection_error)]))
-    tell(
+    report(
         f"{out}: {track.status} after {track.iterations} iterations; median re-projection error {error:.2%} of the "
         f"outer-eye distance, {track.holdout_error:.2%} on points held out; face model {model.name}, {model.licence}"
     )
@@ -115,7 +148,7 @@ def fit_file(
     choices = ", ".join(f"{name} {getattr(options, name)}" for name in dict.fromkeys([*_ALWAYS_TOLD, *changed]))
     if focal_px := track.focal_px:
         choices += f"; focal length {focal_px:.0f} px"
-    tell(
+    report(
         f"energy {track.energy:.6g}; {choices}; face model sha256 {model.sha256}; "
         + ", ".join(f"{name} {number}" for name, number in fit.versions.items())
     )
