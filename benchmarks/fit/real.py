@@ -1,13 +1,13 @@
 """Real videos, where no truth is known: points held out, the identity of halves, jitter; beside the baselines."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
-from benchmarks.fit.settings import ALL, JOINT_ITERATIONS
+from benchmarks.fit.settings import ALL, default_options
 from facevid import assets
 from fitting.face_model import FaceModel
 from fitting.metrics import aligned_distance, expression_jitter_mm
@@ -84,9 +84,7 @@ def video_files(folder: Path) -> list[Path]:
 
 def measure(model: FaceModel, sequences: Sequence[LandmarkSequence], method: FitMethod) -> RealRow:
     """Fit all videos, and their halves, with one method and otherwise the default options."""
-    options = FitOptions(method=method)
-    if method == "joint_map":
-        options = replace(options, identity_iterations=JOINT_ITERATIONS)
+    options = default_options(method)
     whole = fit_tracks(sequences, model, options)
     halves = [_cut(sequence, second=second) for second in (False, True) for sequence in sequences]
     fits = fit_tracks(halves, model, options)

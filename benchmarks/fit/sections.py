@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.fit.accuracy import FRAME_COUNTS, fit, floors, identity_by_frames, mean_face, videos
+from benchmarks.fit.accuracy import FRAME_COUNTS, fit, fit_with, floors, identity_by_frames, mean_face, videos
+from benchmarks.fit.calibrations import CALIBRATIONS, measure_calibrations, print_calibrations
 from benchmarks.fit.curves import draw_curves
 from benchmarks.fit.equality import unequal_tracks
 from benchmarks.fit.goals import Value
 from benchmarks.fit.oracle import cost_gap, jacobian_gap
-from benchmarks.fit.other_model import wrong_model
-from benchmarks.fit.settings import ALL, MAIN, OUTLIERS, SCHEME, Setting, settings
+from benchmarks.fit.other_model import rows_of, wrong_model
+from benchmarks.fit.settings import ALL, MAIN, OUTLIERS, SCHEME, Setting, default_options, settings
 from benchmarks.fit.speed import (
     FRAME_ITERATIONS,
     FRAMES,
@@ -30,6 +31,8 @@ from benchmarks.fit.tables import Means, print_rows
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from fitting.metrics import frame_errors
 
+UNTOLD = ", default options"
+"""Ends the name of a fit that is not told how noisy its landmarks are, nor how slowly the faces move."""
 MEAN_FACE, FLOOR, FLOOR_FREE = "mean face", "floor", "floor, cameras free"
 HIDDEN = {
     MEAN_FACE: ("nme_percent", "jitter_mm", "rotation_deg", "sigma_z"),
@@ -89,7 +92,7 @@ def accuracy_section(run: Run) -> dict[str, Value]:
     values: dict[str, Value] = {}
     curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for setting in run.settings:
-        fits = len(setting.methods) + len(_floors_of(setting))
+        fits = len(setting.methods) * (1 + (setting.name == MAIN)) + len(_floors_of(setting))
         with progress(setting.name, fits * run.count) as advance:
             rows, errors = _rows(run, setting, advance)
         print(f"\n{setting.name}")
@@ -126,6 +129,10 @@ def _rows(
             by_frame = [frame_errors(run.model, *pair) for pair in zip(truths, fits.tracks, strict=True)]
             errors[method] = (np.concatenate([a for a, _ in by_frame]), np.concatenate([b for _, b in by_frame]))
         advance(run.count)
+        if setting.name == MAIN:
+            untold = default_options(method, setting.camera)
+            rows[f"{method}{UNTOLD}"] = fit_with(run.model, untold, truths).means
+            advance(run.count)
     return rows, errors
 
 
@@ -140,12 +147,19 @@ def other_section(run: Run) -> dict[str, Value]:
     if run.other is None:
         print("\nanother model's truth: not measured; name one with --other")
         return {}
-    with progress("another model", 1):
-        rows = wrong_model(run.model, run.other, settings()[0], run.count)
-    print(f"\nfaces of {run.other.name}, 1 px: errors at the landmarks, percent of the outer-eye distance")
-    print(f"{'':16}{'NME %':>18}{'in space %':>18}")
-    for method, row in rows.items():
-        print(f"{method:16}{_text(row.nme_percent):>18}{_text(row.shape_percent):>18}")
+    found = {}
+    for truth in (run.model, run.other):
+        with progress(f"faces of {truth.name}", rows_of(run.model, truth) * run.count) as advance:
+            found[truth.name] = wrong_model(run.model, truth, settings()[0], run.count, advance)
+    print(
+        f"\n{run.model.name} fitted with default options, 1 px: distance of {SCHEME} landmarks in space, aligned frame "
+        "by frame,\npercent of the outer-eye distance; 'same places': each landmark's mean error over the other videos "
+        "taken off"
+    )
+    for name, rows in found.items():
+        print(f"{f'faces of {name}':28}{'all':>18}{'same places':>18}")
+        for method, row in rows.items():
+            print(f"  {method:26}{_text(row.space_percent):>18}{_text(row.unbiased_percent):>18}")
     return {}
 
 
@@ -167,7 +181,10 @@ def real_section(run: Run) -> dict[str, Value]:
     with progress("real videos", (len(ALL) + len(real.OTHER_OPTIONS)) * len(tracks)) as advance:
         rows = real.measure_all(model, list(tracks.values()), advance)
         by_options = real.measure_options(model, list(tracks.values()), advance)
+    with progress("calibrations", len(CALIBRATIONS) * len(ALL) * len(tracks)) as advance:
+        by_calibration = measure_calibrations(model, list(tracks.values()), advance)
     real.print_real(list(tracks), rows)
+    print_calibrations(by_calibration)
     real.print_options(by_options)
     return {}
 

@@ -57,6 +57,14 @@ class Setting:
         return replace(baseline, identity_iterations=JOINT_ITERATIONS) if method == "joint_map" else baseline
 
 
+def default_options(method: FitMethod = "two_stage", camera: Camera = "scaled_orthographic") -> FitOptions:
+    """What a user has who tells the fit nothing of the video; of the textbook's, enough iterations besides."""
+    if method == "two_stage":
+        return FitOptions(camera=camera)
+    iterations = JOINT_ITERATIONS if method == "joint_map" else FitOptions().identity_iterations
+    return FitOptions(method=method, identity_iterations=iterations)
+
+
 BASELINES: tuple[FitMethod, ...] = ("koujan2020", "joint_map", "single_frame")
 ALL: tuple[FitMethod, ...] = ("two_stage", *BASELINES)
 

@@ -89,11 +89,11 @@ def fast_options(setting: Setting, *, keyframes: int = KEYFRAMES) -> FitOptions:
 def what_time_buys(
     model: FaceModel, setting: Setting, count: int, advance: Callable[[], None]
 ) -> dict[str, tuple[float, Means]]:
-    """Processor time per frame without the hold-out fit, and errors, with the defaults and with less."""
+    """Processor time per frame without the hold-out fit, and errors, with the default iterations and with less."""
     sequences, truths = _sequences(model, setting), videos(model, setting, count)
     iterations = f"{IDENTITY_ITERATIONS} + {FRAME_ITERATIONS} iterations"
     choices = {
-        "the defaults": setting.options(),
+        "default iterations": setting.options(),
         f"{KEYFRAMES} key frames, {iterations}": fast_options(setting),
         f"{FEWER_KEYFRAMES} key frames, {iterations}": fast_options(setting, keyframes=FEWER_KEYFRAMES),
         f"{KEYFRAMES} key frames, {iterations}, no second pass": replace(fast_options(setting), second_pass=False),
