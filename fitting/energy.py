@@ -64,6 +64,7 @@ class FrameBlocks:
         weighted_features: Features of the landmarks times their weights.
         camera_rows: From sums of weighted features times displacements (feature by feature, x, y and z of each) to
             the camera's downhill block: its six parameters, and the residual.
+        expression_sums: Those sums for the expression basis.
     """
 
     energy: Float[Tensor, " frames"]
@@ -76,6 +77,7 @@ class FrameBlocks:
     scaled_rotation: Float[Tensor, "frames 2 3"]
     weighted_features: Float[Tensor, "frames 6 points"]
     camera_rows: Float[Tensor, "frames 7 18"]
+    expression_sums: Float[Tensor, "frames 18 n_expression"]
 
     def at(self, frames: Int64[Tensor, " some"] | slice) -> "FrameBlocks":
         """The blocks of some frames."""
@@ -87,7 +89,12 @@ class FrameBlocks:
         Args:
             by_point: The basis, a row per landmark: all components of x, of y, of z.
         """
-        return _camera_against(self.camera_rows, self.weighted_features, by_point)
+        return torch.bmm(self.camera_rows, _sums(self.weighted_features, by_point))
+
+    def camera_times(self, expressions: Float[Tensor, "frames 6 n_expression"]) -> Float[Tensor, "frames 2 3"]:
+        """`weighted_camera` along each axis of the picture times the displacements by as many expressions, summed."""
+        sums = torch.bmm(expressions, self.expression_sums.mT).flatten(1)
+        return times_shared(sums, _camera_constants(sums.dtype, sums.device).traces).reshape(-1, 2, 3)
 
     def camera_of_sums(self, sums: Float[Tensor, "frames 6 5 m"]) -> Float[Tensor, "frames 6 m"]:
         """Blocks between camera and displacements of the landmarks, in the head and of what was observed.
@@ -166,7 +173,8 @@ def frame_blocks(
     # The residuals are one more row of the camera's products: gradients come for free.
     narrow = times_shared(torch.bmm(weighted, features.mT).flatten(1), constants.squares).reshape(-1, 7, 7)
     rows = times_shared(scaled_rotation.flatten(1), constants.rows).reshape(-1, 7, 18)
-    wide = _camera_against(rows, weighted, basis.expression_by_point)
+    sums = _sums(weighted, basis.expression_by_point)
+    wide = torch.bmm(rows, sums)
     return FrameBlocks(
         energy=_robust_energy(observed.weight, squared, scale),
         camera_camera=narrow[:, :6, :6],
@@ -178,14 +186,14 @@ def frame_blocks(
         scaled_rotation=scaled_rotation,
         weighted_features=weighted,
         camera_rows=rows,
+        expression_sums=sums,
     )
 
 
-def _camera_against(
-    rows: Float[Tensor, "frames 7 18"], weighted: Float[Tensor, "frames 6 points"], by_point: Float[Tensor, "points d"]
-) -> Float[Tensor, "frames 7 n"]:
-    sums = times_shared(weighted.flatten(0, 1), by_point)
-    return torch.bmm(rows, sums.reshape(len(rows), 18, -1))
+def _sums(
+    weighted: Float[Tensor, "frames 6 points"], by_point: Float[Tensor, "points axes_n"]
+) -> Float[Tensor, "frames 18 n"]:
+    return times_shared(weighted.flatten(0, 1), by_point).reshape(len(weighted), 18, -1)
 
 
 # For picture x and y: the derivative by log scale, by turns about x, y and z, by translation in x and y; then the
@@ -208,11 +216,13 @@ class _CameraConstants:
         squares: From the 6x6 sums of products of features to the 7x7 block, both flat.
         rows: From the scaled rotation, flat, to `FrameBlocks.camera_rows`, flat.
         along: From features to derivatives by the camera: of x and y by the first parameter, by the second, and so on.
+        traces: From what `FrameBlocks.camera_times` sums by parameter, feature and axis of the head, to its 2x3 result.
     """
 
     squares: Float[Tensor, "36 49"]
     rows: Float[Tensor, "6 126"]
     along: Float[Tensor, "12 6"]
+    traces: Float[Tensor, "108 6"]
 
 
 @cache
@@ -223,4 +233,5 @@ def _camera_constants(dtype: torch.dtype, device: torch.device) -> _CameraConsta
         squares=torch.einsum("iaf,ibg->fgab", along, along).reshape(36, 49),
         rows=torch.einsum("iaf,jk->ijafk", along, axes).reshape(6, 126),
         along=along[:, :PARAMETERS].transpose(0, 1).reshape(2 * PARAMETERS, 6),
+        traces=torch.einsum("icf,jk->cfjik", along[:, :PARAMETERS], axes).reshape(108, 6),
     )

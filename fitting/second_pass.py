@@ -182,7 +182,7 @@ def _feel_covariance(
     taken = torch.bmm(torch.bmm(cameras.root.mT, cameras.half[..., :size]), covariance)
     for part, local in parts:
         spread = basis.squares.spread(local.weight, covariance[part])
-        slope = _slope_of_covariance(state.camera.at(part), local, spread, taken[part], basis)
+        slope = _slope_of_covariance(state.camera.at(part), local, spread, taken[part])
         cameras.half[part, :, size] += times_column(cameras.root[part], slope)
 
 
@@ -191,7 +191,6 @@ def _slope_of_covariance(
     local: FrameBlocks,
     spread: Float[Tensor, "frames 3 3"],
     taken: Float[Tensor, "frames 6 m"],
-    basis: LandmarkBasis,
 ) -> Float[Tensor, "frames 6"]:
     """What the covariance of expression and camera adds to the camera's downhill gradient.
 
@@ -199,11 +198,8 @@ def _slope_of_covariance(
     trace, and the turns about x and y what lies in depth.
     """
     turn = camera.scale[:, None, None] * camera.rotation()
-    displaced = times_shared(taken.flatten(0, 1), basis.expression.flatten(0, 1).mT)
-    displaced = displaced.reshape(len(taken), PARAMETERS, 3, -1).transpose(1, 2).flatten(2)
-    jacobian = local.weighted_camera().reshape(len(taken), PARAMETERS, 2, -1).transpose(1, 2).flatten(2)
     plain = torch.bmm(turn[:, :2], spread)
-    turned = torch.bmm(plain - torch.bmm(jacobian, displaced.mT), turn.mT)
+    turned = torch.bmm(plain - local.camera_times(taken), turn.mT)
     slope = turn.new_zeros(len(taken), PARAMETERS)
     slope[:, 0] = -(turned[:, 0, 0] + turned[:, 1, 1])
     slope[:, 1] = turned[:, 1, 2]
