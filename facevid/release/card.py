@@ -57,6 +57,7 @@ def card_text(dataset: Dataset, contents: Contents) -> str:
         lines += [*_table_section(dataset, name), ""]
     lines += [
         "## How it was made", "", *_making(about), "",
+        "## How to make it again", "", card_texts.AGAIN, "",
         "## Limits", "", card_texts.LIMITS, "",
         "## Persons", "", card_texts.PERSONS, "",
         "## Licences of the videos", "", *_licences(contents), "",
@@ -118,10 +119,10 @@ def _holdings(about: DatasetDescription, contents: Contents) -> Iterator[str]:
     yield from table(("step", "unit", "in", "went on", "failed", "filtered"), steps, numbers=4)
     reasons = [(plain(s.step), plain(reason), count) for s in about.funnel for reason, count in s.reasons.items()]
     if reasons:
-        yield from ("", *table(("step", "filtered by", "items"), reasons, numbers=1))
+        yield from ("", "What filtered them:", "", *table(("step", "by", "items"), reasons, numbers=1))
     if contents.failures:
         failed = ((plain(stage), plain(code), count) for (stage, code), count in contents.failures.items())
-        yield from ("", *table(("failed at", "as", "items"), failed, numbers=1))
+        yield from ("", "How items failed:", "", *table(("stage", "as", "items"), failed, numbers=1))
 
 
 def _splits(contents: Contents) -> Iterator[str]:

@@ -14,42 +14,65 @@ deviations of the face model,
 
     head_mm = mean + U_id i + U_exp e
     q       = scale_px_per_mm * (R @ head_mm)              R from the unit quaternion rotation_wxyz
-    px      = q[:2] + translation_px                       scaled orthographic, where focal_px is null
-    px      = c + (q[:2] + translation_px - c) / (1 + q[2] / focal_px),   c = ((width_px - 1) / 2, (height_px - 1) / 2)
+    px      = q[:2] + translation_px                       scaled orthographic, where focal_px is null;
+    px      = c + (q[:2] + translation_px - c) / (1 + q[2] / focal_px)      perspective, where it is not,
+    c       = ((width_px - 1) / 2, (height_px - 1) / 2)                     the middle of the picture
 
-`e = 0` is the model's mean expression, not the neutral face: the model's file has that as `neutral_expression`.
+The face model, `face_model.npz`, has the mean as `mean_mm`, U_id as `identity_basis_mm`, U_exp as
+`expression_basis_mm`. `e = 0` is its mean expression, not the neutral face, which it has as `neutral_expression`.
 Times (`pts_s`) are presentation times in seconds on the file's clock."""
 
 READING = """\
-Plain Parquet: no code of ours is needed.
+Plain Parquet: no code of ours is needed. A folder of shards is one table.
 
 ```python
 import pandas
 
-frames = pandas.read_parquet("frames")          # a folder of shards is one table; so with polars.read_parquet
+frames = pandas.read_parquet("frames")
 tracks = pandas.read_parquet("tracks")
-both = frames.merge(tracks[["video_id", "track", "split", "identity"]], on=["video_id", "track"])
+whose = tracks[["video_id", "track", "split", "identity"]]
+both = frames[frames.kept].merge(whose, on=["video_id", "track"])
 ```
 
 ```sql
-SELECT t.split, count(*) FROM 'frames/*.parquet' f JOIN 'tracks/*.parquet' t USING (video_id, track)
-WHERE f.kept GROUP BY t.split;                  -- DuckDB, in this folder
+-- DuckDB, in this folder
+SELECT split, count(*) AS frames
+FROM 'frames/*.parquet' f JOIN 'tracks/*.parquet' t USING (video_id, track)
+WHERE f.kept GROUP BY split;
 ```
 
 ```python
-import datasets                                  # Hugging Face; `full`, as the splits are a column of the tracks
+# Hugging Face. The split is a column of the tracks, so all rows are in one split of theirs.
+import datasets
 
 frames = datasets.load_dataset("PATH/OF/THIS/FOLDER", "frames", split="full")
 ```
 
 ```python
-import facevid                                   # arrays by track, checked against the schema
+# Arrays by track, checked against the schema.
+import facevid
 
 for track in facevid.open(".").tracks(kept_only=True, split="train"):
-    track.identity, track.expression             # (identity,) and (frames, expression)
+    track.identity, track.expression    # (identity,) and (frames, expression)
 ```
 
 `facevid verify .` compares every file with what `facevid.json` lists."""
+
+AGAIN = """\
+The tracks say where each video is from and which part of it was taken, so a manifest can be had from them:
+
+```python
+import pandas
+
+columns = ["video_id", "url", "clip_start_s", "clip_end_s", "subject_id", "licence", "attribution", "split"]
+rows = pandas.read_parquet("tracks", columns=columns).drop_duplicates("video_id")
+names = {"clip_start_s": "start_s", "clip_end_s": "end_s"}
+rows.rename(columns=names).to_csv("manifest.csv", index=False)
+```
+
+`facevid build manifest.csv --out again` makes the dataset again from what of the videos is still there; the options
+stand in `facevid.json`. `source_sha256` says whether a video is the same file. Secrets were taken out of the
+addresses, and of local files only the name stands there."""
 
 LIMITS = """\
 - These are estimates from landmarks in 2D: depth, and what the landmarks do not show (cheeks, wrinkles, tongue),
@@ -79,9 +102,10 @@ differs by law."""
 
 PAPER = """\
 @inproceedings{koujan2020facevid,
-  title     = {Real-time Facial Expression Recognition ``In The Wild'' by Disentangling {3D} Expression from Identity},
-  author    = {Koujan, Mohammad Rami and Alharbawee, Luma and Giannakakis, Giorgos and Pugeault, Nicolas and
-               Roussos, Anastasios},
+  title     = {Real-time Facial Expression Recognition ``In The Wild'' by Disentangling
+               {3D} Expression from Identity},
+  author    = {Koujan, Mohammad Rami and Alharbawee, Luma and Giannakakis, Giorgos and
+               Pugeault, Nicolas and Roussos, Anastasios},
   booktitle = {IEEE International Conference on Automatic Face and Gesture Recognition (FG)},
   year      = {2020},
   note      = {arXiv:2005.05509}

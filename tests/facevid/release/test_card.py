@@ -17,6 +17,7 @@ from facevid.release.card import CARD_MARK, card_text
 from facevid.release.contents import read_contents
 from facevid.release.documents import has_documents, write_documents
 from facevid.release.markdown import plain
+from pipeline.manifest_files import read_manifest
 
 FAILED = {"video_id": "z", "track": None, "url": "u", "stage": "faces", "code": "no_face", "retryable": False,
           "attempt": 1, "message": "no face was seen"}  # fmt: skip
@@ -77,6 +78,26 @@ def test_the_front_matter_is_what_hugging_face_reads(dataset: Path) -> None:
     files = {config["config_name"]: config["data_files"] for config in front["configs"]}
     assert files["frames"] == [{"split": "full", "path": "frames/*.parquet"}]
     assert list(files) == ["frames", "tracks", "crops", "failures"]
+
+
+def test_what_the_card_says_can_be_run_and_gives_a_manifest(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", card_of(dataset), re.DOTALL)
+    run = [block for block in blocks if "import datasets" not in block]
+    assert len(run) == 3 == len(blocks) - 1
+    monkeypatch.chdir(dataset)
+    names: dict[str, object] = {}
+    for block in run:
+        exec(block, names)  # noqa: S102
+    assert len(names["both"]) == 250  # type: ignore[arg-type]
+
+    manifest = read_manifest(dataset / "manifest.csv")
+    manifest.require_all_good()
+    assert [(row.video_id, row.url, row.subject_id, row.split) for row in sorted(manifest.rows, key=str)][:2] == [
+        ("a", "x.mp4", "anna", "train"), ("b", "x.mp4", "anna", "train")
+    ]
+    assert len(manifest.rows) == 4
 
 
 class _Tags(HTMLParser):
