@@ -141,6 +141,7 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
     )
     report(f"demo: done in {time.monotonic() - began_s:.0f} s. Open {page.resolve()}")
     report(f"      dataset: {dataset}   models: {models}   prediction: {out / 'prediction.csv'}")
+    report(f"      what of the dataset could be handed on: facevid release {dataset} --to {out / 'release'} --dry-run")
     return page
 
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from facevid.description import DESCRIPTION_FILE, DatasetDescription, DatasetError
 from pipeline.config import BuildOptions, FetchOptions
 from pipeline.download.cookies import read_cookies
 from pipeline.egress.lists import SourceList
@@ -17,7 +18,7 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def check_places(out: Path, options: BuildOptions) -> None:
-    """Refuse folders that cannot be written, and a face model that is not there.
+    """Refuse folders that cannot be written or hold a release, and a face model that is not there.
 
     Args:
         out: The dataset folder, as the user gave it.
@@ -27,10 +28,19 @@ def check_places(out: Path, options: BuildOptions) -> None:
         ValueError: Naming the option and its value.
     """
     _check_folder("out", out)
+    if _holds_release(out):
+        raise ValueError(f"out={str(out)!r} holds a release, which a build would replace; name another folder")
     if options.store is not None:
         _check_folder("store", options.store)
     if options.model is not None and not options.model.is_file():
         raise ValueError(f"model={str(options.model)!r} is no file; without it, the model is FaceVid-CC0")
+
+
+def _holds_release(out: Path) -> bool:
+    try:
+        return DatasetDescription.from_json((out / DESCRIPTION_FILE).read_text("utf-8")).is_release
+    except (FileNotFoundError, UnicodeDecodeError, DatasetError):
+        return False  # a damaged description is one that the build replaces
 
 
 def check_rows(rows: Sequence[ManifestRow], options: FetchOptions) -> None:

@@ -1,8 +1,11 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from facevid.dataset import open_dataset
+from facevid.release.write import ReleaseOptions, write_release
 from pipeline.config import BuildOptions
 from pipeline.places import check_places, free_bytes, is_there
 
@@ -33,6 +36,18 @@ def test_a_read_only_folder_is_refused_by_name(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
     with pytest.raises(ValueError, match=r"out='.*/out' cannot be written: .* is read-only"):
         check_places(tmp_path / "out", BuildOptions())
+
+
+def test_a_build_does_not_replace_a_release(
+    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path
+) -> None:
+    dataset, release = write_dataset(toy_track(video_id="a")), tmp_path / "release"
+    write_release(open_dataset(dataset), release, ReleaseOptions(), progress=lambda *_: None)
+    check_places(dataset, BuildOptions())
+    with pytest.raises(ValueError, match=r"out='.*/release' holds a release, which a build would replace"):
+        check_places(release, BuildOptions())
+    (release / "facevid.json").write_bytes(b"\xff")
+    check_places(release, BuildOptions())
 
 
 def test_a_face_model_that_is_not_there_is_named_with_its_option(tmp_path: Path) -> None:
