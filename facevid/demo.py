@@ -125,6 +125,7 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
         networks=networks,
         face_model=dataset / "face_model.npz",
         out=out / "prediction.csv",
+        arkit=None,
         options=PredictOptions(),
         report=report,
     )

@@ -19,11 +19,12 @@ from training.checkpoint import Checkpoints, checkpoints
 from training.config import TrainOptions
 from training.evaluation import Metrics, evaluate
 from training.examples import Examples, load_splits
-from training.export import ModelConfig, resolve_device, software_versions, write_model
+from training.export import resolve_device, software_versions, write_model
 from training.history import EpochRecord, epoch_record, shipped_words
 from training.loader import ordered_batches
 from training.loop import TrainingLoop
 from training.losses import gram_matrix_mm2
+from training.model_config import ModelConfig
 from training.networks import ExpressionNetwork, build_network
 from training.sources import content_sha256, sources_of
 from training.stopping import StopRequest, interruption

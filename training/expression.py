@@ -16,14 +16,8 @@ from jaxtyping import Float32, Int64
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from training.classification_metrics import classification_metrics
 from training.expression_card import expression_card
-from training.expression_classifier import (
-    ExpressionClassifier,
-    ExpressionConfig,
-    TrainedOn,
-    fit_estimator,
-    folds,
-    save_classifier,
-)
+from training.expression_classifier import ExpressionClassifier, ExpressionConfig, TrainedOn, save_classifier
+from training.expression_machines import fit_estimator, folds
 from training.expression_options import CLASSES, ExpressionOptions
 from training.labels import check_counts, read_labels
 from training.model_folder import model_folder

@@ -1,9 +1,6 @@
-"""The paper's classifier of expression coefficients, and its files: error-correcting output codes over SVMs.
+"""The classifier of expression coefficients, and its files.
 
-The code book is one-versus-all, as in the paper: one binary support vector machine per class, decoded by the largest
-decision value, which for this code book is what loss-weighted decoding picks too. The paper does not tell kernel,
-penalty or scaling; ours are an RBF kernel on standardised coefficients with balanced class weights.
-Probabilities are a softmax of the decision values over one temperature, found on held-out folds.
+What it consists of is the matter of `training.expression_machines`; to describe one, nothing of that is loaded.
 """
 
 import json
@@ -12,22 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import skops.io
-from jaxtyping import Float, Float32, Integer
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
-
-from training.expression_options import CLASSES
+from jaxtyping import Float, Float32
 
 FORMAT = "facevid-expression"
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "classifier.skops"
 CONFIG_FILE = "config.json"
-_CALIBRATION_FOLDS = 3
 _TRUSTED = frozenset({
     # What our own classifier consists of besides what skops trusts by itself. A file that holds more is refused.
     "sklearn.calibration._CalibratedClassifier",
@@ -89,49 +76,11 @@ class ExpressionClassifier:
         return probabilities
 
 
-def folds(
-    labels: Integer[np.ndarray, " samples"], groups: Integer[np.ndarray, " samples"] | None, count: int, seed: int
-) -> list[tuple[Any, Any]]:
-    """Train and test indices of each fold, stratified by class; no group is on both sides.
-
-    Raises:
-        ValueError: A class has fewer samples (or fewer groups) than folds.
-    """
-    for label in np.unique(labels):
-        members = labels == label
-        units = int(members.sum()) if groups is None else len(np.unique(groups[members]))
-        if units < count:
-            what = "samples" if groups is None else "subjects"
-            raise ValueError(f"folds={count} is too many: class {CLASSES[int(label)]} has only {units} {what}")
-    if groups is None:
-        return list(StratifiedKFold(count, shuffle=True, random_state=seed).split(labels, labels))
-    return list(StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(labels, labels, groups))
-
-
-def fit_estimator(
-    coefficients: Float[np.ndarray, "samples n_expression"],
-    labels: Integer[np.ndarray, " samples"],
-    groups: Integer[np.ndarray, " samples"] | None,
-    *,
-    penalty: float,
-    seed: int,
-) -> CalibratedClassifierCV:
-    """Fit the machines on all samples, and the temperature on held-out folds of them."""
-    machines: Pipeline = make_pipeline(
-        StandardScaler(),
-        OneVsRestClassifier(SVC(C=penalty, kernel="rbf", gamma="scale", class_weight="balanced")),
-    )
-    splits = folds(labels, groups, _CALIBRATION_FOLDS, seed)
-    calibrated = CalibratedClassifierCV(machines, method="temperature", cv=splits, ensemble=False)
-    return calibrated.fit(coefficients.astype(np.float64), labels)
-
-
 def save_classifier(classifier: ExpressionClassifier, folder: Path) -> None:
     """Write the classifier into a folder, as a skops archive, which holds no code, and a configuration as JSON."""
-    estimator = classifier.estimator
-    # The splits were only needed to fit; saved, they would be most of the file.
-    estimator.set_params(cv=_CALIBRATION_FOLDS)
-    skops.io.dump(estimator, folder / WEIGHTS_FILE)
+    import skops.io
+
+    skops.io.dump(classifier.estimator, folder / WEIGHTS_FILE)
     about = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(classifier.config)}
     (folder / CONFIG_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
@@ -161,6 +110,8 @@ def load_expression(folder: Path) -> ExpressionClassifier:
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise FileNotFoundError(f"{folder} holds no expression classifier: {WEIGHTS_FILE} is missing")
+    import skops.io  # with scikit-learn, which takes two seconds to load
+
     unknown = sorted(set(skops.io.get_untrusted_types(file=weights)) - _TRUSTED)
     if unknown:
         raise ValueError(f"{weights} holds types that an expression classifier does not have: {', '.join(unknown)}")

@@ -1,40 +1,40 @@
 """Reads faces in new pictures: finds the face, registers the crop as training did, and asks DeepExp3D."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float32, Int64, UInt8
 
-from fitting.camera import ScaledOrthographic, closed_form_camera
 from fitting.face_model import INNER_POINTS, FaceModel
 from pipeline.faces.follow import FaceFollower, face_in_image
 from pipeline.faces.landmarks import FaceLandmarks, MediapipeDetector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.register import register
-from training.export import load_deepexp3d
+from training.head_pose import HeadPose, head_pose
+from training.model_config import ModelConfig
+from training.onnx_network import load_onnx
 from training.prediction_progress import PredictionProgress
 
 _BATCH = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadPose:
-    """A scaled-orthographic camera: `px = scale * (R @ head_mm)[:2] + translation`.
+@runtime_checkable
+class Network(Protocol):
+    """DeepExp3D in either form."""
 
-    Attributes:
-        scale_px_per_mm: Scale.
-        rotation: Head frame to camera frame.
-        translation_px: Where the head frame's origin falls.
-    """
+    @property
+    def config(self) -> ModelConfig:
+        """What it is and which face model it speaks of."""
 
-    scale_px_per_mm: float
-    rotation: Float32[np.ndarray, "3 3"]
-    translation_px: Float32[np.ndarray, " 2"]
+    def predict(
+        self, crops: UInt8[np.ndarray, "batch 224 224 3"]
+    ) -> Float32[np.ndarray, "batch n_expression"]:
+        """Expression coefficients, standard deviations, of registered RGB crops."""
 
 
 class FaceReader:
@@ -51,7 +51,7 @@ class FaceReader:
     """
 
     def __init__(self, *, networks: Path, deepexp3d: Path, face_model: FaceModel, device: str) -> None:
-        self._network = load_deepexp3d(deepexp3d, device)
+        self._network = _network(deepexp3d, device)
         config = self._network.config
         if config.face_model_sha256 != face_model.sha256:
             raise ValueError(
@@ -62,7 +62,10 @@ class FaceReader:
         self.face_model = face_model
         self._options = FacesOptions()
         self._detector = MediapipeDetector(networks, scheme=config.landmark_scheme)
-        self._embedding = face_model.embedding(config.landmark_scheme)
+        embedding = face_model.embedding(config.landmark_scheme)
+        ids, weights = embedding.vertex_ids[INNER_POINTS], embedding.weights[INNER_POINTS]
+        self._inner_mean_mm = np.einsum("pk,pkc->pc", weights, face_model.mean_mm[ids])
+        self._inner_basis_mm = np.einsum("pk,npkc->npc", weights, face_model.expression_basis_mm[:, ids])
 
     def follower(self) -> FaceFollower:
         """What follows one face through a video."""
@@ -84,14 +87,8 @@ class FaceReader:
         self, face: FaceLandmarks, expression: Float32[np.ndarray, " n_expression"]
     ) -> HeadPose | None:
         """The camera that brings the mean identity with this expression nearest to the inner landmarks, or None."""
-        model, ids = self.face_model, self._embedding.vertex_ids
-        mean = model.mean_mm[ids] + np.tensordot(expression, model.expression_basis_mm[:, ids], axes=1)
-        head = np.einsum("pk,pkc->cp", self._embedding.weights, mean)
-        weight = np.zeros(len(ids), dtype=np.float32)
-        weight[INNER_POINTS] = 1.0
-        parts = (face.points_px.T, weight, head)
-        camera, found = closed_form_camera(*(torch.tensor(part[None], dtype=torch.float64) for part in parts))
-        return _pose(camera) if bool(found[0]) else None
+        head_mm = self._inner_mean_mm + np.tensordot(expression, self._inner_basis_mm, axes=1)
+        return head_pose(face.points_px[INNER_POINTS], head_mm)
 
     def read_images(
         self, paths: Sequence[Path], report: Callable[[str], None]
@@ -141,12 +138,13 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _pose(camera: ScaledOrthographic) -> HeadPose:
-    return HeadPose(
-        scale_px_per_mm=float(camera.scale[0]),
-        rotation=camera.rotation()[0].float().numpy(),
-        translation_px=camera.translation[0].float().numpy(),
-    )
+def _network(folder: Path, device: str) -> Network:
+    """The network in the form that is fastest there: ONNX Runtime on the CPU, torch elsewhere; never the other one."""
+    if device == "cpu":
+        return load_onnx(folder)
+    from training.export import load_deepexp3d  # with torch, which takes a second to load
+
+    return load_deepexp3d(folder, device)
 
 
 def _batches(

@@ -13,11 +13,9 @@ from jaxtyping import Float32, UInt8
 from torch import nn
 
 from training.config import PRESETS, Preset
+from training.model_config import CHANNEL_MEAN, CHANNEL_STD
 
 CROP_SIDE_PX = 224
-# ImageNet's channel statistics: a fixed convention, near enough for faces, and what pretrained weights expect.
-CHANNEL_MEAN = (0.485, 0.456, 0.406)
-CHANNEL_STD = (0.229, 0.224, 0.225)
 
 _RESNET50_STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # bottleneck width, blocks
 _FAST_STAGES = ((32, 2), (64, 2), (128, 2), (256, 2))  # channels, blocks

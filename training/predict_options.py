@@ -11,7 +11,7 @@ class PredictOptions:
     batch_size: int = 16
     """Faces that go through the network together."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where the network runs. The code is the same."""
+    """Where the network runs: cpu takes its ONNX form through ONNX Runtime, cuda its weights through torch."""
     draw: bool = True
     """Write pictures or a video with landmarks, mesh and class drawn in, beside the table."""
     max_frames: int | None = None

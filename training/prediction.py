@@ -12,14 +12,14 @@ from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
 from pipeline.faces.errors import VideoError
 from pipeline.faces.video import open_video
 from training.drawings import DrawingFolder, write_picture
-from training.export import learned_nothing
 from training.expression_classifier import ExpressionClassifier, load_expression
 from training.face_reader import FaceReader, read_image
+from training.model_config import learned_nothing
 from training.predict_options import PredictOptions
 from training.prediction_progress import PredictionProgress
-from training.prediction_rows import PredictionRows
+from training.prediction_rows import Draw, PredictionRows
 from training.seen_frames import SeenFrame, batched, seen_frames, seen_image
-from training.tables import check_table_path, prediction_schema, table_writer
+from training.tables import arkit_schema, check_table_path, prediction_schema, table_writer
 from training.video_writer import VideoWriter, video_writer
 
 _UNTRAINED = "DeepExp3D no better than the mean expression"
@@ -31,6 +31,7 @@ class PredictionResult:
 
     Attributes:
         table: The table.
+        arkit: The table of ARKit weights; None where it was not asked for.
         drawn: The picture or video with everything drawn in, or a folder of such pictures; None where it was not asked
             for.
         frames: Frames or images looked at.
@@ -40,6 +41,7 @@ class PredictionResult:
     """
 
     table: Path
+    arkit: Path | None
     drawn: Path | None
     frames: int
     faces: int
@@ -55,6 +57,7 @@ def predict(
     networks: Path,
     face_model: Path | None,
     out: Path,
+    arkit: Path | None,
     options: PredictOptions,
     report: Callable[[str], None],
 ) -> PredictionResult:
@@ -71,16 +74,20 @@ def predict(
         networks: Folder with the landmark networks.
         face_model: Face model file; None is FaceVid-CC0.
         out: Table to write, .csv or .parquet.
+        arkit: Table of ARKit weights to write, .csv or .parquet, or None.
         options: Batch, device, drawing.
         report: Receives progress lines.
 
     Raises:
         FileNotFoundError: There is no such source or classifier.
         ValueError: The source is neither an image nor a video that can be decoded, or a folder of whose images none
-            can be, the drawings' folder holds what no prediction drew, the table's suffix is unknown, or the models do
-            not belong to one face model.
+            can be, the drawings' folder holds what no prediction drew, a table's suffix is unknown or it would replace
+            another file of this prediction, the face model has no ARKit weights, or the models do not belong to one
+            face model.
     """
     check_table_path(out)
+    if arkit is not None:
+        check_table_path(arkit, "arkit")
     if not path.exists():
         raise FileNotFoundError(f"there is no image, video or folder {path}")
     images, others = _images_of(path)
@@ -88,10 +95,14 @@ def predict(
     drawn = out.with_name(f"{out.stem}-drawn{suffix}") if options.draw else None
     if path.absolute() in {out.absolute(), drawn.absolute() if drawn else None}:
         raise ValueError(f"out={str(out)!r} would overwrite the source; choose another name")
+    if arkit is not None and arkit.absolute() in {path.absolute(), out.absolute()}:
+        raise ValueError(f"arkit={str(arkit)!r} would overwrite the source or the table; choose another name")
     drawings = DrawingFolder(drawn) if drawn is not None and path.is_dir() else None
     if drawings is not None:
         drawings.check()
     model = load_face_model(face_model or DEFAULT_MODEL_PATH)
+    if arkit is not None and model.arkit is None:
+        raise ValueError(f"face model {model.name!r} has no map to ARKit weights: leave --arkit out")
     reader = FaceReader(networks=networks, deepexp3d=deepexp3d, face_model=model, device=options.device)
     classifier = None if expression is None else _classifier(expression, model)
     remark = _UNTRAINED if learned_nothing(deepexp3d) else ""
@@ -102,7 +113,13 @@ def predict(
     damage = ""
     with ExitStack() as files:
         rows = files.enter_context(table_writer(out, schema))
-        run = PredictionRows(reader, classifier=classifier, rows=rows, remark=remark)
+        arkit_rows = None
+        if arkit is not None and model.arkit is not None:
+            arkit_rows = files.enter_context(table_writer(arkit, arkit_schema(model.arkit.names)))
+        run = PredictionRows(
+            reader, classifier=classifier, rows=rows, arkit_rows=arkit_rows,
+            draw=_draw(model) if options.draw else None, remark=remark,
+        )  # fmt: skip
         if path.is_dir():
             damaged = _folder(run, reader, images, drawings=drawings, options=options, report=report)
             if not run.frames:
@@ -119,9 +136,10 @@ def predict(
         count = len(images) + len(others)
         report(f"predict: left out as no image: {len(left_out)} of {count} files, such as {left_out[0].name}")
     what = "images" if images else "frames"
-    report(f"predict: {run.frames} {what}, a face in {run.faces}; {out}" + (f", {drawn}" if drawn else ""))
+    written = ", ".join(str(file) for file in (out, arkit, drawn) if file is not None)
+    report(f"predict: {run.frames} {what}, a face in {run.faces}; {written}")
     return PredictionResult(
-        table=out, drawn=drawn, frames=run.frames, faces=run.faces, left_out=left_out, damage=damage
+        table=out, arkit=arkit, drawn=drawn, frames=run.frames, faces=run.faces, left_out=left_out, damage=damage
     )
 
 
@@ -198,6 +216,12 @@ def _video(
         damage = str(error)
         report(f"predict: {path.name} ended early: {damage}")
     return damage
+
+
+def _draw(model: FaceModel) -> Draw:
+    from training.prediction_drawing import PredictionPainter  # the colours of a mesh take a second
+
+    return PredictionPainter(model).draw
 
 
 def _classifier(folder: Path, model: FaceModel) -> ExpressionClassifier:

@@ -81,11 +81,11 @@ class TrainExpression:
 class Predict:
     """Predict expression coefficients, and with --expression a class, for an image, a folder of images or a video.
 
-    Writes a tidy table, and pictures or a video with landmarks, mesh and class drawn in, beside it. Run again with the
-    same --out, it replaces what it wrote. The class says which expression a face shows; it does not say what a person
-    feels.
+    Writes a tidy table (coefficients, and how the head is held), and beside it pictures or a video with landmarks, mesh
+    and class drawn in. Run again with the same --out, it replaces what it wrote. The class says which expression a face
+    shows; it does not say what a person feels.
 
-    Example: facevid predict clip.mp4 --deepexp3d models/deepexp3d --expression models/expression --out clip.csv
+    Example: facevid predict clip.mp4 --deepexp3d models/deepexp3d --out clip.csv --arkit weights.csv
     """
 
     source: tyro.conf.Positional[Path]
@@ -95,7 +95,9 @@ class Predict:
     out: Path
     """Table to write: .csv or .parquet."""
     expression: Path | None = None
-    """Expression model folder."""
+    """Expression model folder; without it, coefficients alone."""
+    arkit: Path | None = None
+    """Write ARKit weights in [0, 1] too: .csv or .parquet."""
     model: Path | None = None
     """Face model file; without it, FaceVid-CC0."""
     options: Annotated[PredictOptions, tyro.conf.arg(name="")] = field(default_factory=PredictOptions)
@@ -113,6 +115,7 @@ class Predict:
             networks=assets.fetch_landmark_networks(),
             face_model=self.model,
             out=self.out,
+            arkit=self.arkit,
             options=self.options,
             report=say,
         )

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from training import export
-from training.export import ModelConfig, learned_nothing, load_deepexp3d, resolve_device, write_model
+from training.export import load_deepexp3d, resolve_device, write_model
+from training.model_config import ModelConfig, learned_nothing
 from training.networks import build_network
 
 CONFIG = {

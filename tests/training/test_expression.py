@@ -11,7 +11,8 @@ from fitting.face_model import ArkitMap, FaceModel
 from training import face_reader
 from training.classification_metrics import classification_metrics, expected_calibration_error
 from training.expression import train_expression
-from training.expression_classifier import fit_estimator, folds, load_expression
+from training.expression_classifier import load_expression
+from training.expression_machines import fit_estimator, folds
 from training.expression_options import CLASSES, ExpressionOptions
 from training.labels import read_labels
 from training.prototypes import ARKIT_FROM_AU

@@ -18,6 +18,7 @@ from jaxtyping import Float32, UInt8
 from safetensors.torch import save_file
 
 from facevid import assets
+from fitting.arkit import arkit_weights
 from fitting.face_model import FaceModel, load_face_model
 from fitting.paint import paint_of
 from fitting.render import look_from, project_head, render_mesh
@@ -30,10 +31,11 @@ from pipeline.faces.register import register
 from pipeline.faces.tracks import track_faces
 from pipeline.faces.video import open_video
 from training.drawings import RECORD, DrawingFolder
-from training.export import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, _config_json
+from training.export import _export_onnx
 from training.expression import train_expression
 from training.expression_options import CLASSES, ExpressionOptions
 from training.face_reader import FaceReader, read_image
+from training.model_config import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, ModelConfig
 from training.networks import build_network
 from training.predict_options import PredictOptions
 from training.prediction import PredictionResult, predict
@@ -103,7 +105,8 @@ def write_network(folder: Path, model: FaceModel, *, answer: np.ndarray | None) 
         face_model_licence=model.licence, landmark_scheme="mediapipe68", dataset_config_hash="", training={},
         versions={},
     )
-    (folder / CONFIG_FILE).write_text(json.dumps(_config_json(config)))
+    _export_onnx(network.eval(), folder / ONNX_FILE)
+    (folder / CONFIG_FILE).write_text(json.dumps(config.to_json()))
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +139,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
 def run(setting: Setting, source: Path, out: Path, **changes: Any) -> PredictionResult:
     arguments: dict[str, Any] = {
         "deepexp3d": setting.deepexp3d, "expression": setting.expression, "networks": setting.networks,
-        "face_model": None, "options": PredictOptions(batch_size=3), "report": lambda _: None,
+        "face_model": None, "arkit": None, "options": PredictOptions(batch_size=3), "report": lambda _: None,
     }
     return predict(source, out=out, **arguments | changes)
 
@@ -380,6 +383,44 @@ def test_the_camera_of_projected_landmarks_is_found_again(setting: Setting) -> N
     np.testing.assert_allclose(pose.rotation, rotation, atol=2e-3)
     np.testing.assert_allclose(pose.translation_px, [200.0, 90.0], atol=0.3)
     assert reader.pose(replace(face, points_px=np.zeros_like(points)), setting.happy) is None
+
+
+def test_a_row_tells_how_the_head_is_held(setting: Setting, tmp_path: Path) -> None:
+    result = run(setting, setting.clip, tmp_path / "clip.csv", options=PredictOptions(draw=False))
+    rows = rows_of(result.table)
+    held = ["scale_px_per_mm", *(f"rotation_{part}" for part in "wxyz"), "translation_x_px", "translation_y_px"]
+    assert {row[name] for row in rows[:BEFORE] for name in [*held, "yaw_deg"]} == {""}
+    for place, row in enumerate(rows[BEFORE:]):
+        scale, w, x, y, z, across, down = (float(row[name]) for name in held)
+        # The faces of the clip look straight ahead, and move by 2 px a frame; the mean identity with a happy face is
+        # not the face they show, so the camera is near theirs only.
+        assert scale == pytest.approx(0.75, rel=0.1)
+        assert (w, x, y, z) == pytest.approx((0, 1, 0, 0), abs=0.12)
+        assert w * w + x * x + y * y + z * z == pytest.approx(1, abs=1e-5)
+        assert across == pytest.approx(160 + 2 * place, abs=3)
+        assert down == pytest.approx(125, abs=12)
+        assert abs(float(row["yaw_deg"])) < 4
+
+
+def test_arkit_weights_are_those_of_the_coefficients(setting: Setting, tmp_path: Path) -> None:
+    arkit = setting.model.arkit
+    assert arkit is not None
+    result = run(setting, setting.clip, tmp_path / "clip.csv", arkit=tmp_path / "weights.csv",
+                 options=PredictOptions(draw=False, batch_size=3))
+    assert result.arkit == tmp_path / "weights.csv"
+    rows, table = rows_of(result.arkit), rows_of(result.table)
+    assert list(rows[0]) == ["source", "frame", "pts_s", *arkit.names]
+    assert [(row["frame"], row["pts_s"]) for row in rows] == [(row["frame"], row["pts_s"]) for row in table]
+    assert {row[name] for row in rows[:BEFORE] for name in arkit.names} == {""}
+    (wanted,) = arkit_weights(setting.model, setting.happy[None].astype(np.float32))
+    for row in rows[BEFORE:]:
+        np.testing.assert_allclose([float(row[name]) for name in arkit.names], wanted, atol=1e-3)
+    assert float(rows[-1]["mouthSmileLeft"]) > 0.2
+
+    refused = {"weights.txt": r"arkit='.*weights.txt' must end in", "clip.csv": "overwrite the source or the table"}
+    for name, message in refused.items():
+        with pytest.raises(ValueError, match=message):
+            run(setting, setting.clip, tmp_path / "clip.csv", arkit=tmp_path / name)
 
 
 def test_crops_are_those_of_training(setting: Setting) -> None:
