@@ -1,11 +1,10 @@
-"""The 3D Morphable Model: one linear model of a face, and the one file format that all models come in.
+"""The 3D Morphable Model: one linear model of a face. Its file is checked in `fitting.face_model_file`.
 
 `x(i, e) = mean + U_id i + U_exp e` (Koujan et al., FG 2020, section on the 3DMM), with coefficients in
 standard deviations, so that a plain unit Gaussian is the prior of both.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,10 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from fitting.calibration import DetectorCalibration, calibration_arrays, calibrations_from
-from fitting.npz import arrays_of, npz_bytes
+from fitting.face_model_file import FORMAT_VERSION, check_arrays, header_and_arrays
+from fitting.npz import npz_bytes
 from fitting.whole_file import write_whole
 
-FORMAT_VERSION = 1
 INNER_POINTS = slice(17, 68)
 """The 51 inner points (brows, nose, eyes, lips). In every scheme, points 0-67 follow the iBUG 68 mark-up."""
 OUTER_EYE_POINTS = (36, 45)
@@ -183,18 +182,7 @@ def load_face_model(path: str | Path = DEFAULT_MODEL_PATH) -> FaceModel:
         ValueError: The file is no face model, of a newer format, or inconsistent in itself.
     """
     data = Path(path).read_bytes()
-    try:
-        arrays = arrays_of(data)
-        if "header" not in arrays:
-            raise ValueError(f"it has no header; it holds: {', '.join(sorted(arrays)[:5]) or 'nothing'}")
-        header = json.loads(arrays.pop("header").tobytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is no face model file: {error}") from error
-    if isinstance(header, dict) and "kind" in header:
-        raise ValueError(f"{path} is no face model file: it is a {header['kind']}")
-    seen = header.get("format_version") if isinstance(header, dict) else None
-    if seen != FORMAT_VERSION:
-        raise ValueError(f"{path} has format_version {seen!r}; this program reads {FORMAT_VERSION}")
+    header, arrays = header_and_arrays(data, where=str(path))
     return _from_arrays(header, arrays, sha256=hashlib.sha256(data).hexdigest(), where=str(path))
 
 
@@ -204,7 +192,7 @@ def _from_arrays(header: dict[str, Any], arrays: dict[str, Any], *, sha256: str,
             scheme: (arrays[f"landmarks/{scheme}/vertex_ids"], arrays[f"landmarks/{scheme}/weights"])
             for scheme in header["landmark_schemes"]
         }
-        _check(header, arrays, where)
+        check_arrays(header, arrays, where)
         return FaceModel(
             name=header["name"],
             mean_mm=arrays["mean_mm"],
@@ -214,13 +202,9 @@ def _from_arrays(header: dict[str, Any], arrays: dict[str, Any], *, sha256: str,
             landmarks={s: LandmarkEmbedding(vertex_ids=ids, weights=weights) for s, (ids, weights) in schemes.items()},
             mirror_vertex=arrays.get("mirror_vertex"),
             neutral_expression=arrays["neutral_expression"],
-            arkit=(
-                ArkitMap(
-                    names=tuple(header["arkit_names"]), offset=arrays["arkit_offset"], matrix=arrays["arkit_matrix"]
-                )
-                if header["arkit_names"]
-                else None
-            ),
+            arkit=ArkitMap(
+                names=tuple(header["arkit_names"]), offset=arrays["arkit_offset"], matrix=arrays["arkit_matrix"]
+            ) if header["arkit_names"] else None,
             licence=header["licence"],
             source=header["source"],
             sha256=sha256,
@@ -230,40 +214,6 @@ def _from_arrays(header: dict[str, Any], arrays: dict[str, Any], *, sha256: str,
         )
     except KeyError as error:
         raise ValueError(f"{where} lacks {error}") from error
-
-
-def _check(header: dict[str, Any], arrays: dict[str, Any], where: str) -> None:
-    vertices = len(arrays["mean_mm"])
-    n_identity, n_expression = len(arrays["identity_basis_mm"]), len(arrays["expression_basis_mm"])
-    schemes, units = header["landmark_schemes"], len(header["arkit_names"])
-    # Name, shape (-1 is any length), and type; the bases are stored in half precision, or in single by other writers.
-    wanted: list[tuple[str, tuple[int, ...], tuple[str, ...]]] = [
-        ("mean_mm", (vertices, 3), ("float32",)),
-        ("identity_basis_mm", (n_identity, vertices, 3), ("float16", "float32")),
-        ("expression_basis_mm", (n_expression, vertices, 3), ("float16", "float32")),
-        ("neutral_expression", (n_expression,), ("float32",)),
-        ("triangles", (-1, 3), ("int32",)),
-        *((f"landmarks/{s}/vertex_ids", (-1, 3), ("int32",)) for s in schemes),
-        *((f"landmarks/{s}/weights", (len(arrays[f"landmarks/{s}/vertex_ids"]), 3), ("float32",)) for s in schemes),
-    ]
-    if "mirror_vertex" in arrays:
-        wanted.append(("mirror_vertex", (vertices,), ("int32",)))
-    if units:
-        wanted += [
-            ("arkit_offset", (units,), ("float32",)),
-            ("arkit_matrix", (units, n_expression), ("float32",)),
-        ]
-    for name, shape, types in wanted:
-        seen = arrays[name]
-        if len(seen.shape) != len(shape) or any(a != b for a, b in zip(seen.shape, shape, strict=True) if b >= 0):
-            raise ValueError(f"{where}: {name} has shape {seen.shape}, but the rest of the model asks for {shape}")
-        if str(seen.dtype) not in types:
-            raise ValueError(f"{where}: {name} has type {seen.dtype}, but must be {' or '.join(types)}")
-        if types == ("int32",):
-            if seen.size and (outside := seen[(seen < 0) | (seen >= vertices)]).size:
-                raise ValueError(f"{where}: {name} names vertex {int(outside[0])}, but there are {vertices}")
-        elif not np.isfinite(seen).all():
-            raise ValueError(f"{where}: {name} holds values that are not finite")
 
 
 def _to_bytes(model: FaceModel) -> bytes:

@@ -1,7 +1,7 @@
 """yt-dlp's way to the network: one HTTP handler, ours, whose connections are made by the video's lease.
 
-Whatever stands in the environment or in a page, there is no other scheme than http(s) and no other proxy;
-what is read at once (pages, playlists, what comes compressed) is bounded.
+Whatever stands in the environment or in a page, there is no other scheme than http(s) and no other proxy.
+What is read at once is bounded, see `pipeline.download.bodies`.
 """
 
 import functools
@@ -9,7 +9,6 @@ import http.client
 import io
 import urllib.request
 import urllib.response
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,29 +19,17 @@ from yt_dlp.networking import _urllib
 from yt_dlp.networking.exceptions import RequestError, TransportError
 
 from facevid.failures import FailureCode
+from pipeline.download.bodies import CODINGS, RefusedAnswerError, inflated, read_bounded
 from pipeline.download.opt_out import reserved, speaks_of_a_work
 from pipeline.download.partial import PartialFile
 from pipeline.egress.client import Lease
 from pipeline.egress.wire import RefusedError
 
-LARGEST_PAGE_BYTES = 64_000_000
-
-_PIECE_BYTES = 1 << 14
-_MEMBER_COST_BYTES = 1 << 12
 _MOST_CODINGS = 3
-_CODINGS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 
 class RefusedConnectionError(OSError):
     """The proxy's refusal, as what http.client knows; see `refused`."""
-
-    def __init__(self, refused: RefusedError) -> None:
-        super().__init__(refused.message)
-        self.refused = refused
-
-
-class RefusedAnswerError(RequestError):  # type: ignore[misc]  # yt-dlp has no types
-    """An answer that we do not take; see `refused`."""
 
     def __init__(self, refused: RefusedError) -> None:
         super().__init__(refused.message)
@@ -165,7 +152,7 @@ class LeaseRH(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
     def _read(self, read: Callable[..., bytes], length: int | None, amt: int | None = None) -> bytes:
         self._opened = None
         with self._noted():
-            return _read_bounded(read, length, amt)
+            return read_bounded(read, length, amt)
 
     def _checked(self, response: Any) -> int | None:
         length = response.headers.get("Content-Length")
@@ -199,8 +186,8 @@ class _LeaseHandler(_urllib.HTTPHandler):  # type: ignore[misc]  # yt-dlp has no
         if len(codings) > _MOST_CODINGS:  # each is the whole body once more
             raise TransportError(f"the server sends a body in {len(codings)} codings")
         for coding in reversed(codings):
-            if coding in _CODINGS:
-                plain = io.BytesIO(_inflated(_read_bounded(resp.read, None), coding))
+            if coding in CODINGS:
+                plain = io.BytesIO(inflated(read_bounded(resp.read, None), coding))
                 decoded = urllib.response.addinfourl(plain, resp.headers, resp.url, resp.code)
                 decoded.msg = resp.msg  # type: ignore[attr-defined]  # as the original has
                 # Of the body as sent; what reads this one would miss its end.
@@ -221,61 +208,3 @@ class _LeaseHandler(_urllib.HTTPHandler):  # type: ignore[misc]  # yt-dlp has no
             raise RefusedConnectionError(refused) from refused
         made.settimeout(self._session.timeout_s)
         return made
-
-
-def _read_bounded(read: Callable[..., bytes], length: int | None, amt: int | None = None) -> bytes:
-    # Videos are read in pieces; what is read at once is held in memory.
-    if amt is not None or (length is not None and length <= LARGEST_PAGE_BYTES):
-        return read(amt)  # read(None) also notices a body that is cut short
-    parts: list[bytes] = []
-    left = LARGEST_PAGE_BYTES
-    while left > 0 and (part := read(min(left, 1 << 20))):
-        parts.append(part)
-        left -= len(part)
-    if left <= 0:
-        raise _too_large()
-    return b"".join(parts)
-
-
-def _inflated(data: bytes, coding: str) -> bytes:
-    parts: list[bytes] = []
-    left = LARGEST_PAGE_BYTES
-    bits = _CODINGS[coding]
-    begin = 0
-    while begin < len(data):
-        try:
-            part, begin = _inflated_member(data, begin, bits, left)
-        except zlib.error as error:
-            if coding == "deflate" and bits > 0:
-                bits = -zlib.MAX_WBITS  # some servers send it without its header
-                continue
-            if parts:
-                break  # what follows the compressed body is not part of it
-            raise TransportError(f"the server sends a broken {coding} body: {error}") from None  # no mistake of ours
-        parts.append(part)
-        # Gzip may come in several members; those without content are no way to go on for ever.
-        left -= len(part) + _MEMBER_COST_BYTES
-        if left <= 0:
-            raise _too_large()
-    return b"".join(parts)
-
-
-def _inflated_member(data: bytes, begin: int, bits: int, left: int) -> tuple[bytes, int]:
-    # In pieces, as what follows the member's end is copied when it is met.
-    inflate = zlib.decompressobj(bits)
-    parts: list[bytes] = []
-    while not inflate.eof:
-        piece = data[begin : begin + _PIECE_BYTES]
-        if not piece:
-            raise TransportError("the server's compressed body ends too early")
-        parts.append(inflate.decompress(piece, left))
-        left -= len(parts[-1])
-        if left <= 0:
-            raise _too_large()
-        begin += len(piece) - len(inflate.unused_data)
-    return b"".join(parts), begin
-
-
-def _too_large() -> RefusedAnswerError:
-    message = f"a page or playlist of more than {LARGEST_PAGE_BYTES} bytes"
-    return RefusedAnswerError(RefusedError(FailureCode.TOO_LARGE, message))

@@ -13,7 +13,7 @@ from loopback import STATUS_PATHS, Loopback
 from facevid import storage
 from facevid.failures import FailureCode
 from pipeline.addresses import is_public
-from pipeline.download import handler
+from pipeline.download import bodies
 from pipeline.download.formats import choose_format
 from pipeline.fetch_errors import FetchError, classify
 from pipeline.fetched_video import FetchedVideo
@@ -135,7 +135,7 @@ def test_a_redirect_to_another_scheme_connects_to_nobody(
 def test_a_page_without_end_does_not_fill_the_memory(
     tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handler, "LARGEST_PAGE_BYTES", 100_000)
+    monkeypatch.setattr(bodies, "LARGEST_PAGE_BYTES", 100_000)
 
     assert code_of(tmp_path, f"{server.address}/endless.html") is FailureCode.TOO_LARGE
     assert len(server.requests) == 1

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from loopback import Loopback
 
 from facevid.failures import FailureCode
-from pipeline.download import handler
+from pipeline.download import bodies
 from pipeline.egress.seal import SealError, sealed, unsealed
 from pipeline.fetch_errors import FetchError
 
@@ -96,7 +96,7 @@ def test_pages_may_come_compressed(
 def test_a_bomb_of_many_members_is_too_large(
     tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handler, "LARGEST_PAGE_BYTES", 1_000_000)
+    monkeypatch.setattr(bodies, "LARGEST_PAGE_BYTES", 1_000_000)
     bomb = gzip.compress(b" " * 10_000) * 1000
     url = server.answer("x", (200, {"Content-Encoding": "gzip"}, bomb), kind="text/html")
 
@@ -123,7 +123,7 @@ def test_a_body_in_many_codings_is_a_network_failure(tmp_path: Path, server: Loo
 def test_a_page_that_unpacks_to_more_than_pages_have_is_too_large(
     tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch, levels: int
 ) -> None:
-    monkeypatch.setattr(handler, "LARGEST_PAGE_BYTES", 1_000_000)
+    monkeypatch.setattr(bodies, "LARGEST_PAGE_BYTES", 1_000_000)
     bomb = b"\0" * 50_000_000
     for _ in range(levels):
         bomb = gzip.compress(bomb, 1)
@@ -135,7 +135,7 @@ def test_a_page_that_unpacks_to_more_than_pages_have_is_too_large(
 def test_a_length_beside_chunks_does_not_bound_a_page(
     tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handler, "LARGEST_PAGE_BYTES", 100_000)
+    monkeypatch.setattr(bodies, "LARGEST_PAGE_BYTES", 100_000)
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in [b"<p>" * 10_000] * 20) + b"0\r\n\r\n"
     headers = {"Content-Length": "10", "Transfer-Encoding": "chunked"}
     url = server.answer("x", (200, headers, chunks), kind="text/html")
@@ -336,7 +336,7 @@ def test_the_seal_is_on_one_thread_and_comes_off() -> None:
 
 @pytest.mark.parametrize("where", [
     "pipeline.download.ytdlp.choose_format", "pipeline.download.handler.reserved",
-    "pipeline.download.handler._read_bounded",
+    "pipeline.download.handler.read_bounded",
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", [KeyError, TypeError, AttributeError, ValueError, RuntimeError])
 def test_a_mistake_of_our_own_is_not_taken_for_a_pages_fault(
