@@ -60,7 +60,8 @@ class Dataset:
         """A shard to read row groups from; close it, or use it in a `with`.
 
         Raises:
-            DatasetError: The file is missing, no Parquet file, or has not as many rows as it should.
+            DatasetError: The file is missing, no Parquet file, or has not as many rows or bytes as it should: a build
+                may have written the tables anew since the dataset was opened.
         """
         return ShardFile(self.root, shard, self.schema(shard.table))
 
@@ -176,19 +177,30 @@ def open_dataset(path: str | Path) -> Dataset:
             of the size that it was written with.
     """
     root = str(path)
+    text = _description_text(root)
+    while True:
+        description = DatasetDescription.from_json(text, where=storage.join(root, DESCRIPTION_FILE))
+        try:
+            for shard in description.shards:
+                _require_size(root, shard)
+        except DatasetError:
+            if (now := _description_text(root)) == text:
+                raise
+            text = now  # a build has put new tables in the place of the old ones just now
+        else:
+            return Dataset(root=root, description=description)
+
+
+def _description_text(root: str) -> str:
     where = storage.join(root, DESCRIPTION_FILE)
     try:
-        text = storage.read_bytes(where).decode()
+        return storage.read_bytes(where).decode()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetError(
             f"{root} is no FaceVid dataset: it has no {DESCRIPTION_FILE}. If a build was stopped, run it again"
         ) from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"{where} is not text ({error}); build the dataset again") from error
-    description = DatasetDescription.from_json(text, where=where)
-    for shard in description.shards:
-        _require_size(root, shard)
-    return Dataset(root=root, description=description)
 
 
 def _require_size(root: str, shard: ShardInfo) -> None:
@@ -198,4 +210,6 @@ def _require_size(root: str, shard: ShardInfo) -> None:
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is missing; run the build again, it resumes") from error
     if seen_bytes != shard.bytes:
-        raise DatasetError(f"{path} has {seen_bytes} bytes, not {shard.bytes}: truncated or altered; build it again")
+        raise DatasetError(
+            f"{path} has {seen_bytes} bytes, not {shard.bytes}: truncated or altered; run the build again"
+        )

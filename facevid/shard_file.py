@@ -18,6 +18,7 @@ from facevid.description import DatasetError
 from facevid.shards import ShardInfo
 
 _REBUILD = "run the build again, which writes the tables anew"
+_ALTERED = "altered, or written anew by a build since the dataset was opened; open it again, or build it again"
 _EARLIER = f"an earlier version of FaceVid wrote it; {_REBUILD}"
 
 
@@ -33,7 +34,8 @@ class ShardFile(AbstractContextManager["ShardFile"]):
         path: The file.
 
     Raises:
-        DatasetError: The file is missing, cannot be read, is no Parquet file, or has not as many rows as it should.
+        DatasetError: The file is missing, cannot be read, is no Parquet file, or has not as many rows or bytes as
+            it should.
     """
 
     def __init__(self, root: str, shard: ShardInfo, schema: pa.Schema) -> None:
@@ -48,7 +50,11 @@ class ShardFile(AbstractContextManager["ShardFile"]):
             raise self._unread(error) from error
         if (rows := self._file.metadata.num_rows) != shard.rows:
             self._file.close()
-            raise DatasetError(f"{self.path} has {rows} rows, not {shard.rows}: altered; build it again")
+            raise DatasetError(f"{self.path} has {rows} rows, not {shard.rows}: {_ALTERED}")
+        # Looked at after the file was opened: whatever takes its place from now on, this one is read to its end.
+        if (size := storage.size_bytes(self.path)) != shard.bytes:
+            self._file.close()
+            raise DatasetError(f"{self.path} has {size} bytes, not {shard.bytes}: {_ALTERED}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

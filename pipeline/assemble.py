@@ -1,17 +1,16 @@
 """Assembling, as plain functions: stored results to sorted shards and `facevid.json`.
 
-A shard is written from references, one track after the other; nothing that was stored is changed. Shards
-without rows are not written, but each table has at least one file (an empty first shard), so that its
-columns can always be read.
+A shard is written from references, one track after the other; nothing that was stored is changed. They are written
+beside the dataset that stands, and take its place when all are whole, see `pipeline.swap`. Shards without rows are not
+written, but each table has at least one file (an empty first shard), so that its columns can always be read.
 """
 
 import hashlib
 import itertools
-import re
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -37,8 +36,8 @@ from pipeline.rows import (
 )
 from pipeline.store import Store
 from pipeline.stored_tracks import StoredTracks
+from pipeline.swap import CONTENT_FILE, new_tables
 
-_SHARD_FILE = re.compile(r"part-\d{5}-of-\d{5}\.parquet")
 DIVERGED = "the fit found no face that explains the landmarks of this track"
 
 
@@ -145,24 +144,24 @@ def write_shards(
     return written
 
 
-def remove_old_tables(out: Path) -> None:
-    """Take an earlier dataset away: its description first, so that no half of it can be mistaken for a whole."""
-    storage.remove(out / DESCRIPTION_FILE)
-    for table in TABLES:
-        for name in storage.list_files(out / table):
-            if _SHARD_FILE.fullmatch(name):
-                storage.remove(out / table / name)
-
-
 def write_description(
-    job: Job, model: FaceModel, shards: Iterable[ShardInfo], steps: tuple[FunnelStep, ...]
-) -> DatasetDescription:
-    """Finish a dataset: empty tables where nothing was written, the face model, the card, and `facevid.json` last."""
+    job: Job, model: FaceModel, shards: Iterable[ShardInfo], steps: tuple[FunnelStep, ...], *, content_key: str
+) -> None:
+    """Finish new tables: empty ones where nothing was written, the face model, the card, and `facevid.json` last.
+
+    Args:
+        job: The build.
+        model: Its face model.
+        shards: What was written.
+        steps: What became of every item.
+        content_key: From what they were made, see `ContentKey`.
+    """
+    new = new_tables(job.out)
     listed = list(shards)
     for table, schema in _schemas(job, model).items():
         if all(shard.table != table for shard in listed):
             listed.append(_write(job, table, 0, schema, []))
-    storage.write_bytes(job.out / FACE_MODEL_FILE, job.model_path.read_bytes())
+    storage.write_bytes(new / FACE_MODEL_FILE, job.model_path.read_bytes())
     config = result_config(job)
     description = DatasetDescription(
         program_version=version("facevid"),
@@ -180,9 +179,9 @@ def write_description(
         funnel=steps,
         shards=tuple(sorted(listed, key=lambda shard: (TABLES.index(shard.table), shard.path))),
     )
-    write_documents(Dataset(root=str(job.out), description=description))
-    storage.write_bytes(job.out / DESCRIPTION_FILE, description.to_json().encode())
-    return description
+    write_documents(Dataset(root=str(new), description=description))
+    storage.write_bytes(new / CONTENT_FILE, json.dumps({"content_key": content_key}).encode())
+    storage.write_bytes(new / DESCRIPTION_FILE, description.to_json().encode())
 
 
 class ContentKey:
@@ -231,4 +230,5 @@ def _schemas(job: Job, model: FaceModel) -> dict[str, pa.Schema]:
 
 
 def _write(job: Job, table: str, shard: int, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> ShardInfo:
-    return write_shard_batches(str(job.out), table, shard, job.options.shards, schema=schema, batches=batches)
+    root = str(new_tables(job.out))
+    return write_shard_batches(root, table, shard, job.options.shards, schema=schema, batches=batches)

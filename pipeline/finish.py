@@ -13,13 +13,14 @@ from facevid.failures import FailureCode
 from facevid.release.documents import has_documents, write_documents
 from facevid.shards import ShardInfo
 from fitting.face_model import FaceModel
-from pipeline.assemble import ContentKey, remove_old_tables, write_description
+from pipeline.assemble import ContentKey, write_description
 from pipeline.driver import BuildError, Driver
 from pipeline.funnel import Census, take_census, with_reasons
 from pipeline.job import Job
 from pipeline.manifest import Manifest, ManifestRow
 from pipeline.row_state import RowState
 from pipeline.store import Store
+from pipeline.swap import CONTENT_FILE, drop_new_tables, new_tables, swap_tables
 from pipeline.tell import LookTeller, Teller
 
 FINISHED_FILE = "finished.json"
@@ -54,7 +55,7 @@ def assemble(
     teller: Teller,
     report: Callable[[str], None],
 ) -> Assembled:
-    """Write tables and description of a build whose rows all have their results.
+    """Write the tables of a build whose rows all have their results; the old ones stand until the new ones are whole.
 
     Args:
         job: The build.
@@ -70,16 +71,14 @@ def assemble(
     """
     census, key = _look(rows, job, store, report)
     steps = census.steps
-    done = job.state / "assembled.json"
-    if _up_to_date(job.out, done, key):
+    if _up_to_date(job.out, job.state / CONTENT_FILE, key):
         if not has_documents(str(job.out)):  # somebody removed them, or an earlier version wrote none
             write_documents(open_dataset(job.out))
         storage.write_bytes(job.state / FINISHED_FILE, b"{}")
         report("assemble: the tables are up to date")
         return Assembled(written=False, worker_deaths=0, failures=census.failures)
     report("assemble: writing shards")
-    storage.remove(done)
-    remove_old_tables(job.out)
+    drop_new_tables(job.out)
     from_shards = job.state / "assembled"
     for name in storage.list_files(from_shards):
         storage.remove(from_shards / name)
@@ -99,9 +98,9 @@ def assemble(
         for info in json.loads(storage.read_bytes(from_shards / name))
     ]
     _check_rows(shards, steps, failures=sum(census.failures.values()))
-    steps = with_reasons(steps, job.out, shards)
-    write_description(job, model, shards, steps)
-    storage.write_bytes(done, json.dumps({"content_key": key}).encode())
+    steps = with_reasons(steps, new_tables(job.out), shards)
+    write_description(job, model, shards, steps, content_key=key)
+    swap_tables(job.out)
     storage.write_bytes(job.state / FINISHED_FILE, b"{}")
     return Assembled(written=True, worker_deaths=deaths, failures=census.failures)
 

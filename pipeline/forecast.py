@@ -21,6 +21,7 @@ from pipeline.places import check_rows, check_ways_out, free_bytes, is_there
 from pipeline.prepare import make_job
 from pipeline.row_state import RowState, row_state
 from pipeline.store import Store
+from pipeline.swap import standing_bytes
 from pipeline.tell import duration_text
 from pipeline.worker_count import workers_at_once
 
@@ -161,8 +162,9 @@ def forecast_text(manifest: Manifest, job: Job, *, skip_bad_rows: bool, networks
     if found.failed:
         listed = ", ".join(f"{count} {code}" for code, count in sorted(found.failed.items()))
         lines.append(f"failed before, left alone (`facevid retry` tries them again): {listed}")
+    standing = float(standing_bytes(job.out))
     if found.done == found.rows:
-        return "\n".join(lines)
+        return "\n".join([*lines, *([_room(0.0, standing, job)] if standing else [])])
     basis = f"from the {found.known} rows whose length is known" if found.known else "assumed, as nothing is known yet"
     pause_s = options.fetch.courtesy.mean_pause_s
     workers, fewer = workers_at_once(options)
@@ -180,7 +182,7 @@ def forecast_text(manifest: Manifest, job: Job, *, skip_bad_rows: bool, networks
         )
     crowded = f"; {workers} workers share {cores} cores" if workers > cores else ""
     lines.append(f"faces: about {duration_text(search_s)} at {ASSUMED_FRAMES_PER_S:g} frames/s and core{crowded}")
-    return "\n".join([*lines, _room(found.disk_bytes(crops=options.faces.crops), job)])
+    return "\n".join([*lines, _room(found.disk_bytes(crops=options.faces.crops), standing, job)])
 
 
 def _to_fetch(found: Forecast, *, allow_local: bool) -> list[str]:
@@ -209,8 +211,12 @@ def _advice(url: str) -> str:
     return " (an address of the web begins with https://)" if url.lower().startswith("www.") else ""
 
 
-def _room(needed_bytes: float, job: Job) -> str:
-    line = f"disk: about {_size_text(needed_bytes)} more, store and dataset together"
+def _room(added_bytes: float, standing: float, job: Job) -> str:
+    # The tables that stand do so until the new ones are whole.
+    needed_bytes = added_bytes + standing
+    parts = [f"{_size_text(added_bytes)} more, store and dataset together"] if added_bytes or not standing else []
+    parts += [f"{_size_text(standing)} while new tables are written beside the old ones"] if standing else []
+    line = f"disk: about {', and '.join(parts)}"
     room_bytes = float(min(free_bytes(job.store_folder), free_bytes(job.out)))
     return f"{line}; {_size_text(room_bytes)} are free" + (", too little" if room_bytes < needed_bytes else "")
 

@@ -82,8 +82,8 @@ def with_reasons(steps: tuple[FunnelStep, ...], out: Path, shards: Sequence[Shar
 
     Args:
         steps: As counted from the store, which knows nothing of single frames.
-        out: The dataset folder.
-        shards: Its shards.
+        out: The folder of the tables.
+        shards: Their shards.
     """
     counted = []
     for step in steps:

@@ -19,6 +19,7 @@ from pipeline.progress import clear_progress, total_counts
 from pipeline.row_state import RowState, failures_to_forget, row_state
 from pipeline.run_record import utc_now, write_begin, write_run_record
 from pipeline.store import Store
+from pipeline.swap import settle_tables
 from pipeline.tell import LookTeller, Teller
 from pipeline.usage import can_watch, work_s
 from pipeline.watch import Watch
@@ -78,6 +79,7 @@ class Waves:
         self._retry, self._report = retry, report
         self._store = Store(job.store_folder)
         self._store.sweep()
+        settle_tables(job.out)
         clear_progress(job.state)
         storage.remove(job.state / FINISHED_FILE)
         write_plan(Plan(job=asked, manifest=rows))  # a retry may have more memory

@@ -16,9 +16,15 @@ def write_documents(dataset: Dataset) -> None:
         DatasetError: A shard is missing or damaged, or an earlier version wrote it without some of the columns.
     """
     storage.write_bytes(storage.join(dataset.root, CROISSANT_FILE), croissant_text(dataset).encode())
-    card = storage.join(dataset.root, CARD_FILE)
-    if not storage.exists(card) or CARD_MARK.encode() in storage.read_bytes(card):
-        storage.write_bytes(card, card_text(dataset, read_contents(dataset)).encode())
+    if is_own_card(dataset.root):
+        card = card_text(dataset, read_contents(dataset))
+        storage.write_bytes(storage.join(dataset.root, CARD_FILE), card.encode())
+
+
+def is_own_card(root: str) -> bool:
+    """Whether a card may be written there: there is none, or one that nobody has edited."""
+    card = storage.join(root, CARD_FILE)
+    return not storage.exists(card) or CARD_MARK.encode() in storage.read_bytes(card)
 
 
 def has_documents(root: str) -> bool:

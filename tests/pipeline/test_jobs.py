@@ -20,6 +20,7 @@ from pipeline.plan import Plan, write_plan
 from pipeline.progress import total_counts
 from pipeline.row_state import row_state
 from pipeline.steps import LabelStep, Step
+from pipeline.swap import new_tables
 from pipeline.wave import Wave, span_queue
 
 
@@ -313,6 +314,6 @@ def test_all_rows_and_frames_are_counted_when_the_tables_are_written(tmp_path: P
     steps.run(assemble_job._WriteShards, by_shard.items())
 
     counts = steps.counts()
-    frames = sum(pq.read_metadata(path).num_rows for path in (steps.line.job.out / "frames").iterdir())
+    frames = sum(pq.read_metadata(path).num_rows for path in (new_tables(steps.line.job.out) / "frames").iterdir())
     assert frames > 0
     assert (counts["listed"], counts["assembled_frames"]) == (3, pytest.approx(frames))

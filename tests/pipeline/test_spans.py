@@ -14,7 +14,7 @@ from synthetic import MODEL, manifest_of, with_options
 from facevid.dataset import open_dataset
 from facevid.failures import FailureCode, Stage
 from pipeline import items, row_tracks
-from pipeline.assemble import ShardOrder, references, remove_old_tables, write_description, write_shards
+from pipeline.assemble import ShardOrder, references, write_description, write_shards
 from pipeline.config import LimitOptions
 from pipeline.desk import Desk
 from pipeline.faces.options import FacesOptions
@@ -28,6 +28,7 @@ from pipeline.progress import Counters
 from pipeline.reading import FileFacts
 from pipeline.row_state import places, row_state
 from pipeline.spans import Span, outside, spans_of
+from pipeline.swap import swap_tables
 
 SECONDS = st.floats(0, 1e5)
 
@@ -92,9 +93,10 @@ def tables(line: Line, *rows: ManifestRow) -> dict[str, list[dict[str, object]]]
         shard=0, tracks=tuple((index, track) for index, (tracks, _) in enumerate(found) for track in tracks),
         failures=tuple(failure for _, failures in found for failure in failures),
     )  # fmt: skip
-    remove_old_tables(line.job.out)
     written = write_shards(order, rows, line.job, line.store, MODEL)
-    write_description(line.job, MODEL, written, take_census(manifest_of(*rows), line.job, line.store).steps)
+    steps = take_census(manifest_of(*rows), line.job, line.store).steps
+    write_description(line.job, MODEL, written, steps, content_key="")
+    swap_tables(line.job.out)
     dataset = open_dataset(line.job.out)
     return {name: dataset.table(name).to_pylist() for name in ("frames", "tracks", "crops", "failures")}
 

@@ -34,6 +34,7 @@ from pipeline.row_state import row_state
 from pipeline.status import render, status
 from pipeline.store import Store
 from pipeline.stored_crops import CropWriter
+from pipeline.swap import new_tables
 from pipeline.tell import Teller, progress_line
 from pipeline.watch import Verdict, Watch
 from pipeline.waves import BuildSummary, Waves
@@ -218,6 +219,31 @@ def test_the_finished_funnel_counts_what_was_filtered_by_reason(
     assert early.column_names == ["video_id"]
     assert {len(track.frame) for track in dataset.tracks(keep="frame < 3")} == {1}
     assert "none is left" not in text
+
+
+def test_the_tables_of_before_stand_where_the_new_ones_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, monkeypatch, "a", "b")
+    before = data(tmp_path)
+    assemble = Pretender.assemble
+
+    def fail(driver: Pretender) -> None:
+        assemble(driver)
+        raise BuildError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretender, "assemble", fail)
+        with pytest.raises(BuildError, match="the disk is full"):
+            build(tmp_path, monkeypatch, "a", "b", "c")
+
+    assert data(tmp_path) == before
+    open_dataset(tmp_path / "out").verify()
+    # The old manifest again: nothing is to be written, and nothing is left of the try.
+    assert not build(tmp_path, monkeypatch, "a", "b")[0].assembled
+    assert not new_tables(tmp_path / "out").exists()
+    assert build(tmp_path, monkeypatch, "a", "b", "c")[0].assembled
+    assert open_dataset(tmp_path / "out").table("tracks").num_rows == 6
 
 
 def test_who_has_filtered_every_frame_is_shown_where_the_numbers_lie(
