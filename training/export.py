@@ -51,15 +51,15 @@ class DeepExp3D:
     device: torch.device
 
     def predict(
-        self, crops: UInt8[np.ndarray, "batch 224 224 3"], *, batch_size: int = 64
+        self, crops: UInt8[np.ndarray, "batch 224 224 3"]
     ) -> Float32[np.ndarray, "batch n_expression"]:
-        """Expression coefficients, standard deviations, of registered RGB crops (`pipeline.faces.register`)."""
-        parts = [np.zeros((0, self.config.n_expression), np.float32)]
+        """Expression coefficients, standard deviations, of registered RGB crops (`pipeline.faces.register`).
+
+        All of them go through the network together: the caller knows how much memory there is.
+        """
         with torch.inference_mode():
-            for start in range(0, len(crops), batch_size):
-                part = torch.from_numpy(np.ascontiguousarray(crops[start : start + batch_size])).to(self.device)
-                parts.append(self.network(part).float().cpu().numpy())
-        return np.concatenate(parts)
+            found = self.network(torch.from_numpy(np.ascontiguousarray(crops)).to(self.device))
+            return np.asarray(found.float().cpu().numpy())
 
 
 def resolve_device(name: str) -> torch.device:

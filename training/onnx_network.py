@@ -32,14 +32,14 @@ class OnnxDeepExp3D:
     session: onnxruntime.InferenceSession
 
     def predict(
-        self, crops: UInt8[np.ndarray, "batch 224 224 3"], *, batch_size: int = 64
+        self, crops: UInt8[np.ndarray, "batch 224 224 3"]
     ) -> Float32[np.ndarray, "batch n_expression"]:
-        """Expression coefficients, standard deviations, of registered RGB crops (`pipeline.faces.register`)."""
-        parts = [np.zeros((0, self.config.n_expression), np.float32)]
-        for start in range(0, len(crops), batch_size):
-            part = np.ascontiguousarray(crops[start : start + batch_size])
-            parts.extend(self.session.run([ONNX_OUTPUT], {ONNX_INPUT: part}))
-        return np.concatenate(parts)
+        """Expression coefficients, standard deviations, of registered RGB crops (`pipeline.faces.register`).
+
+        All of them go through the network together: the caller knows how much memory there is.
+        """
+        (found,) = self.session.run([ONNX_OUTPUT], {ONNX_INPUT: np.ascontiguousarray(crops)})
+        return np.asarray(found)
 
 
 def load_onnx(folder: Path) -> OnnxDeepExp3D:

@@ -46,7 +46,7 @@ def test_it_learns_ten_crops_by_heart_and_ships_what_it_learned(
     examples = load_splits(facevid.open(dataset))["train"]
     (batch,) = ordered_batches(examples, np.arange(10), batch_size=10, workers=0)
     model = load_deepexp3d(result.folder)
-    predicted = model.predict(batch.crops, batch_size=3)
+    predicted = model.predict(batch.crops)
     assert predicted.shape == (10, 4)
     baseline = np.linalg.norm(examples.expression - examples.expression.mean(axis=0))
     assert np.linalg.norm(predicted - examples.expression) < 0.1 * baseline
