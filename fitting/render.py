@@ -243,7 +243,6 @@ def render_mesh(
     image: UInt8[np.ndarray, "height width 3"],
     colour: tuple[float, float, float] | Float[np.ndarray, "vertices 3"] = SKIN,
     opacity: float = 1.0,
-    light: tuple[float, float, float] = FROM_THE_VIEWER,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draw a mesh over a picture; the picture given is left as it is.
 
@@ -253,11 +252,10 @@ def render_mesh(
         image: The background, RGB.
         colour: Red, green and blue, 0 to 255, for all of it or per vertex.
         opacity: 1 hides the background, 0 shows it alone.
-        light: Direction towards the light in the pixel frame.
 
     Raises:
         ValueError: `opacity` is outside [0, 1].
     """
     raster = rasterise(vertices_px, triangles, height=image.shape[0], width=image.shape[1])
-    lit = brightness(vertices_px, triangles, light)[:, None] * np.asarray(colour, dtype=np.float32)
+    lit = brightness(vertices_px, triangles)[:, None] * np.asarray(colour, dtype=np.float32)
     return blend(image, raster, raster.interpolate(lit, triangles), opacity=opacity)

@@ -10,10 +10,12 @@ from fitting.arkit import expression_of
 from fitting.face_model import load_face_model
 from fitting.gallery import landmark_picture, render_gallery
 from fitting.paint import eyeballs, paint_of, seen_from_outside
-from fitting.render import Raster, blend, look_from, project_head, rasterise, render_mesh, vertex_normals
+from fitting.render import Raster, blend, brightness, look_from, project_head, rasterise, render_mesh, vertex_normals
 
 # Counter-clockwise seen from outside, so clockwise in a picture whose y runs up, and the other way where it runs down.
 FRONT = np.array([[0, 1, 2]], dtype=np.int32)
+LIT = fitting.render.AMBIENT + (1 - fitting.render.AMBIENT) / np.linalg.norm(fitting.render.FROM_THE_VIEWER)
+"""Brightness of what faces the viewer, under the light from his upper left."""
 
 
 def _triangle(depth_px: float = 0.0) -> np.ndarray:
@@ -151,17 +153,18 @@ def test_normals_of_a_sphere_point_outwards() -> None:
 
 def test_a_face_turned_to_the_light_is_brighter_than_one_turned_away() -> None:
     image = np.zeros((10, 10, 3), dtype=np.uint8)
-    bright = render_mesh(_triangle(), FRONT, image=image, light=(0.0, 0.0, 1.0))
-    dim = render_mesh(_triangle(), FRONT, image=image, light=(1.0, 0.0, 0.2))
-    np.testing.assert_array_equal(bright[1, 1], np.rint(fitting.render.SKIN))
-    assert dim[1, 1, 0] < bright[1, 1, 0]
-    assert (bright[9, 9] == 0).all()
+    bright = brightness(_triangle(), FRONT, (0.0, 0.0, 1.0))
+    np.testing.assert_allclose(bright, 1.0, rtol=1e-6)
+    assert (brightness(_triangle(), FRONT, (1.0, 0.0, 0.2)) < bright).all()
+    drawn = render_mesh(_triangle(), FRONT, image=image)
+    np.testing.assert_array_equal(drawn[1, 1], np.rint(LIT * np.array(fitting.render.SKIN)))
+    assert (drawn[9, 9] == 0).all()
     assert (image == 0).all(), "the background given is left as it is"
 
 
 def test_opacity_blends_with_the_background() -> None:
     image = np.full((10, 10, 3), 100, dtype=np.uint8)
-    kept = {"image": image, "colour": (200.0, 100.0, 0.0), "light": (0.0, 0.0, 1.0)}
+    kept = {"image": image, "colour": (200.0 / LIT, 100.0 / LIT, 0.0)}
     np.testing.assert_array_equal(render_mesh(_triangle(), FRONT, **kept, opacity=0.0), image)
     np.testing.assert_array_equal(render_mesh(_triangle(), FRONT, **kept, opacity=0.5)[1, 1], [150, 100, 50])
     with pytest.raises(ValueError, match=r"opacity=1\.5 must lie between 0 and 1"):
@@ -169,8 +172,8 @@ def test_opacity_blends_with_the_background() -> None:
 
 
 def test_colours_per_vertex_are_interpolated() -> None:
-    colour = np.array([[0, 0, 0], [0, 0, 0], [160, 80, 0]], dtype=np.float32)
-    drawn = render_mesh(_triangle(), FRONT, image=np.zeros((10, 10, 3), np.uint8), colour=colour, light=(0.0, 0.0, 1.0))
+    colour = np.array([[0, 0, 0], [0, 0, 0], [160, 80, 0]], dtype=np.float32) / LIT
+    drawn = render_mesh(_triangle(), FRONT, image=np.zeros((10, 10, 3), np.uint8), colour=colour)
     np.testing.assert_array_equal(drawn[0, 4], [80, 40, 0])
 
 
