@@ -14,6 +14,8 @@ FACE_MODEL_FILE = "face_model.npz"
 """The face model that the dataset was fitted with, beside the description."""
 RELEASE_STEP = "release"
 """The funnel's last step where somebody made a release: what of the kept frames went out."""
+RECEIVED = "or, if somebody gave it to you, get the file again"
+"""What those can do about a damaged dataset who did not build it."""
 _SHARD_FILE = r"part-\d{5,}-of-\d{5,}\.parquet"
 _LARGEST_WIDTH = 1_000_000
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from facevid import storage
-from facevid.description import DatasetError
+from facevid.description import RECEIVED, DatasetError
 from facevid.shards import ShardInfo
 
 _REBUILD = "run the build again, which writes the tables anew"
@@ -143,7 +143,7 @@ class ShardFile(AbstractContextManager["ShardFile"]):
 
     def _unread(self, error: Exception) -> DatasetError:
         if isinstance(error, FileNotFoundError):
-            return DatasetError(f"{self.path} is missing; run the build again, it resumes")
+            return DatasetError(f"{self.path} is missing; run the build again, it resumes, {RECEIVED}")
         said = str(error) or type(error).__name__
         if self._is_of_content(error):
             return DatasetError(f"{self.path} is damaged ({said}); remove it and run the build again")

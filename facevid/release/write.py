@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from facevid import storage
 from facevid.dataset import Dataset
-from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, RELEASE_STEP, DatasetError, FunnelStep
+from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, RECEIVED, RELEASE_STEP, DatasetError, FunnelStep
 from facevid.release.choice import (
     DENIED,
     LICENCE,
@@ -122,7 +122,7 @@ def check_files(dataset: Dataset, tables: Sequence[str], *, progress: Progress) 
     for shard in shards:
         path = storage.join(dataset.root, shard.path)
         if storage.sha256(path) != shard.sha256:
-            raise DatasetError(f"{path} is not the file that {DESCRIPTION_FILE} lists: altered; run the build again")
+            raise DatasetError(f"{path} is not the file that {DESCRIPTION_FILE} lists; build it again, {RECEIVED}")
         done += shard.bytes
         progress("check", done, total)
     if storage.sha256(dataset.face_model_path) != dataset.description.face_model_sha256:
