@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from facevid import storage
 from facevid.schema import TABLES
 
-ROW_GROUP_ROWS = {"crops": 512}
-"""Rows per row group; 512 crops are about 8 MB, cheap to read and enough to decode for a while."""
+ROW_GROUP_ROWS = {"crops": 128}
+"""Rows per row group; 128 crops are about 2 MB, cheap to read, and little enough to read for the sake of a few."""
 _DEFAULT_ROW_GROUP_ROWS = 8192
 
 _KEYS = {

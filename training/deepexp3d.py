@@ -26,6 +26,7 @@ from training.loop import TrainingLoop
 from training.losses import gram_matrix_mm2
 from training.model_config import ModelConfig
 from training.networks import ExpressionNetwork, build_network
+from training.order import epoch_size
 from training.sources import content_sha256, sources_of
 from training.stopping import StopRequest, interruption
 
@@ -163,9 +164,11 @@ def _train(
         if due:
             loop.settle_normalisation(epoch)
         val = metrics(splits["val"]) if due else None
-        history.append(EpochRecord(epoch=epoch, steps=loop.steps, train_loss_mm2=loss, val=val))
+        crops = loop.crops - sum(line.crops for line in history)
+        history.append(EpochRecord(epoch=epoch, steps=loop.steps, crops=crops, train_loss_mm2=loss, val=val))
         better = val is not None and best.offer(network, steps=loop.steps, vertex_error_mm=val.vertex_error_mm)
-        report(f"epoch {epoch + 1}: train loss {loss:.3f} mm^2 (mean expression {loop.mean_expression_loss_mm2:.3f})"
+        report(f"epoch {epoch + 1}, {crops} crops: train loss {loss:.3f} mm^2 "
+               f"(mean expression {loop.mean_expression_loss_mm2:.3f})"
                + (f"; {val.errors}" if val else "") + ("; the best so far" if better else ""))
         save_if_due()
     save()  # whatever happens to the disk now, the training is not lost
@@ -246,6 +249,9 @@ def _face_model(dataset: Dataset) -> FaceModel:
 def _introduction(splits: Mapping[Split, Examples], options: TrainOptions, device: torch.device) -> Iterator[str]:
     counts = ", ".join(f"{name} {len(e)} crops of {len(e.videos)} videos" for name, e in splits.items())
     yield f"DeepExp3D ({options.preset}) on {device}: {counts}"
+    shown = epoch_size(splits["train"], options.crops_per_track)
+    if shown < len(splits["train"]):
+        yield f"an epoch shows {shown} training crops: {options.crops_per_track} of a track, drawn anew each time"
     if not len(splits["val"]):
         yield (
             "no video in the val split: training runs, but nothing can tell how good the network is; give a row of the "

@@ -93,7 +93,7 @@ def evaluate(
     predicted, done = [], 0
     began_s = reported_s = time.monotonic()
     with torch.inference_mode():
-        for batch in ordered_batches(examples, chosen, batch_size=options.batch_size, workers=options.workers):
+        for batch in ordered_batches(examples, chosen, batch_size=options.batch_size, workers=options.threads):
             crops = torch.from_numpy(batch.crops).to(device)
             predicted.append(network(crops).float().cpu().numpy())
             done += len(batch.crops)

@@ -33,6 +33,7 @@ class Examples:
         expression_sigma: Posterior standard deviation of each.
         video: Index into `videos` per example.
         videos: Ids of the videos that have any, sorted.
+        track: Number of the face track per example, ascending.
         shard: Index into `shards` per example.
         row_group: Row group of the shard.
         row: Row in the row group.
@@ -45,6 +46,7 @@ class Examples:
     expression_sigma: Float32[np.ndarray, "examples n_expression"]
     video: Int32[np.ndarray, " examples"]
     videos: tuple[str, ...]
+    track: Int32[np.ndarray, " examples"]
     shard: Int32[np.ndarray, " examples"]
     row_group: Int32[np.ndarray, " examples"]
     row: Int32[np.ndarray, " examples"]
@@ -130,6 +132,7 @@ def _examples(dataset: Dataset, split: Split, parts: Sequence["_Part"], videos: 
         expression=_stacked((part.expression for part in parts), n_expression),
         expression_sigma=_stacked((part.sigma for part in parts), n_expression),
         video=video.astype(np.int32),
+        track=_numbered([part.track for part in parts]),
         shard=_joined(np.full(len(part.row), part.shard, np.int32) for part in parts),
         row_group=_joined(part.row_group for part in parts),
         row=_joined(part.row for part in parts),
@@ -138,12 +141,13 @@ def _examples(dataset: Dataset, split: Split, parts: Sequence["_Part"], videos: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """The examples of one split in one shard; `video` counts the kept videos of all splits."""
+    """The examples of one split in one shard; `video` counts the kept videos of all splits, `track` anything."""
 
     shard: int
     expression: Float32[np.ndarray, "examples n_expression"]
     sigma: Float32[np.ndarray, "examples n_expression"]
     video: Int32[np.ndarray, " examples"]
+    track: Int64[np.ndarray, " examples"]
     row_group: Int32[np.ndarray, " examples"]
     row: Int32[np.ndarray, " examples"]
 
@@ -180,6 +184,7 @@ def _join(
             expression=_labels(labels, "expression", frames_shard),
             sigma=_labels(labels, "expression_sigma", frames_shard),
             video=video[rows],
+            track=track_codes[len(frames) :][rows],
             row_group=group.astype(np.int32),
             row=(rows - starts[group]).astype(np.int32),
         )
@@ -222,6 +227,15 @@ def _codes(frames: pa.Table, crops: pa.Table) -> tuple[Int64[np.ndarray, " rows"
     # Numbers of 31 bits each, two of which fit into 64: videos and tracks are counted together first.
     _, pair = np.unique((video << 32) + track, return_inverse=True)
     return (pair << 32) + frame, pair
+
+
+def _numbered(parts: Sequence[np.ndarray]) -> Int32[np.ndarray, " examples"]:
+    """Tracks counted in stored order; a track is in one shard."""
+    lengths = [len(part) for part in parts]
+    shard = np.repeat(np.arange(len(parts)), lengths)
+    track = np.concatenate([np.zeros(0, np.int64), *parts])
+    changes = (np.diff(shard) != 0) | (np.diff(track) != 0)
+    return np.concatenate([np.zeros(min(1, len(track)), np.int32), np.cumsum(changes, dtype=np.int32)])
 
 
 def _stacked(parts: Iterable[np.ndarray], width: int) -> Float32[np.ndarray, "rows width"]:

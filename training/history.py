@@ -14,12 +14,14 @@ class EpochRecord:
     Attributes:
         epoch: Index of the epoch, from 0.
         steps: Optimiser steps so far.
+        crops: Training crops that the epoch showed.
         train_loss_mm2: Mean training loss of the epoch (weighted, augmented).
         val: Metrics on the val split, if it was evaluated after this epoch and has any crop.
     """
 
     epoch: int
     steps: int
+    crops: int
     train_loss_mm2: float
     val: Metrics | None
 

@@ -19,6 +19,7 @@ from training.loader import Batch, training_batches
 from training.losses import label_weights, mean_expression_loss_mm2, squared_vertex_error_mm2
 from training.mirror import mirror_operator
 from training.networks import ExpressionNetwork
+from training.order import epoch_size
 
 _WARM_UP = 0.05
 _MAX_GRADIENT_NORM = 5.0
@@ -44,6 +45,7 @@ class TrainingLoop:
         steps: Optimiser steps made.
         total_steps: Optimiser steps to make.
         epoch: Index of the epoch that is under way, or comes next.
+        crops: Crops trained on, each as often as it was shown.
         mean_expression_loss_mm2: Loss of always saying the mean expression, on crops that are not augmented.
     """
 
@@ -63,13 +65,13 @@ class TrainingLoop:
         self._mirror = mirror_operator(model) if options.augment else None
         if options.augment and self._mirror is None:
             report("the face model has no mirror symmetry: crops are not flipped")
-        self._per_epoch = max(1, len(train) // options.batch_size)
+        self._per_epoch = max(1, epoch_size(train, options.crops_per_track) // options.batch_size)
         all_steps = options.epochs * self._per_epoch
         self.total_steps = min(all_steps, options.max_steps or all_steps)
         self.steps = self.epoch = 0
         self._batches_done, self._loss_sum = 0, 0.0
-        self._crops = 0
-        self._busy_s = 0.0
+        self.crops = 0
+        self._busy_s = self._waited_s = 0.0
         self._optimiser = torch.optim.AdamW(_parameter_groups(network, options), lr=options.learning_rate)
 
     @property
@@ -85,7 +87,12 @@ class TrainingLoop:
     @property
     def crops_per_s(self) -> float:
         """Rate of training so far, evaluation left out."""
-        return self._crops / self._busy_s if self._busy_s else 0.0
+        return self.crops / self._busy_s if self._busy_s else 0.0
+
+    @property
+    def waiting(self) -> float:
+        """Share of that time in which no crop was ready: more `workers`, or a faster disk, would save it."""
+        return self._waited_s / self._busy_s if self._busy_s else 0.0
 
     def epochs(self) -> Iterator[tuple[int, float]]:
         """Train epoch by epoch; yields its index and its mean loss, mm^2.
@@ -104,6 +111,7 @@ class TrainingLoop:
         self._network.train()
         began_s = reported_s = time.monotonic()
         for batch in self._batches(self.epoch, first=self._batches_done):
+            self._waited_s += time.monotonic() - began_s
             loss = self._step(batch)
             self._loss_sum += loss
             self._batches_done += 1
@@ -124,7 +132,7 @@ class TrainingLoop:
             tensors |= {f"optimiser.{number}.{name}": value for name, value in parts.items()}
         progress = {
             "steps": self.steps, "epoch": self.epoch, "batches_done": self._batches_done, "loss_sum": self._loss_sum,
-            "crops": self._crops, "busy_s": self._busy_s,
+            "crops": self.crops, "busy_s": self._busy_s, "waited_s": self._waited_s,
         }  # fmt: skip
         return State(tensors={name: value.detach().cpu().contiguous() for name, value in tensors.items()},
                      progress=progress)
@@ -149,7 +157,8 @@ class TrainingLoop:
             self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": parts})
             found = state.progress
             self.steps, self.epoch, self._batches_done = found["steps"], found["epoch"], found["batches_done"]
-            self._loss_sum, self._crops, self._busy_s = found["loss_sum"], found["crops"], found["busy_s"]
+            self._loss_sum, self.crops = found["loss_sum"], found["crops"]
+            self._busy_s, self._waited_s = found["busy_s"], found["waited_s"]
         except (RuntimeError, KeyError) as error:
             raise ValueError(f"what was saved of this training is another network's: {error}") from error
 
@@ -177,7 +186,8 @@ class TrainingLoop:
         options = self._options
         augmentation = Augmentation(seed=options.seed, epoch=epoch, mirror=self._mirror) if options.augment else None
         return training_batches(self._train, seed=options.seed, epoch=epoch, batch_size=options.batch_size,
-                                augmentation=augmentation, workers=options.workers, first=first)
+                                crops_per_track=options.crops_per_track, augmentation=augmentation,
+                                workers=options.threads, first=first)
 
     def _step(self, batch: Batch) -> float:
         for group in self._optimiser.param_groups:
@@ -193,7 +203,7 @@ class TrainingLoop:
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), max_norm=_MAX_GRADIENT_NORM)
         self._optimiser.step()
         self.steps += 1
-        self._crops += len(batch.crops)
+        self.crops += len(batch.crops)
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(
@@ -206,7 +216,7 @@ class TrainingLoop:
         left = f"{left_s:.0f} s" if left_s < 120 else f"{math.ceil(left_s / 60)} min"
         return (
             f"step {self.steps} of {self.total_steps}: loss {loss:.3f} mm^2, "
-            f"{self.crops_per_s:.0f} crops/s, {left} left"
+            f"{self.crops_per_s:.0f} crops/s, {self.waiting:.0%} of the time waiting for crops, {left} left"
         )
 
 

@@ -19,7 +19,7 @@ class TrainDeepExp3D:
     Run it again to go on with a training that was stopped: its state is saved every few minutes, before evaluations,
     and after Ctrl-C, beside the model to be. The weights that are best on the val split become the model.
 
-    Example: facevid train deepexp3d out --out models/deepexp3d --preset fast
+    Example: facevid train deepexp3d out --out models/deepexp3d --preset fast --crops-per-track 32
     """
 
     dataset: tyro.conf.Positional[str]

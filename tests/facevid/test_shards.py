@@ -63,7 +63,7 @@ def test_the_bytes_depend_on_the_rows_and_not_on_the_batches(tmp_path: Path) -> 
 def test_pictures_are_stored_as_they_are_and_numbers_compressed(tmp_path: Path) -> None:
     info = write_shard(str(tmp_path), "crops", shard_of("v", 0, 1), 1, crops([("v", 0, frame) for frame in range(600)]))
     footer = pq.ParquetFile(tmp_path / info.path).metadata
-    assert [footer.row_group(index).num_rows for index in range(footer.num_row_groups)] == [512, 88]
+    assert [footer.row_group(index).num_rows for index in range(footer.num_row_groups)] == [128, 128, 128, 128, 88]
     columns = {footer.row_group(0).column(i).path_in_schema: footer.row_group(0).column(i) for i in range(5)}
     assert columns["jpeg"].compression == "UNCOMPRESSED"
     assert not columns["jpeg"].is_stats_set

@@ -63,3 +63,22 @@ def test_the_caller_s_crop_is_not_touched() -> None:
     before = CROP.copy()
     Augmentation(seed=0, epoch=0, mirror=SWAP)(CROP, LABEL, 0)
     np.testing.assert_array_equal(CROP, before)
+
+
+def test_colour_changes_by_a_gain_and_an_offset_per_channel_and_nothing_wraps_around() -> None:
+    change = Augmentation(seed=0, epoch=0, mirror=None)
+    ramp = np.repeat(np.arange(224, dtype=np.uint8)[:, None, None], 224, axis=1).repeat(3, axis=2)
+    gains, greys = [], []
+    for example in range(60):
+        crop, _ = change(ramp, LABEL, example)
+        middle = crop[:, 100:124].mean(axis=1)  # rows of one grey, moved up or down a little
+        assert (np.diff(middle, axis=0) > -3.0).all()  # JPEG rings by a level or two
+        greys.append(middle[112].mean())
+        gains.append((middle[140] - middle[84]) / 56)
+    assert abs(np.mean(greys) - 112) < 8  # 4 standard deviations of the mean of 60 offsets of +-25
+    assert 30 < np.ptp(greys) < 75
+    # Contrast of exp(+-0.25) and scale of exp(+-0.06), channels of exp(+-0.06) apart.
+    assert 0.65 < np.min(gains) < 0.85
+    assert 1.2 < np.max(gains) < 1.55
+    apart = np.ptp(np.array(gains), axis=1)
+    assert 0.02 < apart.max() < 0.25

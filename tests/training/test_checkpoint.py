@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from facevid import storage
-from training import deepexp3d
+from training import deepexp3d, loop
 from training.checkpoint import Checkpoints, State, checkpoints
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
@@ -86,11 +87,13 @@ def stop(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stop:
 
 
 ONE_EPOCH, WITHIN_AN_EPOCH = replace(OPTIONS, epochs=1), replace(OPTIONS, max_steps=4)
+DRAWN = replace(OPTIONS, crops_per_track=9, workers=2)
 STOPS = [
     # Saves follow each of three steps and the epoch, twice, and then the whole.
     *((OPTIONS, saves, f"{step} of 6") for saves, step in enumerate((1, 2, 3, 3, 4, 5, 6, 6, 6), start=1)),
     *((ONE_EPOCH, saves, "3 of 3") for saves in (3, 5)),
     *((WITHIN_AN_EPOCH, saves, "4 of 4") for saves in (5, 6)),
+    *((DRAWN, saves, f"{step} of 4") for saves, step in ((1, 1), (4, 3))),
 ]
 
 
@@ -112,6 +115,18 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_model(
         assert torch.equal(value, resumed[name]), name
     assert resumed_record == record
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "model", "whole"]
+
+
+def test_an_epoch_shows_some_crops_of_each_track_and_says_how_many(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_REPORT_EVERY_S", 0.0)
+    lines: list[str] = []
+    _, record = train(tmp_path / "model", DRAWN, lines=lines)
+    assert [(line["steps"], line["crops"]) for line in record["history"]] == [(2, 8), (4, 8)]
+    assert "an epoch shows 9 training crops: 9 of a track, drawn anew each time" in lines
+    assert any(line.startswith("epoch 1, 8 crops: ") for line in lines)
+    assert any(re.match(r"step 3 of 4: .* crops/s, \d+% of the time waiting for crops, ", line) for line in lines)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -187,6 +202,8 @@ def signalled_in_steps(monkeypatch: pytest.MonkeyPatch, counts: dict[int, int], 
 def test_a_training_that_was_begun_otherwise_is_not_taken_up(train: Train, stop: Stop, tmp_path: Path) -> None:
     stop(2)
 
+    with pytest.raises(ValueError, match="begun with crops_per_track=64; this one has crops_per_track=9"):
+        train(tmp_path / "model", DRAWN)
     with pytest.raises(ValueError, match=r"begun with learning_rate=0\.004; this one has learning_rate=0\.1.*remove"):
         train(tmp_path / "model", replace(OPTIONS, learning_rate=0.1))
     # Threads and the device change no result.

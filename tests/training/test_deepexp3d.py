@@ -1,6 +1,7 @@
 """The training as a whole: it learns ten crops by heart, and what it writes can be loaded and trusted."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,14 @@ def test_held_out_videos_are_evaluated_and_a_few_are_called_a_few(
     assert load_deepexp3d(result.folder).predict(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 4)
 
 
+def test_as_many_threads_work_as_there_are_cores_unless_they_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    assert TrainOptions().threads == 6
+    assert (TrainOptions(workers=0).threads, TrainOptions(workers=40).threads) == (0, 40)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(192)))
+    assert TrainOptions().threads == 16
+
+
 def test_nothing_to_train_on_is_told(write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path) -> None:
     dataset = write_dataset(toy_track(video_id="b", split="val"))
     with pytest.raises(DatasetError, match="no kept crop in the train split"):
@@ -112,7 +121,8 @@ def test_an_evaluation_of_many_crops_says_how_far_it_is(
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("learning_rate", 0.0), ("batch_size", 0), ("epochs", 0), ("max_steps", 0)]
+    ("option", "value"), [("learning_rate", 0.0), ("batch_size", 0), ("epochs", 0), ("max_steps", 0),
+                        ("crops_per_track", -1), ("workers", -1)]
 )
 def test_options_that_train_nothing_are_refused(option: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{option}={value}"):

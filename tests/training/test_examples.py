@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+import simplejpeg
 
 import facevid
 from facevid.dataset import Dataset
@@ -18,11 +19,13 @@ from facevid.description import DatasetError
 from facevid.shard_file import ShardFile
 from facevid.shards import ShardInfo
 from training import examples as module
-from training import loader
+from training import order
 from training.augment import Augmentation
+from training.crop_reader import CropReader
 from training.examples import Examples, check_splits, load_splits
 from training.face_reader import read_image
-from training.loader import epoch_order, ordered_batches, training_batches
+from training.loader import ordered_batches, training_batches
+from training.order import epoch_order
 
 
 @pytest.fixture
@@ -64,24 +67,26 @@ def test_every_picture_comes_with_its_own_label(examples: Examples) -> None:
 def test_an_epoch_shows_every_example_once_and_the_next_in_another_order(
     examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "WINDOW_ROW_GROUPS", 2)
-    epochs = [np.concatenate(epoch_order(examples, seed=4, epoch=epoch)) for epoch in (0, 0, 1)]
-    for order in epochs:
+    monkeypatch.setattr(order, "WINDOW_CROPS", 10)
+    epochs = [np.concatenate(epoch_order(examples, crops_per_track=0, seed=4, epoch=epoch)) for epoch in (0, 0, 1)]
+    for shown in epochs:
         # Neighbours in a video come apart, and not only whole row groups.
-        assert (np.diff(order) == 1).sum() < len(examples) / 3
-        assert sorted(order.tolist()) == list(range(len(examples)))
+        assert (np.diff(shown) == 1).sum() < len(examples) / 3
+        assert sorted(shown.tolist()) == list(range(len(examples)))
     assert epochs[0].tolist() == epochs[1].tolist()
     assert epochs[0].tolist() != epochs[2].tolist()
-    assert epochs[0].tolist() != np.concatenate(epoch_order(examples, seed=5, epoch=0)).tolist()
+    assert epochs[0].tolist() != np.concatenate(epoch_order(examples, crops_per_track=0, seed=5, epoch=0)).tolist()
 
 
 def test_batches_do_not_depend_on_the_number_of_threads(examples: Examples) -> None:
     change = Augmentation(seed=1, epoch=2, mirror=np.eye(4, dtype=np.float32)[[1, 0, 2, 3]])
     runs = [
-        list(training_batches(examples, seed=1, epoch=2, batch_size=4, augmentation=change, workers=workers))
-        for workers in (0, 1, 3)
+        list(training_batches(
+            examples, seed=1, epoch=2, batch_size=4, crops_per_track=6, augmentation=change, workers=workers
+        ))
+        for workers in (0, 1, 3, 20)
     ]
-    assert [len(run) for run in runs] == [4, 4, 4]
+    assert [len(run) for run in runs] == [4, 4, 4, 4]  # 5 + 5 + 6 crops
     for run in runs[1:]:
         for batch, wanted in zip(run, runs[0], strict=True):
             np.testing.assert_array_equal(batch.crops, wanted.crops)
@@ -91,17 +96,17 @@ def test_batches_do_not_depend_on_the_number_of_threads(examples: Examples) -> N
 def test_batches_from_the_middle_of_an_epoch_are_those_of_the_whole(
     examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "WINDOW_ROW_GROUPS", 1)
-    options = {"seed": 1, "epoch": 2, "batch_size": 4, "augmentation": None, "workers": 0}
+    monkeypatch.setattr(order, "WINDOW_CROPS", 8)
+    options = {"seed": 1, "epoch": 2, "batch_size": 4, "crops_per_track": 0, "augmentation": None, "workers": 0}
     whole = list(training_batches(examples, **options))
     read: list[int] = []
-    original = loader._read
+    original = CropReader._read
 
-    def reading(examples: Examples, window: np.ndarray) -> dict[int, bytes]:
-        read.extend(window.tolist())
-        return original(examples, window)
+    def reading(self: CropReader, members: np.ndarray) -> dict[int, bytes]:
+        read.extend(members.tolist())
+        return original(self, members)
 
-    monkeypatch.setattr(loader, "_read", reading)
+    monkeypatch.setattr(CropReader, "_read", reading)
     for first in range(5):
         read.clear()
         rest = list(training_batches(examples, first=first, **options))
@@ -110,7 +115,9 @@ def test_batches_from_the_middle_of_an_epoch_are_those_of_the_whole(
 
 
 def test_fewer_examples_than_a_batch_make_one_batch(examples: Examples) -> None:
-    batches = list(training_batches(examples, seed=0, epoch=0, batch_size=100, augmentation=None, workers=0))
+    batches = list(training_batches(
+        examples, seed=0, epoch=0, batch_size=100, crops_per_track=0, augmentation=None, workers=0
+    ))
     assert [len(batch.crops) for batch in batches] == [19]
 
 
@@ -147,17 +154,21 @@ def endless_png(side_px: int = 50_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
 
 
+def noisy_jpeg() -> bytes:
+    return cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8))[1].tobytes()
+
+
 @pytest.mark.parametrize(
     "data",
-    [b"no JPEG", b"", b"\xff\xd8\xff", endless_png(224)[:20], endless_png(224)[:40],
+    [b"no JPEG", b"", b"\xff\xd8\xff", noisy_jpeg()[:5000], endless_png(224)[:20], endless_png(224)[:40],
      cv2.imencode(".bmp", np.zeros((224, 224, 3), np.uint8))[1].tobytes(),
      cv2.imencode(".png", np.zeros((224, 224, 3), np.uint8))[1].tobytes() + bytes(300_000)],
-    ids=["text", "nothing", "signature", "half-a-header", "header", "another-format", "too-long"],
+    ids=["text", "nothing", "signature", "half-a-jpeg", "half-a-header", "header", "another-format", "too-long"],
 )
 def test_a_crop_that_is_no_picture_is_named(
     examples: Examples, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
-    monkeypatch.setattr(loader, "_read", lambda _, window: {int(example): data for example in window})
+    monkeypatch.setattr(CropReader, "_read", lambda _, window: {int(example): data for example in window})
     with pytest.raises(DatasetError, match=r"crops/part-.*: crop 0 of row group 0 is no picture"):
         list(ordered_batches(examples, np.arange(1), batch_size=1, workers=1))
 
@@ -175,8 +186,9 @@ def test_a_crop_is_decoded_only_if_it_says_to_have_the_size_of_one(
     examples: Examples, monkeypatch: pytest.MonkeyPatch, endless: Callable[[int], bytes], side_px: int
 ) -> None:
     data = endless(side_px)
-    monkeypatch.setattr(loader, "_read", lambda _, window: {int(example): data for example in window})
+    monkeypatch.setattr(CropReader, "_read", lambda _, window: {int(example): data for example in window})
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(DatasetError, match=rf"crop 0 of row group 0 is {side_px} x {side_px} pixels, not 224 x 224"):
         list(ordered_batches(examples, np.arange(1), batch_size=1, workers=1))
 
@@ -186,7 +198,7 @@ def test_a_crop_may_be_a_jpeg_or_a_png(
     examples: Examples, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     data = cv2.imencode(kind, np.full((224, 224, 3), (10, 20, 200), np.uint8))[1].tobytes()
-    monkeypatch.setattr(loader, "_read", lambda _, window: {int(example): data for example in window})
+    monkeypatch.setattr(CropReader, "_read", lambda _, window: {int(example): data for example in window})
     (batch,) = ordered_batches(examples, np.arange(1), batch_size=1, workers=0)
     np.testing.assert_allclose(batch.crops[0, 0, 0], (200, 20, 10), atol=3)
 
