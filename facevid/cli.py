@@ -15,6 +15,7 @@ from facevid.commands.build import Build, Retry, Status
 from facevid.commands.calibration import ModelCalibrate
 from facevid.commands.dataset import Demo, ManifestSchema, Report, Schema
 from facevid.commands.egress import Egress
+from facevid.commands.export import Export
 from facevid.commands.fit import Fit
 from facevid.commands.help_text import description, listed, whole_sentences
 from facevid.commands.model import ModelBuild, ModelImport, ModelInfo, ModelRender
@@ -28,8 +29,8 @@ TRACEBACK_VARIABLE = "FACEVID_TRACEBACK"
 
 _Command = type[
     AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | ModelImport | ModelCalibrate | Fit
-    | Build | Retry | Status | Schema | ManifestSchema | Report | Release | Verify | TrainDeepExp3D | TrainExpression
-    | Predict | Demo | Egress
+    | Export | Build | Retry | Status | Schema | ManifestSchema | Report | Release | Verify | TrainDeepExp3D
+    | TrainExpression | Predict | Demo | Egress
 ]
 COMMANDS: dict[str, _Command] = {
     "assets list": AssetsList,
@@ -41,6 +42,7 @@ COMMANDS: dict[str, _Command] = {
     "model import": ModelImport,
     "model calibrate": ModelCalibrate,
     "fit": Fit,
+    "export": Export,
     "build": Build,
     "retry": Retry,
     "status": Status,

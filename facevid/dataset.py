@@ -144,6 +144,24 @@ class Dataset:
                 if chosen.num_rows:
                     yield track_arrays(row, chosen)
 
+    def track(self, video_id: str, track: int) -> TrackArrays:
+        """One track with all its frames, kept or not. Of the other tracks only the names are read.
+
+        Args:
+            video_id: The manifest's id of the video.
+            track: Index of the track in the video.
+
+        Raises:
+            ValueError: The dataset has no such track, or no frames of it.
+            DatasetError: A shard is missing or damaged, or an earlier version wrote it without some of the columns.
+        """
+        wanted = (pc.field("video_id") == video_id) & (pc.field("track") == track)
+        rows = self.table("tracks").filter(wanted).to_pylist()
+        for shard in self.shards("frames") if rows else ():
+            if self._read(shard, ["video_id", "track"]).filter(wanted).num_rows:
+                return track_arrays(rows[0], self._read(shard, list(TRACK_COLUMNS)).filter(wanted))
+        raise ValueError(f"track={track} of video_id={video_id!r} is not in {self.root}, or has no frames there")
+
     def _read(self, shard: ShardInfo, columns: list[str]) -> pa.Table:
         with self.open_shard(shard) as file:
             return file.read(columns)

@@ -26,6 +26,7 @@ class LandmarkTable:
         line: Line of the text file on which each frame begins, or None.
         picture_px: Width and height of the picture, or None.
         first_frame: What such files call the first frame of a video.
+        smoothed: The landmarks after smoothing over time, or None.
     """
 
     landmarks: Float64[np.ndarray, "frames points 2"]
@@ -37,6 +38,7 @@ class LandmarkTable:
     line: Sequence[int] | None = None
     picture_px: tuple[int, int] | None = None
     first_frame: int = 0
+    smoothed: Float64[np.ndarray, "frames points 2"] | None = None
 
     def place(self, row: int) -> str:
         """Where a frame stands, for messages."""

@@ -1,7 +1,8 @@
 """Landmarks that others have found: `.npz` and `.csv` files of one face over time.
 
 - `.npz`: `landmarks` (frames x points x 2, pixels); optional `confidence` (frames x points), `pts_s` (frames) or `fps`,
-  `frame` (frames, whole numbers), `scheme` (text), `picture_px` (width and height of the picture).
+  `frame` (frames, whole numbers), `scheme` (text), `picture_px` (width and height of the picture), `smoothed` (as
+  `landmarks`: what is fitted, where that was smoothed over time; errors are measured against `landmarks`).
 - wide `.csv`: `frame`, optional `pts_s`, and `x0,y0,x1,y1,...` in any order; one row per frame.
 - wide `.csv` of OpenFace, see `fitting.openface_csv`.
 - tidy `.csv`: `frame,point,x,y`, optional `confidence` and `pts_s`; one row per frame and point.
@@ -14,16 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from fitting.csv_cells import read_cells
 from fitting.landmark_csv import LandmarkTable, landmark_table
-from fitting.npz import read_npz
+from fitting.npz import npz_bytes, read_npz
 from fitting.openface_csv import is_openface, openface_table
 from fitting.tracks import LandmarkSequence
+from fitting.whole_file import write_whole
 
 DEFAULT_FPS = 30.0
-_NPZ_ARRAYS = ("landmarks", "confidence", "pts_s", "fps", "frame", "scheme", "picture_px")
+_NPZ_ARRAYS = ("landmarks", "confidence", "pts_s", "fps", "frame", "scheme", "picture_px", "smoothed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +96,9 @@ def _sequence(path: Path, table: LandmarkTable, scheme: str, fps: float) -> Land
         row, point, axis = (int(value) for value in bad[0])
         raise ValueError(f"{path}, {table.place(row)}: {'xy'[axis]} of point {point} is not a finite float32; "
                          "missing points are NaN or empty")  # fmt: skip
-    missing = np.isnan(observed).any(axis=-1)
+    missing = np.asarray(np.isnan(observed).any(axis=-1))
     observed[missing] = np.nan
+    smoothed = observed if table.smoothed is None else _smoothed(path, table.smoothed, missing)
     weight = np.ones(missing.shape) if table.confidence is None else table.confidence
     if len(bad := np.argwhere(~((weight >= 0) & (weight <= 1)) & ~missing)):
         row, point = (int(value) for value in bad[0])
@@ -116,7 +119,7 @@ def _sequence(path: Path, table: LandmarkTable, scheme: str, fps: float) -> Land
     return LandmarkSequence(
         scheme=scheme,
         observed_px=observed,
-        smoothed_px=observed,
+        smoothed_px=smoothed,
         weight=np.where(missing, 0.0, weight).astype(np.float32),
         pts_s=pts_s.astype(np.float64),
         picture_px=table.picture_px,
@@ -135,8 +138,11 @@ def _read_npz(path: Path) -> LandmarkTable:
     if landmarks.ndim != 3 or landmarks.shape[-1] != 2:
         raise ValueError(f"{path}: landmarks has shape {landmarks.shape}, expected frames x points x 2")
     frames, points = landmarks.shape[:2]
-    wanted = {"landmarks": landmarks.shape, "confidence": (frames, points), "pts_s": (frames,), "fps": ()}
-    for name, shape in {**wanted, "frame": (frames,)}.items():
+    wanted = {
+        "landmarks": landmarks.shape, "smoothed": landmarks.shape, "confidence": (frames, points), "pts_s": (frames,),
+        "fps": (), "frame": (frames,),
+    }  # fmt: skip
+    for name, shape in wanted.items():
         if name not in arrays:
             continue
         if arrays[name].shape != shape:
@@ -161,4 +167,36 @@ def _read_npz(path: Path) -> LandmarkTable:
         pts_s=arrays["pts_s"].astype(np.float64) if "pts_s" in arrays else None,
         fps=fps,
         scheme=None if scheme is None else str(scheme),
+        smoothed=arrays["smoothed"].astype(np.float64) if "smoothed" in arrays else None,
     )
+
+
+def _smoothed(
+    path: Path, points: Float64[np.ndarray, "frames points 2"], missing: Bool[np.ndarray, "frames points"]
+) -> Float32[np.ndarray, "frames points 2"]:
+    with np.errstate(over="ignore"):
+        smoothed = points.astype(np.float32)
+    smoothed[missing] = np.nan
+    if len(bad := np.argwhere(~np.isfinite(smoothed).all(axis=-1) & ~missing)):
+        raise ValueError(f"{path}, frames[{bad[0][0]}]: smoothed point {bad[0][1]} is not finite, but its landmark is")
+    return smoothed
+
+
+def write_landmarks(path: Path, sequence: LandmarkSequence, *, frame: Int64[np.ndarray, " frames"]) -> None:
+    """Write landmarks as `read_landmarks` reads them, bit for bit; the same landmarks give the same bytes.
+
+    Args:
+        path: A `.npz` file; one that is there is replaced, whole or not at all.
+        sequence: The landmarks.
+        frame: Number of each of their frames, increasing.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    arrays = {
+        "landmarks": sequence.observed_px, "smoothed": sequence.smoothed_px, "confidence": sequence.weight,
+        "pts_s": sequence.pts_s, "frame": frame, "scheme": np.array(sequence.scheme),
+    }  # fmt: skip
+    if sequence.picture_px is not None:
+        arrays["picture_px"] = np.array(sequence.picture_px, dtype=np.int64)
+    write_whole(path, npz_bytes(None, arrays))

@@ -23,9 +23,11 @@ _HEADER_READERS = {
 }
 
 
-def npz_bytes(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The bytes of an `.npz` file with `arrays`, and `header` as JSON in an array of bytes of that name."""
-    members = {**arrays, "header": np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8)}
+def npz_bytes(header: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of an `.npz` file with `arrays`, and `header`, if any, as JSON in an array of bytes of that name."""
+    members = dict(arrays)
+    if header is not None:
+        members["header"] = np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8)
     out = io.BytesIO()
     # numpy.savez stamps the time of day into the archive.
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

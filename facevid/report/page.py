@@ -4,8 +4,6 @@ The page is one file without scripts; pictures are inside it. Every word in it t
 is escaped.
 """
 
-import re
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +19,12 @@ from facevid.report.curves import error_svg, expression_svg
 from facevid.report.facts import Fact, failure_rows, headline, run_facts, video_facts
 from facevid.report.models import model_section
 from facevid.report.pictures import TILE_PX, Tile, tiles
+from facevid.report.track_fit import face_model_of
+from facevid.report.video_sources import VideoSources
 from facevid.track_arrays import TrackArrays
-from fitting.face_model import FaceModel, load_face_model
 from fitting.whole_file import require_writable
 from pipeline.faces.errors import VideoError
 from pipeline.faces.video import open_video
-from pipeline.manifest import local_path
-from pipeline.plan import read_plan
 from training.overlay import MeshPainter
 
 MAX_VIDEOS = 40
@@ -104,14 +101,14 @@ def write_report(
         raise ValueError(f"strips_per_video={strips_per_video} is negative")
     dataset = open_dataset(dataset_dir)
     require_writable(out_html)
-    painter = MeshPainter(_face_model(dataset))
+    painter = MeshPainter(face_model_of(dataset))
     rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     tracks = dataset.table("tracks").to_pylist()
     for row in sorted(tracks, key=lambda track: (track["video_id"], track["track"])):
         rows[row["video_id"]].append(row)
     shown = sorted(rows)[:MAX_VIDEOS]
     arrays = _arrays(dataset, frozenset(shown))
-    sources = _Sources.of(dataset_dir, store)
+    sources = VideoSources.of(dataset_dir, store)
     videos = []
     for number, video_id in enumerate(shown, start=1):
         report(f"report: video {number} of {len(shown)}, {video_id}")
@@ -134,13 +131,6 @@ def write_report(
     storage.write_bytes(out_html, page.encode())
     report(f"report: {out_html}, {len(page) / 1e6:.1f} MB")
     return out_html
-
-
-def _face_model(dataset: Dataset) -> FaceModel:
-    with tempfile.TemporaryDirectory() as folder:  # the dataset may lie in a bucket
-        local = Path(folder) / "face_model.npz"
-        local.write_bytes(storage.read_bytes(dataset.face_model_path))
-        return load_face_model(local)
 
 
 def _arrays(dataset: Dataset, shown: frozenset[str]) -> dict[str, list[TrackArrays]]:
@@ -181,40 +171,6 @@ def _strip(track: TrackArrays, painter: MeshPainter, path: Path | None) -> Strip
             return Strip(track=track.track, tiles=tiles(video, track, painter), missing="no frame of it.")
     except VideoError as error:
         return Strip(track=track.track, tiles=(), missing=f"the video cannot be decoded any more: {error}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sources:
-    """Where the videos may lie.
-
-    Attributes:
-        store: The build's store.
-        manifest_folder: What relative paths in the manifest refer to.
-    """
-
-    store: Path
-    manifest_folder: Path
-
-    @classmethod
-    def of(cls, dataset_dir: Path, store: Path | None) -> "_Sources":
-        try:
-            job = read_plan(dataset_dir).job
-        except FileNotFoundError:  # a copy or a release: the build's own notes stayed behind
-            return cls(store=store or dataset_dir / "store", manifest_folder=dataset_dir)
-        return cls(store=store or job.options.store or dataset_dir / "store", manifest_folder=job.manifest_folder)
-
-    def find(self, row: Mapping[str, Any]) -> Path | None:
-        """The video of a track: in the store, or the local file that the manifest named, if it is still the same."""
-        sha256 = str(row["source_sha256"])
-        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            return None
-        stored = self.store / "videos" / sha256[:2] / sha256
-        if stored.is_file():
-            return stored
-        if row["fetched_at"] is not None:
-            return None
-        local = local_path(row["url"], self.manifest_folder)
-        return local if local.is_file() and storage.sha256(local) == sha256 else None
 
 
 def _with_markup(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fitting.landmark_file import read_landmarks
+from fitting.landmark_file import read_landmarks, write_landmarks
+from fitting.tracks import LandmarkSequence
 
 
 def points(frames: int = 3, count: int = 4) -> np.ndarray:
@@ -41,6 +42,30 @@ def test_an_npz_gives_its_points_times_and_confidences(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.sequence.smoothed_px, expected)
     assert read.sequence.weight[1, 2] == 0
     assert (np.delete(read.sequence.weight.ravel(), 6) == 0.5).all()
+
+
+def test_landmarks_that_were_written_are_read_back_bit_for_bit(tmp_path: Path) -> None:
+    seen_px, weight = points(), np.full((3, 4), 0.5, np.float32)
+    sequence = LandmarkSequence(
+        scheme="ibug68", observed_px=seen_px, smoothed_px=seen_px + np.float32(0.1), weight=weight,
+        pts_s=np.array([0.1, 0.2, 0.4]), picture_px=(640, 480),
+    )  # fmt: skip
+    write_landmarks(tmp_path / "out.npz", sequence, frame=np.array([3, 4, 6]))
+    read = read_landmarks(tmp_path / "out.npz")
+    for name in ("scheme", "observed_px", "smoothed_px", "weight", "pts_s", "picture_px"):
+        np.testing.assert_array_equal(getattr(read.sequence, name), getattr(sequence, name))
+    assert read.frame.tolist() == [3, 4, 6]
+
+
+def test_a_smoothed_point_is_there_where_its_landmark_is(tmp_path: Path) -> None:
+    landmarks, smoothed = points(), points()
+    landmarks[0, 1] = smoothed[0, 1] = smoothed[2, 3] = np.nan
+    path = npz_file(tmp_path, landmarks=landmarks, smoothed=smoothed, scheme="ibug68")
+    with pytest.raises(ValueError, match=r"frames\[2\]: smoothed point 3 is not finite, but its landmark is"):
+        read_landmarks(path)
+    path = npz_file(tmp_path, landmarks=landmarks, smoothed=smoothed[:2], scheme="ibug68")
+    with pytest.raises(ValueError, match="smoothed has shape"):
+        read_landmarks(path)
 
 
 def test_wide_tidy_and_npz_say_the_same(tmp_path: Path) -> None:
