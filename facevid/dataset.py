@@ -118,6 +118,9 @@ class Dataset:
     ) -> Iterator[TrackArrays]:
         """Tracks one by one, in the order of the shards, each with the arrays of its frames.
 
+        In memory are the rows of one shard of the tracks table, one row group of frames and one track, however large
+        the dataset is.
+
         Args:
             kept_only: Leave out tracks and frames that pruning marked.
             split: Only this one's.
@@ -131,9 +134,13 @@ class Dataset:
             raise ValueError(f"split={split!r} is none of {', '.join(SPLITS)}")
         condition = parse_keep(keep, self.schema("frames")) if keep.strip() else None
         read = list(dict.fromkeys([*TRACK_COLUMNS, *(condition.columns if condition else ())]))
-        rows = {(row["video_id"], row["track"]): row for row in self.table("tracks").to_pylist()}
+        # A track's rows of all tables are in shards of one name.
+        homes = {shard.path.rpartition("/")[2]: shard for shard in self.shards("tracks")}
         for shard in self.shards("frames"):
-            for key, part in by_track(self._read(shard, read)):
+            home = homes.get(shard.path.rpartition("/")[2])
+            found = self._read(home, self.schema("tracks").names).to_pylist() if home and shard.rows else []
+            rows = {(row["video_id"], row["track"]): row for row in found}
+            for key, part in by_track(self._row_groups(shard, read)):
                 row = rows.get(key)
                 if row is None:
                     raise DatasetError(f"{shard.path} has frames of {key}, which the tracks table lacks; build again")
@@ -161,6 +168,11 @@ class Dataset:
             if self._read(shard, ["video_id", "track"]).filter(wanted).num_rows:
                 return track_arrays(rows[0], self._read(shard, list(TRACK_COLUMNS)).filter(wanted))
         raise ValueError(f"track={track} of video_id={video_id!r} is not in {self.root}, or has no frames there")
+
+    def _row_groups(self, shard: ShardInfo, columns: list[str]) -> Iterator[pa.Table]:
+        with self.open_shard(shard) as file:
+            for number in range(len(file.row_groups)):
+                yield file.read(columns, row_group=number)
 
     def _read(self, shard: ShardInfo, columns: list[str]) -> pa.Table:
         with self.open_shard(shard) as file:

@@ -1,6 +1,6 @@
 """A face track as numpy arrays, out of the rows of the tracks table and the frames table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +64,28 @@ def vectors(column: Any) -> Float32[np.ndarray, "rows width"]:
     return np.asarray(whole.flatten().to_numpy(zero_copy_only=False), np.float32).reshape(-1, whole.type.list_size)
 
 
-def by_track(frames: pa.Table) -> Iterator[tuple[tuple[str, int], pa.Table]]:
-    """The frames of each track of a shard, by video and track."""
+def by_track(parts: Iterable[pa.Table]) -> Iterator[tuple[tuple[str, int], pa.Table]]:
+    """The frames of each track of a shard, by video and track.
+
+    Args:
+        parts: The shard's rows in their order, such as its row groups; a track may go on from one to the next. What is
+            kept of them at a time is the last and the track that is being read.
+    """
     # Shards are sorted by track, so a track is a run of rows.
+    begun: list[pa.Table] = []
+    last: tuple[str, int] | None = None
+    for part in parts:
+        for key, run in _runs(part):
+            if last is not None and key != last:
+                yield last, pa.concat_tables(begun)
+                begun = []
+            begun.append(run)
+            last = key
+    if last is not None:
+        yield last, pa.concat_tables(begun)
+
+
+def _runs(frames: pa.Table) -> Iterator[tuple[tuple[str, int], pa.Table]]:
     if not frames.num_rows:
         return
     videos = frames["video_id"].to_numpy(zero_copy_only=False)

@@ -3,15 +3,19 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import facevid
 from facevid import storage
 from facevid.description import DatasetDescription, DatasetError, FunnelStep
+from facevid.shard_file import ShardFile
+from facevid.track_arrays import TrackArrays
 
 
 @pytest.fixture
@@ -36,6 +40,51 @@ def test_tracks_come_with_their_frames_as_arrays(dataset: Path) -> None:
     np.testing.assert_allclose(track.pts_s, np.arange(6) / 25)
     assert track.row["split"] == "train"
     assert track.identity.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_tracks_that_lie_across_row_groups_come_whole(dataset: Path) -> None:
+    def tracks() -> dict[tuple[str, int], TrackArrays]:
+        return {(track.video_id, track.track): track for track in facevid.open(dataset).tracks(kept_only=False)}
+
+    whole = tracks()
+    in_groups(dataset, rows=2)
+    in_pieces = tracks()
+    assert list(in_pieces) == list(whole)
+    for key, track in whole.items():
+        np.testing.assert_array_equal(in_pieces[key].frame, track.frame)
+        np.testing.assert_array_equal(in_pieces[key].smoothed_px, track.smoothed_px)
+
+
+def test_tracks_are_read_a_row_group_at_a_time(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_groups(dataset, rows=2)
+    read: list[int] = []
+    read_all = ShardFile.read
+
+    def noted(file: ShardFile, columns: Sequence[str], *, row_group: int | None = None) -> pa.Table:
+        table = read_all(file, columns, row_group=row_group)
+        if "frames/" in file.path:
+            read.append(table.num_rows)
+        return table
+
+    monkeypatch.setattr(ShardFile, "read", noted)
+    tracks = facevid.open(dataset).tracks(kept_only=False)
+    next(tracks)
+    assert sum(read) < 15
+    assert len(list(tracks)) == 2
+    assert max(read) == 2
+    assert sum(read) == 15
+
+
+def in_groups(dataset: Path, *, rows: int) -> None:
+    """Write the frames anew in small row groups, and describe them."""
+    where = dataset / "facevid.json"
+    plain = json.loads(where.read_text("utf-8"))
+    for shard in plain["shards"]:
+        if shard["table"] == "frames":
+            path = dataset / shard["path"]
+            pq.write_table(pq.read_table(path), path, row_group_size=rows)
+            shard |= {"bytes": path.stat().st_size, "sha256": storage.sha256(path)}
+    where.write_text(json.dumps(plain), "utf-8")
 
 
 def test_pruned_tracks_and_frames_are_left_out_unless_asked_for(dataset: Path) -> None:
