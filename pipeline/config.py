@@ -142,7 +142,8 @@ class BuildOptions:
     """Where videos and per-stage results are kept; the default is `store` inside the output folder."""
     workers: int = 1
     """Worker processes; 1 runs in the driver's child process. No more are started than there are parts of work; a
-    video still to be downloaded may be long: it starts them all."""
+    video still to be downloaded may be long: it starts them all. Where CUDA is used, they share the machine's GPUs, or
+    those that CUDA_VISIBLE_DEVICES names: one each, over and over."""
     wave: int = 256
     """Videos per Beam run on the local runner; each run starts its worker processes anew, and fits when all of its
     videos are searched."""
