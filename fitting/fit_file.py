@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
+from fitting.landmark_checks import check_picture, check_pixels, check_points, pixels_of_shares, size_of_picture
 from fitting.landmark_file import LandmarkFile, read_landmarks
 from fitting.landmark_video import LandmarkVideo
 from fitting.options import FitOptions
@@ -18,10 +19,6 @@ from fitting.solver import fit_tracks
 from fitting.tracks import LandmarkSequence
 
 _REPORT_EVERY_S = 5.0
-_FEWEST_PX = 4.0
-"""No face that anybody marked is smaller; what is smaller is no pixels."""
-_MOST_OUTSIDE = 0.5
-"""Faces at the picture's border have landmarks beyond it, but not the most of them all the time."""
 _ALWAYS_TOLD = ("method", "camera", "contour")
 """Choices that are told even where they are the usual ones."""
 
@@ -36,6 +33,7 @@ def fit_file(
     picture_px: tuple[int, int] | None = None,
     frame: int | None = None,
     video: LandmarkVideo | None = None,
+    normalised: bool = False,
     options: FitOptions | None = None,
     report: Callable[[str], None] | None = None,
 ) -> SavedFit:
@@ -52,6 +50,7 @@ def fit_file(
             needs them.
         frame: Number of a frame that will be asked for: the file must have it.
         video: The video that the landmarks were found in: the file must have one of its frames.
+        normalised: The landmarks are shares of the picture's width and height, as MediaPipe gives them, not pixels.
         options: Choices of the fit; None is `FitOptions()`.
         report: Takes lines that tell what was read and how it went.
 
@@ -70,7 +69,7 @@ def fit_file(
     tell = report or (lambda _line: None)
     model = load_face_model(model_path)
     read = read_landmarks(landmarks, scheme=scheme, fps=fps)
-    _check_points(landmarks, read, model)
+    check_points(landmarks, read, model)
     if frame is not None and frame not in read.frame:
         raise ValueError(f"frame={frame} is not in {landmarks}, whose {len(read.frame)} frames lie between "
                          f"{read.frame[0]} and {read.frame[-1]}")  # fmt: skip
@@ -78,8 +77,12 @@ def fit_file(
     if video is not None:
         first_frame = read.first_frame if video.first_frame is None else video.first_frame
         video.check_frames(landmarks, read.frame, first_frame)
-    sequence = replace(read.sequence, picture_px=_picture_px(landmarks, read.sequence.picture_px, picture_px, video))
-    _check_picture(landmarks, sequence)
+    size_px = size_of_picture(landmarks, read.sequence.picture_px, picture_px, video)
+    sequence = replace(read.sequence, picture_px=size_px)
+    if normalised:
+        sequence = pixels_of_shares(landmarks, sequence)
+    check_pixels(landmarks, sequence)
+    check_picture(landmarks, sequence)
     options = options or FitOptions()
     if options.camera == "perspective" and sequence.picture_px is None:
         raise ValueError(f"camera='perspective' needs the size of the picture, which {landmarks} does not say: give it "
@@ -153,54 +156,6 @@ def fit_sequence(
         + ", ".join(f"{name} {number}" for name, number in fit.versions.items())
     )
     return fit
-
-
-def _check_points(landmarks: Path, read: LandmarkFile, model: FaceModel) -> None:
-    scheme, seen = read.sequence.scheme, read.sequence.weight.shape[1]
-    wanted = len(model.embedding(scheme).weights)
-    if seen != wanted:
-        hint = "give points that are always missing as NaN"
-        if seen == wanted + 1 and not read.sequence.weight[:, 0].any():
-            hint = "point 0 is never there: points count from 0"
-        raise ValueError(f"{landmarks} has {seen} points a frame; scheme {scheme!r} of face model {model.name!r} has "
-                         f"{wanted} ({hint})")  # fmt: skip
-    known = read.sequence.observed_px[~np.isnan(read.sequence.observed_px).all(axis=(1, 2))]
-    widths = np.nanmax(known, axis=1) - np.nanmin(known, axis=1)
-    widest_px = float(widths.max(initial=0.0))
-    if 0 < widest_px < _FEWEST_PX:
-        raise ValueError(f"{landmarks}: the landmarks of a frame lie at most {widest_px:.3g} apart, but they must be "
-                         "pixels; multiply shares of the picture by its width and height")  # fmt: skip
-
-
-def _picture_px(
-    landmarks: Path, of_file: tuple[int, int] | None, given: tuple[int, int] | None, video: LandmarkVideo | None
-) -> tuple[int, int] | None:
-    """The size of the picture, which all that say it must agree on."""
-    if given is not None and min(given) < 1:
-        raise ValueError(f"picture_px={given} is no width and height")
-    said = [("picture_px", given)] if given is not None else []
-    said += [(f"video={str(video.path)!r}", video.picture_px)] if video is not None else []
-    said += [(str(landmarks), of_file)] if of_file is not None else []
-    for name, other in said[1:]:
-        one, size = said[0]
-        if other != size:
-            raise ValueError(
-                f"{one} says that the picture has {size[0]} x {size[1]} pixels, but {name} says {other[0]} x {other[1]}"
-                ": give the one that the landmarks were found in"
-            )
-    return said[0][1] if said else None
-
-
-def _check_picture(landmarks: Path, sequence: LandmarkSequence) -> None:
-    if sequence.picture_px is None:
-        return
-    known_px = sequence.observed_px[sequence.weight > 0]
-    beyond = (known_px < 0) | (known_px > np.array(sequence.picture_px))
-    outside = float(np.any(beyond, axis=-1).mean()) if len(known_px) else 0.0
-    if outside > _MOST_OUTSIDE:
-        width, height = sequence.picture_px
-        raise ValueError(f"{landmarks}: {outside:.0%} of the landmarks lie outside the picture, which has {width} x "
-                         f"{height} pixels: were they found in one of another size?")  # fmt: skip
 
 
 def _told_now_and_then(frames: int, tell: Callable[[str], None]) -> Callable[[float], None]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from fitting.csv_cells import CsvCells
+from fitting.mediapipe_mesh import MESH_POINTS
 
 _MOST_POINTS = 10_000
 
@@ -61,7 +62,10 @@ def landmark_table(table: CsvCells) -> LandmarkTable:
 
 
 def _wide(path: Path, columns: Mapping[str, Float64[np.ndarray, " rows"]], lines: Sequence[int]) -> LandmarkTable:
+    depths = {f"z{point}" for point in range(max(MESH_POINTS))}
     names = [name for name in columns if name not in {"frame", "pts_s"}]
+    if sum(name in depths for name in names) == len(names) / 3 and len(names) / 3 in MESH_POINTS:
+        names = [name for name in names if name not in depths]
     points = len(names) // 2
     # Some tools write all x before all y.
     expected = [f"{axis}{point}" for point in range(points) for axis in "xy"]
@@ -81,7 +85,7 @@ def _wide(path: Path, columns: Mapping[str, Float64[np.ndarray, " rows"]], lines
 
 
 def _tidy(path: Path, columns: Mapping[str, Float64[np.ndarray, " rows"]], lines: Sequence[int]) -> LandmarkTable:
-    known = ("frame", "point", "x", "y", "confidence", "pts_s")
+    known = ("frame", "point", "x", "y", "z", "confidence", "pts_s")
     for name in columns:
         if name not in known:
             raise ValueError(f"{path}, line 1: unknown column {name!r}; known beside 'point' are: {', '.join(known)}")
@@ -93,8 +97,14 @@ def _tidy(path: Path, columns: Mapping[str, Float64[np.ndarray, " rows"]], lines
         raise ValueError(
             f"{path}, line {lines[int(points.argmax())]}, point: {points.max()} is above {_MOST_POINTS - 1}"
         )
+    count = int(points.max(initial=-1)) + 1
+    if "z" in columns and count not in MESH_POINTS:
+        raise ValueError(
+            f"{path}, line 1: unknown column 'z' with {count} points; only MediaPipe's mesh, of 468 or 478, comes with "
+            "a depth. Landmarks are places in the picture: leave it out"
+        )
     frame, first, row = np.unique(columns["frame"].astype(np.int64), return_index=True, return_inverse=True)
-    seen = np.full((len(frame), int(points.max(initial=-1)) + 1), -1)
+    seen = np.full((len(frame), count), -1)
     for number, (at, point) in enumerate(zip(row, points, strict=True)):
         if seen[at, point] >= 0:
             other = lines[seen[at, point]]

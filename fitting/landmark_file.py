@@ -7,11 +7,15 @@
 - wide `.csv` of OpenFace, see `fitting.openface_csv`.
 - tidy `.csv`: `frame,point,x,y`, optional `confidence` and `pts_s`; one row per frame and point.
 
+A frame may also have the 468 or 478 points of MediaPipe's face mesh, of which those of the scheme are taken
+(mediapipe68, where nobody says which). Their depth, a third coordinate, `z0`, `z1`, ... or `z`, may be there and is
+left out.
+
 Missing points are NaN or empty cells (in a tidy file, also rows that are not there).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from fitting.csv_cells import read_cells
 from fitting.landmark_csv import LandmarkTable, landmark_table
+from fitting.mediapipe_mesh import MESH_POINTS, USUAL_SCHEME, mesh_ids
 from fitting.npz import npz_bytes, read_npz
 from fitting.openface_csv import is_openface, openface_table
 from fitting.tracks import LandmarkSequence
@@ -70,12 +75,29 @@ def read_landmarks(path: Path, *, scheme: str | None = None, fps: float | None =
     if fps is not None and (table.pts_s is not None or table.fps is not None):
         raise ValueError(f"fps={fps}, but {path} has its own {'fps' if table.pts_s is None else 'pts_s'}; give one")
     rate = table.fps or fps or DEFAULT_FPS
+    table, known = _of_mesh(table, scheme)
     return LandmarkFile(
-        sequence=_sequence(path, table, _scheme(path, table.scheme, scheme), rate),
+        sequence=_sequence(path, table, _scheme(path, table.scheme, known), rate),
         frame=table.frame,
         first_frame=table.first_frame,
         assumed_fps=rate if table.pts_s is None and table.fps is None else None,
     )
+
+
+def _of_mesh(table: LandmarkTable, wanted: str | None) -> tuple[LandmarkTable, str | None]:
+    """The scheme's points of a whole mesh, and the scheme; other tables as they are."""
+    if table.landmarks.shape[1] not in MESH_POINTS:
+        return table, wanted
+    scheme = wanted or table.scheme or USUAL_SCHEME
+    ids = mesh_ids(scheme)
+    if ids is None:
+        return table, wanted
+    some = {
+        name: values[:, ids]
+        for name in ("landmarks", "smoothed", "confidence")
+        if (values := getattr(table, name)) is not None
+    }
+    return replace(table, **some), scheme
 
 
 def _scheme(path: Path, named: str | None, wanted: str | None) -> str:
@@ -135,6 +157,8 @@ def _read_npz(path: Path) -> LandmarkTable:
     if "pts_s" in arrays and "fps" in arrays:
         raise ValueError(f"{path} holds both 'pts_s' and 'fps'; one of them says the times")
     landmarks = arrays["landmarks"]
+    if landmarks.ndim == 3 and landmarks.shape[1] in MESH_POINTS and landmarks.shape[2] == 3:
+        landmarks = arrays["landmarks"] = landmarks[..., :2]
     if landmarks.ndim != 3 or landmarks.shape[-1] != 2:
         raise ValueError(f"{path}: landmarks has shape {landmarks.shape}, expected frames x points x 2")
     frames, points = landmarks.shape[:2]

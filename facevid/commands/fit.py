@@ -24,7 +24,8 @@ class Fit:
 
     PATH is a video, whose faces are found and followed as by a build; or landmarks that you have: .npz (landmarks:
     frames x points x 2, pixels; optional confidence, pts_s or fps, scheme) or .csv (frame,x0,y0,... or
-    frame,point,x,y, or what OpenFace writes of a video). Missing points are NaN or empty.
+    frame,point,x,y, or what OpenFace writes of a video). Missing points are NaN or empty. The 468 or 478 points of
+    MediaPipe's face mesh will do as well, in pixels, or as it gives them with --normalised and --picture-px.
 
     Example: facevid fit clip.mp4 --out fit.npz --gltf face.glb --overlay drawn.mp4
 
@@ -45,6 +46,8 @@ class Fit:
     most of the pictures. What tracks there are is said."""
     picture_px: tuple[int, int] | None = None
     """Width and height of the picture, where neither the file nor --video says; --camera perspective needs them."""
+    normalised: bool = False
+    """The file's landmarks are shares of the picture's width and height, as MediaPipe gives them, not pixels."""
     fps: float | None = None
     """Frames per second, where the file has no times; without it, the times of the frames of --video, or 30."""
     files: Annotated[MeshFiles, tyro.conf.arg(name="")] = field(default_factory=MeshFiles)
@@ -86,8 +89,8 @@ class Fit:
 
     def _check(self) -> None:
         if self._is_video:
-            for name in ("video", "first_frame", "picture_px", "fps"):
-                if (value := getattr(self, name)) is not None:
+            for name in ("video", "first_frame", "picture_px", "fps", "normalised"):
+                if (value := getattr(self, name)) is not None and value is not False:
                     raise ValueError(f"{name}={value} goes with a file of landmarks (.npz, .csv), and {self.source} is "
                                      "a video, which says it itself")  # fmt: skip
         elif self.track is not None:
@@ -128,6 +131,7 @@ class Fit:
             scheme=self.scheme,
             fps=self.fps,
             picture_px=self.picture_px,
+            normalised=self.normalised,
             frame=self.files.frame,
             video=video,
             options=self.options,

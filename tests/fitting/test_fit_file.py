@@ -20,6 +20,7 @@ from fitting.face_model import FaceModel, load_face_model
 from fitting.fit_file import fit_file
 from fitting.gltf import write_gltf
 from fitting.landmark_video import LandmarkVideo
+from fitting.mediapipe_mesh import mesh_ids
 from fitting.mesh_export import write_arkit_csv, write_obj
 from fitting.metrics import accuracy
 from fitting.options import FitOptions
@@ -202,6 +203,31 @@ def test_a_long_fit_says_how_far_it_is(
     told = [line for line in lines if line.startswith("fitting: ")]
     assert re.fullmatch(r"fitting: \d+% of 40 frames done, \d+/s, about \d+ s left", told[0])
     assert told[-1].startswith("fitting: 100% of 40 frames done, ")
+
+
+def test_mediapipes_mesh_in_shares_of_the_picture_gives_the_fit_of_the_same_points_in_pixels(
+    model: FaceModel, tmp_path: Path
+) -> None:
+    truth = synthetic_track(model, "mediapipe68", SyntheticOptions(frames=6), seed=2)
+    width, height = 1280, 720
+    seen_px = truth.sequence.observed_px
+    mesh = np.full((6, 478, 3), 0.5)
+    mesh[:, mesh_ids("mediapipe68"), :2] = (seen_px + 0.5) / np.array([width, height])
+    np.savez(tmp_path / "mesh.npz", landmarks=mesh, picture_px=(width, height))
+    np.savez(tmp_path / "pixels.npz", landmarks=seen_px, scheme="mediapipe68")
+    of_mesh = fit_file(tmp_path / "mesh.npz", tmp_path / "a.npz", normalised=True)
+    of_pixels = fit_file(tmp_path / "pixels.npz", tmp_path / "b.npz")
+    np.testing.assert_allclose(of_mesh.track.fitted_px, of_pixels.track.fitted_px, atol=0.01)
+    np.testing.assert_allclose(of_mesh.track.identity, of_pixels.track.identity, atol=0.01)
+
+    with pytest.raises(ValueError, match=r"they must be pixels; shares of the picture, .* --normalised"):
+        fit_file(tmp_path / "mesh.npz", tmp_path / "c.npz")
+    with pytest.raises(ValueError, match=r"normalised=True, but the landmarks of a frame in .*pixels\.npz lie up to "):
+        fit_file(tmp_path / "pixels.npz", tmp_path / "c.npz", normalised=True, picture_px=(width, height))
+    np.savez(tmp_path / "nowhere.npz", landmarks=mesh)
+    with pytest.raises(ValueError, match=r"normalised=True needs the size of the picture, which .*nowhere\.npz does"):
+        fit_file(tmp_path / "nowhere.npz", tmp_path / "c.npz", normalised=True)
+    assert not (tmp_path / "c.npz").exists()
 
 
 def test_mistakes_write_nothing(landmarks: Path, tmp_path: Path, truth: SyntheticTrack) -> None:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from fitting.landmark_file import read_landmarks, write_landmarks
+from fitting.mediapipe_mesh import MESH_POINTS, mesh_ids
 from fitting.tracks import LandmarkSequence
+from pipeline.faces.schemes import points_of
 
 
 def points(frames: int = 3, count: int = 4) -> np.ndarray:
@@ -256,3 +258,47 @@ def test_a_csv_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "face.csv").write_bytes(b"frame,x0,y0\n\xff\xfe")
     with pytest.raises(ValueError, match=r"face\.csv is no UTF-8 text"):
         read_landmarks(tmp_path / "face.csv", scheme="s")
+
+
+@pytest.mark.parametrize("scheme", ["mediapipe68", "mediapipe_dense"])
+def test_the_points_that_are_taken_of_mediapipes_mesh_are_those_of_the_detector(scheme: str) -> None:
+    np.testing.assert_array_equal(mesh_ids(scheme), points_of(scheme))
+
+
+@pytest.mark.parametrize("count", MESH_POINTS)
+@pytest.mark.parametrize("form", ["npz", "wide", "tidy"])
+def test_of_mediapipes_whole_mesh_the_schemes_points_are_fitted_and_its_depth_is_left_out(
+    tmp_path: Path, count: int, form: str
+) -> None:
+    mesh = np.random.default_rng(count).uniform(0, 400, (2, count, 3)).astype(np.float32)
+    mesh[1, 33] = np.nan  # the outer corner of the right eye, point 36 of the 68
+    if form == "npz":
+        path = npz_file(tmp_path, landmarks=mesh, confidence=np.linspace(0, 1, 2 * count).reshape(2, count), fps=25)
+    elif form == "wide":
+        names = [f"{axis}{point}" for point in range(count) for axis in "xyz"]
+        rows = [[frame, *("" if math.isnan(v) else repr(v) for v in face.ravel().tolist())]
+                for frame, face in enumerate(mesh)]  # fmt: skip
+        path = text_file(tmp_path, ",".join(["frame", *names]), *(",".join(map(str, row)) for row in rows))
+    else:
+        rows = [[frame, point, *("" if math.isnan(v) else repr(v) for v in place.tolist())]
+                for frame, face in enumerate(mesh) for point, place in enumerate(face)]  # fmt: skip
+        path = text_file(tmp_path, "frame,point,x,y,z", *(",".join(map(str, row)) for row in rows))
+    for scheme in (None, "mediapipe68", "mediapipe_dense"):
+        sequence = read_landmarks(path, scheme=scheme).sequence
+        ids = points_of(scheme or "mediapipe68")
+        assert sequence.scheme == (scheme or "mediapipe68")
+        np.testing.assert_array_equal(sequence.observed_px, mesh[:, ids, :2])
+        assert sequence.weight[1, 36] == 0
+        if form == "npz":
+            confidence = np.linspace(0, 1, 2 * count).reshape(2, count)[0, ids]
+            np.testing.assert_allclose(sequence.weight[0], confidence, atol=1e-6)
+
+
+def test_a_depth_belongs_to_the_mesh_alone(tmp_path: Path) -> None:
+    path = text_file(tmp_path, "frame,point,x,y,z", *(f"0,{point},1,2,3" for point in range(68)))
+    with pytest.raises(ValueError, match="column 'z' with 68 points; only MediaPipe's mesh, of 468 or 478"):
+        read_landmarks(path, scheme="ibug68")
+    with pytest.raises(ValueError, match=r"shape \(2, 68, 3\), expected frames x points x 2"):
+        read_landmarks(npz_file(tmp_path, landmarks=np.zeros((2, 68, 3))), scheme="ibug68")
+    with pytest.raises(ValueError, match=r"'z0' where x0,y0,x1,y1,\.\.\. go on"):
+        read_landmarks(text_file(tmp_path, "frame,x0,y0,z0", "0,1,2,3"), scheme="ibug68")

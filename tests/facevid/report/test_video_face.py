@@ -123,6 +123,8 @@ def test_the_scheme_of_a_video_is_one_that_can_be_found(
     ("source", "words", "complaint"),
     [
         ("clip.mp4", ("--fps", "25"), "fps=25.0 goes with a file of landmarks (.npz, .csv), and "),
+        ("clip.mp4", ("--first-frame", "0"), "first_frame=0 goes with a file of landmarks"),
+        ("clip.mp4", ("--normalised",), "normalised=True goes with a file of landmarks"),
         ("clip.mp4", ("--video", "clip.mp4", "--overlay", "o.mp4"), "video=clip.mp4 goes with a file of landmarks"),
         ("clip.mp4", ("--overlay", "clip.mp4"), "'clip.mp4' is the video file itself"),
         ("clip.mp4", ("--obj", "face.obj", "--frame", "4"), "frame=4 is not among the frames 5 to 12"),
