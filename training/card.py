@@ -1,9 +1,11 @@
 """The model card that goes with a trained DeepExp3D."""
 
+import re
 from typing import Any
 
 from training.sources import licences_in_words
 
+_MOST_ANCESTORS = 10
 _CARD = """---
 license: other
 tags: [face, 3dmm, expression, deepexp3d]
@@ -50,7 +52,7 @@ Trained on a FaceVid dataset with configuration hash
 `{dataset_config_hash}`
 and content (sha256 over those of its shards)
 `{dataset_sha256}`.
-{licences}
+{licences}{init}
 Where each video came from, and whom to credit, stands in that dataset's tracks table; whether its licence allows
 sharing this model is for whoever trained it to decide. The face model's licence: {face_model_licence}.
 """
@@ -84,11 +86,43 @@ def model_card(config: dict[str, Any], metrics: dict[str, Any]) -> str:
         dataset_config_hash=config["dataset_config_hash"],
         dataset_sha256=sources["dataset_sha256"],
         licences=licences_in_words(sources["videos"], sources["licences"]),
+        init=_ancestors(metrics.get("init")),
         onnx_max_difference=metrics["onnx_max_difference"],
         rows=rows,
         weights=weights,
         remark=remark,
     )
+
+
+def _ancestors(init: dict[str, Any] | None) -> str:
+    """Of each model that this one's training went on from a sentence, which is Markdown; the last one first."""
+    lines = ""
+    for number in range(_MOST_ANCESTORS + 1):
+        if not isinstance(init, dict):
+            return lines
+        if number == _MOST_ANCESTORS:
+            break
+        earlier = "this training" if not number else "that one's"
+        lines += (
+            f"\n\nThe weights that {earlier} began with have the sha256\n`{_plain(init.get('weights_sha256'))}`\n"
+            f"and were trained on a dataset with configuration hash\n`{_plain(init.get('dataset_config_hash'))}`."
+        )
+        match init.get("sources"):
+            case {"videos": int(videos), "licences": dict(licences)} if _counts(licences):
+                lines += f"\n{licences_in_words(videos, licences)}"
+            case _:
+                lines += "\nUnder which licences its videos stood is not known."
+        init = init.get("init")
+    return f"{lines}\n\nModels before that are not listed."
+
+
+def _counts(licences: dict[Any, Any]) -> bool:
+    return all(isinstance(name, str) and isinstance(count, int) for name, count in licences.items())
+
+
+def _plain(text: object) -> str:
+    """What an earlier model's files say, shown as nothing but text."""
+    return re.sub(r"[^0-9A-Za-z_.-]", "", str(text))[:80]
 
 
 def _row(split: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from training.evaluation import Metrics, evaluate
 from training.examples import Examples, load_splits
 from training.export import resolve_device, software_versions, write_model
 from training.history import EpochRecord, epoch_record, shipped_words
+from training.initial import InitialWeights, initial_weights
 from training.loader import ordered_batches
 from training.loop import TrainingLoop
 from training.losses import gram_matrix_mm2
@@ -54,7 +55,7 @@ class TrainingResult:
 
 
 def train_deepexp3d(
-    dataset: Path | str, out: Path, options: TrainOptions, report: Callable[[str], None]
+    dataset: Path | str, out: Path, options: TrainOptions, report: Callable[[str], None], *, init: Path | None = None
 ) -> TrainingResult:
     """Train on the train split, evaluate on val and test, and write a model folder.
 
@@ -69,9 +70,11 @@ def train_deepexp3d(
         out: Model folder, which must not exist yet.
         options: How.
         report: Called with each line of progress.
+        init: Model folder whose weights to begin with, of the same network and face model; None for random ones.
 
     Raises:
-        ValueError: `out` exists or is being trained, what was saved is of another training, or the device is not there.
+        ValueError: `out` exists or is being trained, what was saved is of another training, the device is not there, or
+            `init` is of another kind.
         DatasetError: No dataset, nothing to train on, a damaged shard, or somebody in two splits.
         OSError: `out` cannot be written, which is told before the training.
         FloatingPointError: The training diverged.
@@ -80,26 +83,31 @@ def train_deepexp3d(
     """
     device = resolve_device(options.device)
     opened = open_dataset(dataset)
-    with checkpoints(out, _about(opened, options)) as saved:
+    begin = None if init is None else initial_weights(init, opened, options.preset)
+    with checkpoints(out, _about(opened, options, begin)) as saved:
         try:
-            return _train(opened, out, options, device, saved=saved, report=report)
+            return _train(opened, out, options, device, begin=begin, saved=saved, report=report)
         except KeyboardInterrupt:
             if saved.file.exists():
                 report(f"stopped; the training is saved in {saved.file}")
             raise
 
 
-def _about(dataset: Dataset, options: TrainOptions) -> dict[str, object]:
+def _about(dataset: Dataset, options: TrainOptions, begin: InitialWeights | None) -> dict[str, object]:
     """What decides the weights that come out, and how they are measured."""
     indifferent = {"device", "workers"}
     chosen = {name: value for name, value in asdict(options).items() if name not in indifferent}
     face_model = dataset.description.face_model_sha256
-    return {"dataset": content_sha256(dataset), "face_model_sha256": face_model, **software_versions(), **chosen}
+    init = None if begin is None else begin.sha256
+    return {
+        "dataset": content_sha256(dataset), "face_model_sha256": face_model, "init": init,
+        **software_versions(), **chosen,
+    }  # fmt: skip
 
 
 def _train(
-    opened: Dataset, out: Path, options: TrainOptions, device: torch.device, *, saved: Checkpoints,
-    report: Callable[[str], None],
+    opened: Dataset, out: Path, options: TrainOptions, device: torch.device, *, begin: InitialWeights | None,
+    saved: Checkpoints, report: Callable[[str], None],
 ) -> TrainingResult:
     earlier = saved.load()
     model = _face_model(opened)
@@ -120,8 +128,13 @@ def _train(
 
     mean_expression = train.expression.mean(axis=0, dtype=np.float64).astype(np.float32)
     network = build_network(options.preset, opened.description.n_expression, seed=options.seed)
-    with torch.no_grad():
-        network.head.bias.copy_(torch.from_numpy(mean_expression))
+    if begin is None:
+        with torch.no_grad():
+            network.head.bias.copy_(torch.from_numpy(mean_expression))
+    else:
+        begin.put_into(network)
+        for line in begin.introduction(opened):
+            report(line)
     network.to(device)
     history: list[EpochRecord] = []
     best, stop = BestWeights(), StopRequest(report)
@@ -185,6 +198,7 @@ def _train(
         "history": [asdict(line) for line in history],
         "train_loss_mean_expression_mm2": loop.mean_expression_loss_mm2,
         "sources": asdict(sources_of(opened, train.videos)),
+        "init": None if begin is None else begin.record(),
         "steps": loop.steps,
         "shipped_steps": shipped.steps,
     }

@@ -20,12 +20,17 @@ class TrainDeepExp3D:
     and after Ctrl-C, beside the model to be. The weights that are best on the val split become the model.
 
     Example: facevid train deepexp3d out --out models/deepexp3d --preset fast --crops-per-track 32
+
+    On a second dataset: facevid train deepexp3d second --out models/second --init models/deepexp3d --learning-rate 1e-4
     """
 
     dataset: tyro.conf.Positional[str]
     """Folder of the dataset, or its address in a bucket (s3:// or gs://)."""
     out: Path
     """Folder of the model."""
+    init: Path | None = None
+    """Model folder whose weights to begin with, of the same --preset and face model, as on a second dataset, which then
+    wants a lower --learning-rate. None begins with random weights."""
     options: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
 
     def run(self) -> int:
@@ -33,7 +38,7 @@ class TrainDeepExp3D:
         from training.deepexp3d import train_deepexp3d
 
         use_one_opencv_thread()
-        train_deepexp3d(self.dataset, self.out, self.options, report=say)
+        train_deepexp3d(self.dataset, self.out, self.options, report=say, init=self.init)
         print(self.out)
         return 0
 
