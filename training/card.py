@@ -17,12 +17,24 @@ One photo of a face in, {n_expression} coefficients of 3D facial expression out,
 et al., FG 2020): trained on coefficients that a 3D face model was fitted with to videos. It is a reimplementation;
 the authors released no weights.
 
-- **Input**: a {side_px} x {side_px} RGB crop, uint8, registered by a similarity transform to the 68-point template.
+- **Input**: a {side_px} x {side_px} crop, uint8, red, green, blue, registered by a similarity transform to the 68-point
+  template that `config.json` holds (`input.registration`, with the order of the points). The training crops were
+  registered by landmarks of the scheme `{landmark_scheme}`. Pixels are normalised inside the network.
 - **Output**: expression coefficients of the face model `{face_model}`
   (sha256 `{face_model_sha256}`), standard deviations. Zero
   is this model's mean expression, not the neutral face. With another face model they mean nothing.
 - **Files**: `model.safetensors` + `config.json`; `model.onnx` (pixel normalisation inside, batch dynamic; differs from
   torch by at most {onnx_max_difference:.1e}); `metrics.json`.
+
+## Without FaceVid
+
+numpy and ONNX Runtime are enough, and 68 landmarks of the face in iBUG order; where `config.json` has
+`mediapipe_face_mesh_points`, these are their numbers in MediaPipe's face mesh. Only the {registered} inner ones
+register the face. Of a photo `facevid predict` gives the same but for rounding; it finds the landmarks, and tells the
+head's pose and ARKit weights.
+
+```python
+{example}```
 
 ## Measured
 
@@ -57,6 +69,44 @@ Where each video came from, and whom to credit, stands in that dataset's tracks 
 sharing this model is for whoever trained it to decide. The face model's licence: {face_model_licence}.
 """
 
+_EXAMPLE = '''\
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+folder = Path(".")  # where this card lies
+wanted = json.loads((folder / "config.json").read_text())["input"]
+network = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+inner = slice(*wanted["registration"]["registered_points"])
+template = np.array(wanted["registration"]["template_px"])[inner] @ [1, 1j]  # x + iy: a similarity is one product
+
+
+def crop(rgb, points_px):
+    face = points_px[inner] @ [1, 1j]
+    a, b = face - face.mean(), template - template.mean()
+    turn = np.vdot(a, b) / np.vdot(a, a).real  # rotation and scale, least squares
+    fine = int(np.ceil(1 / abs(turn)))  # samples across a pixel of the crop, where the picture shrinks
+    grid = (np.arange(wanted["side_px"] * fine) + 0.5) / fine - 0.5
+    place = (grid + 1j * grid[:, None] - template.mean()) / turn + face.mean()
+    height, width = rgb.shape[:2]
+    black_around = np.pad(rgb.astype(np.float32), ((1, 2), (1, 2), (0, 0)))
+    x, y = np.clip(place.real, -1, width) + 1, np.clip(place.imag, -1, height) + 1
+    column, row = x.astype(int), y.astype(int)
+    right, down = (x - column)[..., None], (y - row)[..., None]
+    above, below = (
+        (1 - right) * black_around[line, column] + right * black_around[line, column + 1] for line in (row, row + 1)
+    )
+    samples = ((1 - down) * above + down * below).reshape(wanted["side_px"], fine, wanted["side_px"], fine, 3)
+    return np.rint(samples.mean(axis=(1, 3))).astype(np.uint8)
+
+
+def expression(rgb, points_px):
+    """Coefficients of the face in a picture (height x width x 3, uint8) with these 68 landmarks (68 x 2, pixels)."""
+    return network.run(None, {wanted["name"]: crop(rgb, points_px)[None]})[0][0]
+'''
+
 
 def model_card(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The card's text.
@@ -76,10 +126,14 @@ def model_card(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     remark = "".join(f"\n- {split['split']}: {split['remark']}." for split in held_out if split["remark"])
     if not held_out:
         remark = "\nThere was no held-out video: these numbers say that training ran, and nothing else."
+    registered = config["input"]["registration"]["registered_points"]
     return _CARD.format(
         preset=config["preset"],
         n_expression=config["n_expression"],
         side_px=config["input"]["side_px"],
+        landmark_scheme=config["landmark_scheme"],
+        registered=registered[1] - registered[0],
+        example=_EXAMPLE,
         face_model=config["face_model"],
         face_model_sha256=config["face_model_sha256"],
         face_model_licence=config["face_model_licence"],
