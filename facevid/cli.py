@@ -11,7 +11,7 @@ from importlib.metadata import version
 import tyro
 
 from facevid.commands.assets import AssetsFetch, AssetsList, AssetsVerify
-from facevid.commands.build import Build, Retry, Status
+from facevid.commands.build import Build, Purge, Retry, Status
 from facevid.commands.calibration import ModelCalibrate
 from facevid.commands.dataset import Demo, ManifestSchema, Report, Schema
 from facevid.commands.egress import Egress
@@ -29,7 +29,7 @@ TRACEBACK_VARIABLE = "FACEVID_TRACEBACK"
 
 _Command = type[
     AssetsList | AssetsFetch | AssetsVerify | ModelInfo | ModelBuild | ModelRender | ModelImport | ModelCalibrate | Fit
-    | Export | Build | Retry | Status | Schema | ManifestSchema | Report | Release | Verify | TrainDeepExp3D
+    | Export | Build | Retry | Status | Purge | Schema | ManifestSchema | Report | Release | Verify | TrainDeepExp3D
     | TrainExpression | Predict | Demo | Egress
 ]
 COMMANDS: dict[str, _Command] = {
@@ -46,6 +46,7 @@ COMMANDS: dict[str, _Command] = {
     "build": Build,
     "retry": Retry,
     "status": Status,
+    "purge": Purge,
     "schema": Schema,
     "schema manifest": ManifestSchema,
     "report": Report,
@@ -105,7 +106,7 @@ def _run(words: list[str]) -> int:
     except ValueError as error:  # an option out of its range
         print(f"facevid: error: {error}", file=sys.stderr)
         return 2
-    goes_on = isinstance(command, (Build, Retry, TrainDeepExp3D))
+    goes_on = isinstance(command, (Build, Retry, Purge, TrainDeepExp3D))
     again = "; run the same command again to go on" if goes_on else ""
     # A release that is stopped clears away what it wrote.
     with sigterm_interrupts() if goes_on or isinstance(command, Release) else nullcontext():

@@ -129,7 +129,7 @@ class Fetcher:
             raise RuntimeError(f"{url} cannot be fetched without an egress proxy")
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        key = stable_hash([url, self._options.min_height_px])
+        key = partial_key(url, self._options)
         with self._store.scratch() as spare, partial_file(self._store.root, key, spare) as partial:
             try:
                 with video_lease(self._egress, host, port, url, on_wait=self._on_wait) as lease:
@@ -209,6 +209,11 @@ class Fetcher:
             )
         if size == 0:
             raise FetchError(FailureCode.CORRUPT, f"{url} is empty")
+
+
+def partial_key(url: str, options: FetchOptions) -> str:
+    """Names the folder in which what has come of a download is kept."""
+    return stable_hash([url, options.min_height_px])
 
 
 def _require_duration(file: Path, info: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A video file at hand, and what the store holds of it: the record of a fetch."""
 
+import hashlib
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -53,9 +54,47 @@ class FetchedVideo:
 
 
 def write_fetched(folder: Path, video: FetchedVideo, *, local: bool) -> None:
-    """Write a fetch's record. A local file is named, a downloaded one is found by its hash."""
+    """Write a fetch's record. A local file is named, a downloaded one is found by its hash, its address too."""
     record = {own.name: getattr(video, own.name) for own in fields(video) if own.name not in {"path", "url"}}
-    write_json(folder / "video.json", record | {"local_path": str(video.path) if local else None})
+    origin = {"local_path": str(video.path)} if local else {"local_path": None, "address": address_hash(video.url)}
+    write_json(folder / "video.json", record | origin)
+
+
+def address_hash(url: str) -> str:
+    """What a record says of an address, which may hold secrets."""
+    return hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a fetched video is from.
+
+    Attributes:
+        sha256: Hash of the file.
+        local_path: The local file, of those that are.
+        address: `address_hash` of the address of a downloaded one; None in records of an earlier version.
+    """
+
+    sha256: str
+    local_path: str | None
+    address: str | None
+
+
+def read_origin(folder: Path) -> Origin | None:
+    """Where the video of a fetch's record is from; None where the record is of a failure.
+
+    Raises:
+        DatasetError: The record is damaged.
+    """
+    file = folder / "video.json"
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    with intact(file, MAKE_AGAIN):
+        record = json.loads(data)
+        require_kinds(record, sha256=str)
+        return Origin(sha256=record["sha256"], local_path=record.get("local_path"), address=record.get("address"))
 
 
 def read_fetched(store: Store, key: str, *, url: str) -> FetchedVideo:
@@ -65,4 +104,5 @@ def read_fetched(store: Store, key: str, *, url: str) -> FetchedVideo:
         record = json.loads(file.read_bytes())
         require_kinds(record, sha256=str, bytes=int, file_duration_s=(int, float, NoneType))
         path = record.pop("local_path")
+        record.pop("address", None)
         return FetchedVideo(**record, url=url, path=Path(path) if path else store.video_path(record["sha256"]))

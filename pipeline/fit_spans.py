@@ -88,7 +88,9 @@ def _fit_together(waiting: Waiting, desk: Desk, model: FaceModel, fit_tracks: Fi
         sizes = tuple(face_size_px(fit, model, scheme=track.scheme) for fit, track in zip(fitted, tracks, strict=True))
         item = FittedItem(parts=tuple(parts for parts, _ in found), tracks=fitted, face_size_px=sizes)
         summaries = [_summary(fit, track) for fit, track in zip(fitted, tracks, strict=True)]
-        desk.store.commit(Stage.FIT, key, functools.partial(write_fitted, item=item, summaries=summaries))
+        source = desk.store.source(Stage.FACES, waiting[key][0][0].state.faces_key)
+        write = functools.partial(write_fitted, item=item, summaries=summaries)
+        desk.store.commit(Stage.FIT, key, write, source=source)
         desk.counters.add("fitted_tracks", len(fitted))
         desk.counters.add("fitted_frames", sum(summary.frames for summary in summaries))
 

@@ -22,7 +22,7 @@ from pipeline.prepare import make_job
 from pipeline.row_state import RowState, row_state
 from pipeline.store import Store
 from pipeline.swap import standing_bytes
-from pipeline.tell import duration_text
+from pipeline.tell import duration_text, size_text
 from pipeline.worker_count import workers_at_once
 
 ASSUMED_VIDEO_S = 80.0
@@ -214,11 +214,11 @@ def _advice(url: str) -> str:
 def _room(added_bytes: float, standing: float, job: Job) -> str:
     # The tables that stand do so until the new ones are whole.
     needed_bytes = added_bytes + standing
-    parts = [f"{_size_text(added_bytes)} more, store and dataset together"] if added_bytes or not standing else []
-    parts += [f"{_size_text(standing)} while new tables are written beside the old ones"] if standing else []
+    parts = [f"{size_text(added_bytes)} more, store and dataset together"] if added_bytes or not standing else []
+    parts += [f"{size_text(standing)} while new tables are written beside the old ones"] if standing else []
     line = f"disk: about {', and '.join(parts)}"
     room_bytes = float(min(free_bytes(job.store_folder), free_bytes(job.out)))
-    return f"{line}; {_size_text(room_bytes)} are free" + (", too little" if room_bytes < needed_bytes else "")
+    return f"{line}; {size_text(room_bytes)} are free" + (", too little" if room_bytes < needed_bytes else "")
 
 
 _UNKNOWN = " (the landmark networks are not here yet: what was searched before is not counted)"
@@ -237,13 +237,6 @@ def _length_s(row: ManifestRow, state: RowState) -> float:
     duration_s = state.fetched.file_duration_s if state.fetched is not None else None
     ends_s = [end_s for end_s in (row.end_s, duration_s) if end_s is not None]
     return max(min(ends_s) - (row.start_s or 0.0), 0.0) if ends_s else 0.0
-
-
-def _size_text(size_bytes: float) -> str:
-    for unit, scale in (("TB", 1e12), ("GB", 1e9)):
-        if size_bytes >= scale:
-            return f"{size_bytes / scale:.1f} {unit}"
-    return f"{size_bytes / 1e6:.0f} MB"
 
 
 def plan_text(manifest: Path, out: Path, options: BuildOptions, *, skip_bad_rows: bool = False) -> tuple[str, bool]:

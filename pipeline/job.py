@@ -113,9 +113,9 @@ def fetch_keys(row: ManifestRow, job: Job) -> tuple[str, str]:
     return success, stable_hash([success, options.max_bytes])
 
 
-def index_key(fetched: FetchedVideo) -> str:
+def index_key(sha256: str) -> str:
     """The key of the copy of a video that can be read from any moment on."""
-    return stable_hash(["index", INDEX_VERSION, fetched.sha256])
+    return stable_hash(["index", INDEX_VERSION, sha256])
 
 
 def faces_key(fetched: FetchedVideo, span: Span, job: Job) -> str:

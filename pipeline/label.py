@@ -210,7 +210,7 @@ def _read_faces_of(
             commit_changed(row, desk)
             return
         write_faces(folder, _facts(result, span, frames), result.tracks)
-        desk.store.adopt(Stage.FACES, key, folder)
+        desk.store.adopt(Stage.FACES, key, folder, source=video.sha256)
         _count_costs(result, desk.counters)
 
 

@@ -18,6 +18,7 @@ from pipeline.places import check_places
 from pipeline.pruning import keep_filter
 from pipeline.source_lists import keep_lists
 from pipeline.stop import full_disk
+from pipeline.store_users import using_store
 from pipeline.waves import BuildSummary, Waves
 
 
@@ -88,12 +89,12 @@ def run_job(
         report: Receives progress lines, one every few seconds at most.
 
     Raises:
-        StoreBusyError: Another build is at work on this output.
+        StoreBusyError: Another build is at work on this output, or what is not needed is removed from the store.
         BuildError: Something broke that is not one video's fault.
     """
     storage.make_private_folder(job.store_folder)
     try:
-        with build_lock(job.state) as lock, build_egress(job.options.fetch, job.state):
+        with build_lock(job.state) as lock, using_store(job), build_egress(job.options.fetch, job.state):
             keep_lists(job.options.fetch, job.state)
             return Waves(
                 job, rows, model, beam_options=beam_options, retry=frozenset(retry), report=report, lock=lock

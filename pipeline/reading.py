@@ -84,7 +84,7 @@ def path_to_read(
     """
     if video.indexed or from_start:
         return video.path
-    key = index_key(video)
+    key = index_key(video.sha256)
     with store.alone("index", key, on_wait=on_wait):
         if (found := store.find("index", key)) is None:
             before = fetch_keys(row, job)

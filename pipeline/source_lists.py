@@ -30,6 +30,16 @@ def keep_lists(options: FetchOptions, state: Path) -> None:
             storage.write_bytes(kept, source.read_bytes())
 
 
+def changed_lists(options: FetchOptions, state: Path) -> list[Path]:
+    """The lists of a build that are not what they were when it began; those that are gone stay as they were."""
+    changed = []
+    for name in _NAMES:
+        source: Path | None = getattr(options, name)
+        if source is not None and source.is_file() and source.read_bytes() != (state / f"{name}.txt").read_bytes():
+            changed.append(source)
+    return changed
+
+
 def denial(url: str, video_id: str, options: FetchOptions, state: Path) -> str | None:
     """Why a row is denied by list, as one sentence, or None.
 

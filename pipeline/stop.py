@@ -21,8 +21,8 @@ _WORDS = {
     errno.EFBIG: "a file in {folder} would become larger than is permitted here (see `ulimit -f`)",
 }
 _NEXT = (
-    ": make room (in the store, the folder `index` may go, and from `videos` those whose rows are done), and "
-    "run the build again; what is finished is kept"
+    ": make room (`facevid purge DIR`, of the dataset's folder, says what may go from the store), and run the build "
+    "again; what is finished is kept"
 )
 
 

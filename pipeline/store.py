@@ -7,6 +7,7 @@
       partial/ab/abcd.../        what has come of a download; the next try goes on with it
       holds                      who makes which result, see `pipeline.hold`
       tmp/                       what is being written; leftovers of dead processes are swept
+      outputs/, lock             who uses the store, see `pipeline.store_users`
 
 `STAGE` is fetch, faces or fit; a result that is a failure is a folder with a `failure.json`. Everything is
 immutable once committed, so any number of processes may read and write at once: two that make the same
@@ -32,6 +33,8 @@ from pipeline.damage import intact, require_kinds
 from pipeline.download.partial import sweep_partials
 from pipeline.hold import held
 
+_SOURCE_FILE = "source"
+
 MAKE_AGAIN = "remove the folder that it is in, and run the build again: it makes what is missing"
 """What to do about a damaged result."""
 
@@ -47,8 +50,8 @@ class StoreFullError(Exception):
 
     def __init__(self, root: Path, bytes: int, limit_bytes: int) -> None:  # noqa: A002  # as the records call it
         super().__init__(
-            f"the videos in {root} take up {bytes} bytes, max_store_bytes={limit_bytes}: raise it, or remove the "
-            "folder `index` and, from `videos`, those whose rows are done, and run the build again"
+            f"the videos in {root} take up {bytes} bytes, max_store_bytes={limit_bytes}: raise it, or make room "
+            "(`facevid purge DIR --done-videos`, of the dataset's folder), and run the build again"
         )
 
 
@@ -126,23 +129,26 @@ class Store:
     def _result(self, stage: str, key: str) -> str:
         return f"{self._root}/{stage}/{key[:2]}/{key}"
 
-    def commit(self, stage: str, key: str, write: Callable[[Path], None]) -> Path:
+    def commit(self, stage: str, key: str, write: Callable[[Path], None], *, source: str = "") -> Path:
         """Commit a result.
 
         Args:
             stage: fetch, faces or fit.
             key: Hash of everything that went into it.
             write: Fills the empty folder that it is given.
+            source: sha256 of the video that it was made from, for who has to find all that came of one.
 
         Returns:
             The committed folder.
         """
         with self.scratch() as scratch:
             write(scratch)
-            return self.adopt(stage, key, scratch)
+            return self.adopt(stage, key, scratch, source=source)
 
-    def adopt(self, stage: str, key: str, scratch: Path) -> Path:
+    def adopt(self, stage: str, key: str, scratch: Path, *, source: str = "") -> Path:
         """Commit a folder made by `scratch` as a result; if the result is already there, it stands."""
+        if source:
+            (scratch / _SOURCE_FILE).write_text(source, "ascii")
         for file in scratch.iterdir():
             _sync_file(file)
         sync_folder(scratch)
@@ -155,6 +161,10 @@ class Store:
                 raise
         sync_folder(target.parent)
         return target
+
+    def source(self, stage: str, key: str) -> str:
+        """sha256 of the video that a result was made from; empty where it does not tell."""
+        return source_in(self.result_path(stage, key))
 
     def commit_failure(
         self, stage: str, key: str, code: FailureCode, message: str, *, frames: int = 0, attempts: int = 1
@@ -222,6 +232,14 @@ class Store:
             if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(folder, ignore_errors=True)
         sweep_partials(self.root)
+
+
+def source_in(folder: Path) -> str:
+    """The same of a result in this folder."""
+    try:
+        return (folder / _SOURCE_FILE).read_text("ascii", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -113,13 +113,20 @@ class LookTeller:
         what: What is done with them: a build looks at its rows several times.
         rows: How many there are.
         report: Receives the lines.
+        unit: What they are, where it is not rows that are looked at.
         clock: Monotonic seconds; tests replace it.
     """
 
     def __init__(
-        self, what: str, rows: int, report: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+        self,
+        what: str,
+        rows: int,
+        report: Callable[[str], None],
+        *,
+        unit: str = "rows",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._what, self._rows, self._report, self._clock = what, rows, report, clock
+        self._what, self._rows, self._unit, self._report, self._clock = what, rows, unit, report, clock
         self._began_s = self._told_s = clock()
         self._seen = 0
 
@@ -134,7 +141,7 @@ class LookTeller:
         self._told_s = now_s
         rate = self._seen / (now_s - self._began_s)
         left = duration_text((self._rows - self._seen) / rate)
-        self._report(f"{self._what}: {self._seen} of {self._rows} rows, {rate:.0f} a second, about {left} left")
+        self._report(f"{self._what}: {self._seen} of {self._rows} {self._unit}, {rate:.0f} a second, about {left} left")
 
 
 def progress_line(
@@ -217,6 +224,14 @@ def duration_text(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def size_text(size_bytes: float) -> str:
+    """A size as people say it."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9)):
+        if size_bytes >= scale:
+            return f"{size_bytes / scale:.1f} {unit}"
+    return f"{size_bytes / 1e6:.0f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} kB"
 
 
 def _whole(counts: Mapping[str, float], name: str) -> int:

@@ -1,5 +1,6 @@
 """One build, in the process that the user started: label in waves, then assemble."""
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -89,6 +90,7 @@ class Waves:
             report("limits: without /proc nobody sees how much memory the workers use, or that Beam hangs")
         self._driver = Driver(job, beam_options, lock=lock, on_wait=self._on_wait)
         self._begun_at = utc_now()
+        self._denied = 0
 
     def run(self) -> BuildSummary:
         """Label, assemble, write `run.json`."""
@@ -119,6 +121,11 @@ class Waves:
                 self._job, begun_at=self._begun_at, wall_s=summary.wall_s, label_s=labelled_s,
                 worker_deaths=summary.worker_deaths, counts=summary.counts,
             )  # fmt: skip
+        if self._denied:
+            self._report(
+                f"store: videos or results of {self._denied} denied rows are still in {self._store.root}; "
+                f"`facevid purge {shlex.quote(str(self._job.out))} --denied` removes them"
+            )
         return summary
 
     def _state(self, index: int) -> RowState:
@@ -128,12 +135,19 @@ class Waves:
         looked = LookTeller("looking for what is to do", len(self._rows.rows), self._report)
         found = []
         for index in range(len(self._rows.rows)):
-            next_stage = self._state(index).next_stage
+            state = self._state(index)
+            next_stage = state.next_stage
             if next_stage is not None:
                 found.append(index)
             self._teller.found += next_stage is Stage.FIT
+            self._denied += self._is_kept_of_denied(state)
             looked.seen()
         return found
+
+    def _is_kept_of_denied(self, state: RowState) -> bool:
+        # What its server denies was never fetched; what a list denies may have been, before it stood there.
+        denied = state.failure is not None and state.failure.code is FailureCode.DENIED
+        return denied and self._store.find("fetch", state.fetch_key) is not None
 
     def _prepare(self) -> None:
         looked = LookTeller("looking for what to try again", len(self._rows.rows), self._report)

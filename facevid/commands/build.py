@@ -1,4 +1,4 @@
-"""Commands on a build: begin or resume it, see how far it is, try its failures again."""
+"""Commands on a build: begin or resume it, see how far it is, try its failures again, remove what it kept."""
 
 import difflib
 import shlex
@@ -118,6 +118,43 @@ class Status:
                 return 0
             # A build of a million rows takes a while to look at: no more than half the time goes into it.
             time.sleep(max(_WATCH_EVERY_S, time.monotonic() - began_s))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purge:
+    """Remove from the store what was kept for denied rows, and what may go to make room.
+
+    Without a choice it says what may go, and removes nothing. What another row needs stays, of other outputs that use
+    the store too. No build may run meanwhile; stopped anywhere, run it again.
+
+    Example: facevid purge out --denied
+    """
+
+    out: tyro.conf.Positional[Path]
+    """Folder of the dataset."""
+    denied: bool = False
+    """All that came of rows that a list denies, with any options: videos, crops, fits. Build with the list first."""
+    done_videos: bool = False
+    """Videos of rows that are done; they are fetched again where other options have to look at them."""
+    unreferenced: bool = False
+    """What no row needs: results of other options, and of rows that are in the manifest no more."""
+    also: tuple[Path, ...] = ()
+    """Further datasets whose builds use this store; it knows those that were built with --store since."""
+    gone: tuple[Path, ...] = ()
+    """Datasets that used this store and are gone for good, or were moved."""
+    dry_run: bool = False
+    """Say what would be removed, and remove nothing."""
+
+    def run(self) -> int:
+        """Remove it and print what went; 1 where something of a denied row is still there."""
+        from pipeline.purge import GROUPS, purge
+        from pipeline.purge_text import purge_text
+
+        chosen = [group for group in GROUPS if getattr(self, group)]
+        dry_run = self.dry_run or not chosen
+        done = purge(self.out, chosen, also=self.also, gone=self.gone, dry_run=dry_run, report=say)
+        print(purge_text(done, self.out, dry_run=dry_run))
+        return 1 if done.stayed else 0
 
 
 _WATCH_EVERY_S = 5.0

@@ -281,7 +281,7 @@ def test_a_full_store_stops_the_build_before_and_while_a_video_comes(tmp_path: P
         fetcher(tmp_path, max_store_bytes=len(DATA) - 1).fetch(url)
     fetcher(tmp_path, max_store_bytes=len(DATA)).fetch(url)
     asked = len(server.requests)
-    with pytest.raises(StoreFullError, match="those whose rows are done"):
+    with pytest.raises(StoreFullError, match="facevid purge DIR --done-videos"):
         fetcher(tmp_path, max_store_bytes=len(DATA)).fetch(url)
     assert len(server.requests) == asked
 

@@ -246,6 +246,19 @@ def test_the_tables_of_before_stand_where_the_new_ones_cannot_be_written(
     assert open_dataset(tmp_path / "out").table("tracks").num_rows == 6
 
 
+def test_a_build_says_how_what_it_keeps_of_denied_rows_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, monkeypatch, "a", "b")
+    monkeypatch.setattr("pipeline.row_state.denial", lambda url, *_: "the deny list has id:a" if url == "a" else None)
+
+    summary, lines, _ = build(tmp_path, monkeypatch, "a", "b")
+
+    assert summary.failures == {FailureCode.DENIED: 1, FailureCode.FIT_DIVERGED: 1}
+    assert "of 1 denied rows are still in" in lines[-1]
+    assert f"`facevid purge {tmp_path / 'out'} --denied` removes them" in lines[-1]
+
+
 def test_who_has_filtered_every_frame_is_shown_where_the_numbers_lie(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

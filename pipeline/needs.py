@@ -1,0 +1,135 @@
+"""What the rows of builds need of a store, and what was kept there for rows that are denied."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from pipeline.fetch import partial_key
+from pipeline.fetched_video import address_hash, read_fetched
+from pipeline.job import Job, fetch_keys, index_key, limited_key
+from pipeline.manifest import ManifestRow, is_remote, local_path
+from pipeline.plan import Plan
+from pipeline.row_state import row_state
+from pipeline.source_lists import denial
+from pipeline.store import Store
+
+
+@dataclass(slots=True)
+class Share:
+    """Some of what a store holds, by name.
+
+    Attributes:
+        results: Stage and key of results, of failures too.
+        videos: sha256 of videos; their copies with an index belong to them.
+        partial: Keys of downloads that are not whole.
+    """
+
+    results: set[tuple[str, bytes]] = field(default_factory=set)
+    videos: set[str] = field(default_factory=set)
+    partial: set[str] = field(default_factory=set)
+
+    def has(self, kind: str, name: str) -> bool:
+        """Whether something belongs to it.
+
+        Args:
+            kind: The folder of the store.
+            name: What it is called there.
+        """
+        if kind == "videos":
+            return name in self.videos
+        if kind == "partial":
+            return name in self.partial
+        key, _, stage = name.partition("-") if kind == "forgotten" else (name, "", kind)
+        return (stage, key_bytes(key)) in self.results
+
+
+@dataclass(slots=True)
+class Needs:
+    """What rows need, and what is of denied ones.
+
+    Attributes:
+        needed: All that belongs to rows that are not denied.
+        to_read: sha256 of the videos that a row has yet to be searched in, or may be when it is tried again.
+        denied: What was kept for denied rows, under the build's options.
+        denied_rows: How many they are.
+        addresses: `address_hash` of theirs.
+        local_paths: Their local files.
+        needers: Of a sha256 that a denied row has, the first other row that needs it, and its output.
+    """
+
+    needed: Share = field(default_factory=Share)
+    to_read: set[str] = field(default_factory=set)
+    denied: Share = field(default_factory=Share)
+    denied_rows: int = 0
+    addresses: set[str] = field(default_factory=set)
+    local_paths: set[str] = field(default_factory=set)
+    needers: dict[str, str] = field(default_factory=dict)
+
+
+def take_needs(mine: Plan, others: Iterable[Plan], store: Store, *, on_row: Callable[[], None]) -> Needs:
+    """Look at every row.
+
+    Args:
+        mine: The build whose denied rows are asked for.
+        others: Further builds that use the store.
+        store: The store.
+        on_row: Called after each row.
+    """
+    needs = Needs()
+    of_mine = mine.job.options.fetch
+
+    def is_denied(row: ManifestRow) -> bool:
+        return denial(row.url, row.video_id, of_mine, mine.job.state) is not None
+
+    for row in mine.manifest.rows:
+        if is_denied(row):
+            _add(row, mine.job, store, needs.denied)
+            needs.denied_rows += 1
+            if is_remote(row.url):
+                needs.addresses.add(address_hash(row.url))
+            else:
+                needs.local_paths.add(str(local_path(row.url, mine.job.manifest_folder)))
+    for plan in (mine, *others):
+        fetch = plan.job.options.fetch
+        for row in plan.manifest.rows:
+            if denial(row.url, row.video_id, fetch, plan.job.state) is None:
+                sha256 = _add(row, plan.job, store, needs.needed, needs.to_read)
+                if sha256 in needs.denied.videos:
+                    needs.needers.setdefault(sha256, f"{row.video_id} of {plan.job.out}")
+            on_row()
+    return needs
+
+
+def key_bytes(key: str) -> bytes:
+    """A key in half the room; there may be millions. One that is none of ours stays what it is."""
+    try:
+        return bytes.fromhex(key)
+    except ValueError:
+        return key.encode("utf-8", "surrogateescape")
+
+
+def _add(row: ManifestRow, job: Job, store: Store, share: Share, to_read: set[str] | None = None) -> str:
+    """Add what belongs to a row; gives the sha256 of its video, empty where it has none."""
+    own = _without_lists(job)
+    success, failed = fetch_keys(row, own)
+    state = row_state(row, own, store)
+    keys = [("fetch", success), ("fetch", failed), ("fetch", limited_key(failed, own))]
+    for span in state.spans:
+        keys += [("faces", span.faces_key), ("faces", limited_key(span.faces_key, own)),
+                 ("fit", span.fit_key), ("fit", limited_key(span.fit_key, own))]  # fmt: skip
+    if is_remote(row.url):
+        share.partial.add(partial_key(row.url, own.options.fetch))
+    sha256 = ""
+    if store.find("fetch", success) is not None:
+        sha256 = read_fetched(store, success, url=row.url).sha256
+        share.videos.add(sha256)
+        keys.append(("index", index_key(sha256)))
+        again = state.failure is not None and state.failure.code.retryable
+        if to_read is not None and (state.next_stage is not None or again):
+            to_read.add(sha256)
+    share.results.update((stage, key_bytes(key)) for stage, key in keys)
+    return sha256
+
+
+def _without_lists(job: Job) -> Job:
+    fetch = replace(job.options.fetch, allow_list=None, deny_list=None)
+    return replace(job, options=replace(job.options, fetch=fetch))
