@@ -20,8 +20,8 @@ class FitOptions:
     joint_map (the textbook's one optimisation over everything), single_frame (every frame alone). At points that the
     fit did not see, seven real videos have an error of 0.79% of the outer-eye distance, with koujan2020 of 1.02%, with
     joint_map of 0.95%, with single_frame of 1.07%, where the detector's errors are learnt from the other six videos.
-    The other numbers here are with the shipped model, which knows them from six of the seven (two_stage: 0.76%);
-    `python -m benchmarks.fit --sections real` measures them all."""
+    The shipped model knows them from six of the seven, and two_stage has 0.76% with it, as the other texts here say.
+    All of these are measured by `python -m benchmarks.fit --sections real`."""
     camera: Camera = "scaled_orthographic"
     """perspective finds one focal length per track besides. It takes six times as long to find the identity, and is
     worth it where the face is near a wide camera; the middle of the picture counts as the principal point."""
