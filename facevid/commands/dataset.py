@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -77,7 +77,7 @@ class Report:
 
     The page holds pictures of the persons in the videos: keep it as carefully as the videos.
 
-    Example: facevid report out --html out/report.html
+    Example: facevid report out --worst 20 --html worst.html
     """
 
     dataset: tyro.conf.Positional[Path]
@@ -86,15 +86,27 @@ class Report:
     """The page to write; the default is report.html in the dataset's folder."""
     models: tuple[Path, ...] = ()
     """Model folders whose training is to be shown as well."""
+    videos: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID[,ID ...]")] = ()
+    """Show these videos; without it, 40 of them by id."""
+    worst: int | None = None
+    """Show so many videos whose kept tracks have the largest hold-out errors, the worst first: what to look at before a
+    dataset is used."""
+    page: int | None = None
+    """Show the next 40 videos by id (2), or those after them (3, ...)."""
     store: Path | None = None
     """Where the build kept its videos, if not in `store` inside the dataset's folder."""
 
     def run(self) -> int:
         """Write the page, print its path."""
+        from facevid.report.choice import Choice
         from facevid.report.page import write_report
 
+        names = tuple(name for words in self.videos for name in words.split(",") if name)
+        choice = Choice(videos=names, worst=self.worst, page=self.page)
+
         html = self.html or self.dataset / "report.html"
-        print(write_report(self.dataset, html, store=self.store, models=self.models, report=say))
+        page = write_report(self.dataset, html, store=self.store, models=self.models, choice=choice, report=say)
+        print(page)
         return 0
 
 

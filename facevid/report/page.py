@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from facevid import storage
 from facevid.dataset import Dataset, open_dataset
+from facevid.report.choice import Choice, chosen_videos
 from facevid.report.curves import error_svg, expression_svg
 from facevid.report.facts import Fact, failure_rows, headline, run_facts, video_facts
 from facevid.report.models import model_section
@@ -26,9 +27,6 @@ from fitting.whole_file import require_writable
 from pipeline.faces.errors import VideoError
 from pipeline.faces.video import open_video
 from training.overlay import MeshPainter
-
-MAX_VIDEOS = 40
-"""Videos shown in one page; a page of more is too large to open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +73,7 @@ def write_report(
     *,
     store: Path | None,
     models: Sequence[Path] = (),
+    choice: Choice | None = None,
     strips_per_video: int = 2,
     report: Callable[[str], None],
 ) -> Path:
@@ -86,6 +85,7 @@ def write_report(
         store: Where the build kept its videos; None is `store` inside the dataset's folder. Pictures of videos that
             are not there any more are left out, and the page says so.
         models: Folders of trained models to show.
+        choice: Which videos are shown; None is the first page of them.
         strips_per_video: Tracks of a video that get a strip of frames, the longest first.
         report: Receives progress lines.
 
@@ -94,7 +94,7 @@ def write_report(
 
     Raises:
         DatasetError: The folder holds no dataset, or a damaged one.
-        ValueError: `strips_per_video` is negative.
+        ValueError: `strips_per_video` is negative, or what is chosen is not there.
         OSError: The page cannot be written, which is found out first.
     """
     if strips_per_video < 0:
@@ -106,7 +106,8 @@ def write_report(
     tracks = dataset.table("tracks").to_pylist()
     for row in sorted(tracks, key=lambda track: (track["video_id"], track["track"])):
         rows[row["video_id"]].append(row)
-    shown = sorted(rows)[:MAX_VIDEOS]
+    chosen = chosen_videos(rows, choice or Choice())
+    shown = chosen.video_ids
     arrays = _arrays(dataset, frozenset(shown))
     sources = VideoSources.of(dataset_dir, store)
     videos = []
@@ -124,7 +125,7 @@ def write_report(
         run=run_facts(dataset),
         failures=failure_rows(dataset.table("failures").to_pylist()),
         videos=videos,
-        left_out=len(rows) - len(shown),
+        choice=chosen.told,
         models=[_with_markup(folder) for folder in models],
         tile_px=TILE_PX,
     )

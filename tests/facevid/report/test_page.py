@@ -16,6 +16,7 @@ import pytest
 from facevid import storage
 from facevid.dataset import Dataset, open_dataset
 from facevid.description import DatasetDescription, DatasetError, FunnelStep
+from facevid.report.choice import Choice
 from facevid.report.page import write_report
 from facevid.report.pictures import moments
 from facevid.schema import failures_schema, frames_schema, tracks_schema
@@ -246,6 +247,14 @@ def test_how_the_build_went_is_shown_where_it_is_known(tmp_path: Path, model: Fa
     (tmp_path / "data" / "run.json").write_text(json.dumps(run | {"faces_ms_per_frame": {"decode": 1.25, "eyes": 0.5}}))
     line = '<div class="wide"><dt>faces stage, ms per frame</dt><dd>decode 1.25, eyes 0.50</dd></div>'
     assert line in page_of(tmp_path / "data")
+
+
+def test_the_page_says_which_videos_it_shows(tmp_path: Path, model: FaceModel, video: Path) -> None:
+    make_dataset(tmp_path / "data", model, video)
+    assert "are shown" not in page_of(tmp_path / "data")
+    worst = page_of(tmp_path / "data", choice=Choice(worst=3))
+    assert "Of 1 videos with a kept track, the 1 whose hold-out error is the largest are shown" in worst
+    assert "<h3>v1" in worst
 
 
 def test_the_same_dataset_gives_the_same_page(tmp_path: Path, model: FaceModel, video: Path) -> None:
