@@ -145,7 +145,7 @@ def tracks_schema(*, n_identity: int) -> pa.Schema:
 
 
 def crops_schema() -> pa.Schema:
-    """One row per fitted frame whose crop was written, sorted like the frames table."""
+    """One row per fitted frame whose crop was kept, which may be some of them, sorted like the frames table."""
     return pa.schema([
         _VIDEO_ID,
         _TRACK,

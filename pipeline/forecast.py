@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from facevid import assets
 from facevid.failures import FailureCode, Stage
 from pipeline.config import BuildOptions
+from pipeline.faces.options import FacesOptions
 from pipeline.job import Job
 from pipeline.manifest import Manifest, ManifestRow, is_remote, local_path
 from pipeline.manifest_files import read_manifest
@@ -80,10 +81,11 @@ class Forecast:
         """What searching takes, if each worker has a core of its own."""
         return self.to_search * self.video_s * ASSUMED_FPS / ASSUMED_FRAMES_PER_S / workers
 
-    def disk_bytes(self, *, crops: bool) -> float:
-        """What the rows to do add to store and dataset."""
+    def disk_bytes(self, *, crops: bool, crops_per_s: float | None = None) -> float:
+        """What the rows to do add to store and dataset; crops of at most so many frames a second."""
         frames = (self.to_search * self.video_s) * ASSUMED_FPS
-        per_frame = BYTES_PER_FRAME + (BYTES_PER_CROP if crops else 0.0)
+        share = 1.0 if crops_per_s is None else min(1.0, crops_per_s / ASSUMED_FPS)
+        per_frame = BYTES_PER_FRAME + (BYTES_PER_CROP * share if crops else 0.0)
         return sum(self.to_fetch.values()) * self.video_bytes + frames * per_frame
 
 
@@ -182,7 +184,11 @@ def forecast_text(manifest: Manifest, job: Job, *, skip_bad_rows: bool, networks
         )
     crowded = f"; {workers} workers share {cores} cores" if workers > cores else ""
     lines.append(f"faces: about {duration_text(search_s)} at {ASSUMED_FRAMES_PER_S:g} frames/s and core{crowded}")
-    return "\n".join([*lines, _room(found.disk_bytes(crops=options.faces.crops), standing, job)])
+    return "\n".join([*lines, _room(_disk_bytes(found, options.faces), standing, job)])
+
+
+def _disk_bytes(found: Forecast, faces: FacesOptions) -> float:
+    return found.disk_bytes(crops=faces.crops, crops_per_s=faces.crops_per_s)
 
 
 def _to_fetch(found: Forecast, *, allow_local: bool) -> list[str]:

@@ -26,6 +26,8 @@ class Build:
     leaves failures alone; `facevid retry` tries those again.
 
     Example: facevid build manifest.csv --out out --allow-local --workers 2
+
+    Many videos, little disk: facevid build manifest.csv --out out --workers 16 --crops-per-s 5
     """
 
     manifest: tyro.conf.Positional[Path]

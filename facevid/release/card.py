@@ -20,7 +20,7 @@ CARD_MARK = "<!-- written by facevid; whoever edits the card removes this line, 
 _ROWS_OF = {
     "frames": "One row per face and frame, sorted by video, track and frame.",
     "tracks": "One row per face track, sorted by video and track.",
-    "crops": "One row per frame with a registered picture of the face, sorted as the frames. **These show persons.**",
+    "crops": "One row per frame of which a picture of the face was kept, sorted as the frames. **These show persons.**",
     "failures": "One row per item of the manifest, or track, that failed.",
 }
 _MOST_LICENCES = 50

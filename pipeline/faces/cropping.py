@@ -34,13 +34,15 @@ class CroppedFace(NamedTuple):
 
 
 def cropped(
-    faces: Sequence[tuple[Picture, Float32[np.ndarray, "points 2"]]], *, jpeg_quality: int | None
+    faces: Sequence[tuple[Picture, Float32[np.ndarray, "points 2"]]], *, jpeg_quality: int | None,
+    kept: Sequence[bool] | None = None,
 ) -> Iterator[CroppedFace]:
     """The crops of faces, in their order; that of each is the same in whatever company.
 
     Args:
         faces: Pictures, and the landmarks of a face in each.
         jpeg_quality: Of the files, 1 to 100; None for no files.
+        kept: Which of the faces get a file; without it, all.
 
     Raises:
         ValueError: There are fewer than 68 landmarks, they coincide, or the quality is none.
@@ -49,6 +51,10 @@ def cropped(
         crops = registered(faces[first : first + _AT_ONCE])
         qualities = [quality(crop) for crop in crops]
         looks = looks_of(crops)
-        jpegs = [None if jpeg_quality is None else encoded(crop, jpeg_quality=jpeg_quality) for crop in crops]
+        wanted = [True] * len(crops) if kept is None else kept[first : first + _AT_ONCE]
+        jpegs = [
+            encoded(crop, jpeg_quality=jpeg_quality) if jpeg_quality is not None and its_wanted else None
+            for crop, its_wanted in zip(crops, wanted, strict=True)
+        ]
         for crop, its_quality, look, jpeg in zip(crops, qualities, looks, jpegs, strict=True):
             yield CroppedFace(its_quality, look, jpeg, crop.crop_from_frame)

@@ -16,8 +16,8 @@ class CropSink(Protocol):
         """Take one crop.
 
         Called in the order of frames for each track; those of tracks that run at the same time come in between. Only
-        tracks that are long enough have crops, and of them only the frames in which the face was found: crops are held
-        back until that is known.
+        tracks that are long enough have crops, and of them only frames in which the face was found, all or some of
+        them: crops are held back until that is known.
         """
 
 

@@ -11,7 +11,7 @@ _BEFORE_S = 1.0
 """Decoding starts this much before the first frame that is asked for: rounding in the container's clock, and frames
 that are shown before the key frame that they follow in the file, stay outside."""
 _AFTER_S = 0.01
-_PHASE = 0.11
+PHASE = 0.11
 """Where frames of a thinned video fall within their interval: far from its ends for the usual ratios of rates, so that
 times rounded to milliseconds choose the same frames."""
 _SAME_RATE = 0.99
@@ -108,7 +108,7 @@ def _filters(info: VideoInfo, decoding: Decoding, start: float) -> list[str]:
         filters.append(f"trim=start={start:.6f}{end}")
     if decoding.fps is not None and not 0 < info.fps * _SAME_RATE <= decoding.fps:
         # The first frame of each interval of the file's clock, so that every part of a video has the same frames.
-        now, before = (f"floor({time}*{decoding.fps!r}+{_PHASE})" for time in ("t", "prev_t"))
+        now, before = (f"floor({time}*{decoding.fps!r}+{PHASE})" for time in ("t", "prev_t"))
         filters.append(f"select=isnan(prev_t)+not(eq({now}\\,{before}))")
     if not info.range_named:
         # It is taken for that anyway; but now ffmpeg sees that there is nothing to convert, and copies no picture.

@@ -90,11 +90,14 @@ class TrackRecorder:
         """The finished tracks, by number: in the order in which they had lasted long enough."""
         return tuple(track for _, track in sorted(self._tracks.items()))
 
-    def crops_of(self, faces: Sequence[tuple[VideoFrame, FaceLandmarks]]) -> list[CroppedFace]:
-        """What `add` wants to have of each face."""
+    def crops_of(
+        self, faces: Sequence[tuple[VideoFrame, FaceLandmarks]], kept: Sequence[bool]
+    ) -> list[CroppedFace]:
+        """What `add` wants to have of each face; only where it is kept with the crop as a file."""
         start = time.perf_counter()
         jpeg_quality = None if self._sink is None else self._options.jpeg_quality
-        crops = list(cropped([(frame.picture, face.points_px) for frame, face in faces], jpeg_quality=jpeg_quality))
+        pairs = [(frame.picture, face.points_px) for frame, face in faces]
+        crops = list(cropped(pairs, jpeg_quality=jpeg_quality, kept=kept))
         self.crops_s += time.perf_counter() - start
         return crops
 

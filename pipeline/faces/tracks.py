@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.faces.ahead import BatchedDetector, LookAhead
+from pipeline.faces.crop_times import CropTimes
 from pipeline.faces.crops import CropSink
 from pipeline.faces.dissolves import Transition
 from pipeline.faces.errors import NoFaceError, TrackTooShortError
@@ -109,7 +110,7 @@ def track_faces(
     ahead = LookAhead(detector, options) if isinstance(detector, BatchedDetector) else None
     follow = FaceFollower(ahead or detector, options)
     occlusion = OcclusionSampler(detector)
-    recorder = TrackRecorder(options, crops)
+    recorder, crop_times = TrackRecorder(options, crops), CropTimes(options.crops_per_s)
     transitions: list[Transition] = []
     frames_read = 0
     with open_video(
@@ -122,12 +123,14 @@ def track_faces(
             complete = follow.with_lids([
                 (shot_frame.frame.picture, look.seen) for shot_frame, look in zip(block, looks, strict=True)
             ])
+            keeps = [crop_times.keeps(shot_frame.frame.pts_s) for shot_frame in block]
             faces = [
                 (shot_frame.frame, face)
                 for shot_frame, seen in zip(block, complete, strict=True)
                 for face in seen.found.values()
             ]
-            crops_made = iter(recorder.crops_of(faces))
+            kept = [keep for keep, seen in zip(keeps, complete, strict=True) for _ in seen.found]
+            crops_made = iter(recorder.crops_of(faces, kept))
             for shot_frame, look, seen in zip(block, looks, complete, strict=True):
                 frame = shot_frame.frame
                 for number, face in seen.found.items():

@@ -28,7 +28,11 @@ def test_what_is_done_is_looked_up_and_the_rest_is_reckoned_with_it(tmp_path: Pa
     assert found.failed == {FailureCode.NO_FACE: 1}
     assert (found.known, found.video_s) == (2, LONG_S)
     assert found.search_s(workers=2) == pytest.approx(LONG_S * ASSUMED_FPS / ASSUMED_FRAMES_PER_S)
-    assert found.disk_bytes(crops=True) == pytest.approx(2 * LONG_S * ASSUMED_FPS * 22_800)
+    frames = 2 * LONG_S * ASSUMED_FPS
+    assert found.disk_bytes(crops=True) == pytest.approx(frames * 22_800)
+    assert found.disk_bytes(crops=True, crops_per_s=ASSUMED_FPS / 5) == pytest.approx(frames * 7_600)
+    assert found.disk_bytes(crops=True, crops_per_s=240.0) == found.disk_bytes(crops=True)
+    assert found.disk_bytes(crops=False) == pytest.approx(frames * 3_800)
 
 
 def test_rows_that_only_lack_their_fit_are_told_apart(tmp_path: Path) -> None:

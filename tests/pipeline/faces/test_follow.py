@@ -3,6 +3,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from pipeline.faces.crop_times import CropTimes
 from pipeline.faces.errors import NoFaceError, TrackTooShortError
 from pipeline.faces.follow import FaceFollower
 from pipeline.faces.landmarks import FaceLandmarks
@@ -240,10 +241,10 @@ class ScriptFollower(FaceFollower):
 def track(make_clip, monkeypatch):
     monkeypatch.setattr("pipeline.faces.tracks.FaceFollower", ScriptFollower)
 
-    def run(script, source="testsrc2=s=160x120:r=30", options=OPTIONS):
+    def run(script, source="testsrc2=s=160x120:r=30", options=OPTIONS, **part):
         path = make_clip("t.mp4", f"{source},trim=duration={len(script) / 30}", *H264)
         crops = KeptCrops()
-        return track_faces(path, ScriptedDetector(script), options, crops), crops.seen
+        return track_faces(path, ScriptedDetector(script), options, crops, **part), crops.seen
 
     return run
 
@@ -261,6 +262,45 @@ def test_a_track_is_every_frame_from_its_first_to_its_last_sighting(track):
     # Bridged: a third and two thirds of the way from 40 to 44.
     assert one.box_px[12:14, 0].tolist() == pytest.approx([40 + 4 / 3, 40 + 8 / 3], abs=1e-3)
     assert crops == [(0, frame) for frame in one.frame.tolist() if frame not in {14, 15}]
+
+
+@pytest.mark.parametrize(
+    ("times_s", "crops_per_s", "kept"),
+    [
+        ([0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24], 12.5, [0, 2, 4, 6]),
+        ([0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24], 100.0, [0, 1, 2, 3, 4, 5, 6]),
+        ([0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24], None, [0, 1, 2, 3, 4, 5, 6]),
+        # Seldom frames are kept, and many after them are not: no interval gets what another has left over.
+        ([0.0, 0.9, 2.5, 2.6, 2.7, 2.91, 3.2], 1.0, [0, 1, 2, 5]),
+    ],
+)
+def test_of_each_interval_of_the_clock_the_first_frame_keeps_its_crops(times_s, crops_per_s, kept):
+    times = CropTimes(crops_per_s)
+    assert [place for place, pts_s in enumerate(times_s) if times.keeps(pts_s)] == kept
+
+
+def test_fewer_crops_are_kept_and_the_tracks_are_the_same(track):
+    script = [[]] * 2 + [[FACE, FAR]] * 20 + [[FACE]] * 8
+    (every, _), (some, crops) = (track(script, options=replace(OPTIONS, crops_per_s=rate)) for rate in (None, 10.0))
+    # Frame 0 is the first of its interval, and shows no face.
+    assert sorted(crops) == [
+        (number, frame) for number, one in enumerate(some.tracks) for frame in one.frame.tolist() if frame % 3 == 0
+    ]
+    assert sorted(len(one.frame) for one in some.tracks) == [20, 28]
+    for one, other in zip(every.tracks, some.tracks, strict=True):
+        for name in ("frame", "observed_px", "sharpness", "brightness", "similarity"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_which_frames_keep_crops_does_not_depend_on_where_a_part_begins(track):
+    options = replace(OPTIONS, crops_per_s=8.0)
+    _, whole = track([[FACE]] * 60, options=options)
+    kept = [frame for _, frame in whole]
+    assert 14 <= len(kept) <= 17
+    for begin in (7, 20, 31):
+        _, part = track([[FACE]] * 60, options=options, start_s=begin / 30 - 0.001)
+        # Its very first frame is the first of an interval as far as this part knows.
+        assert [begin + frame for _, frame in part if frame] == [frame for frame in kept if frame > begin]
 
 
 def test_short_tracks_are_counted_and_left_out_with_their_crops(track):
