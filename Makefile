@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
 
-demo: $(READY) ## build a dataset from real videos, train both models briefly, predict, and write a report to open
+demo: $(READY) ## build a dataset from real videos, train two toy models for seconds, predict, and write a report to open
 	$(BIN)/facevid demo --out demo
 
 test: $(READY) ## run all tests on all cores, four at most (under 10 minutes on 2)

@@ -13,7 +13,7 @@ class PredictOptions:
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the network runs: cpu takes its ONNX form through ONNX Runtime, cuda its weights through torch."""
     draw: bool = True
-    """Write pictures or a video with landmarks, mesh and class drawn in, beside the table."""
+    """Draw landmarks, mesh and class into pictures or a video, beside the table; that takes most of the time."""
     max_frames: int | None = None
     """Stop after this many frames or images; without it, all of them."""
 

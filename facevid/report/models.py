@@ -8,6 +8,9 @@ from typing import Any
 from facevid.report.curves import loss_svg
 from facevid.report.facts import Fact
 
+TOY_CROPS = 50_000
+"""A network that saw fewer crops than this, minutes of work for a processor, is called a toy."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
@@ -94,6 +97,12 @@ def model_section(folder: Path) -> ModelSection:
 
 def _deepexp3d(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> ModelSection:
     notes = []
+    crops = int(metrics["steps"]) * int(config["training"]["batch_size"])
+    if crops < TOY_CROPS:
+        notes.append(
+            f"A toy: it saw {crops:,} crops in {metrics['steps']} steps. It shows that training and prediction run, "
+            "not what such a network can do. What to trust in this report are the fits."
+        )
     facts = [
         Fact("network", str(config["preset"])), Fact("optimiser steps", str(metrics["steps"])),
         Fact("weights of step", str(metrics["shipped_steps"])),

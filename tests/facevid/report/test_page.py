@@ -317,7 +317,7 @@ NETWORK = {
             ("no person&#39;s face was used for the labels", "0.750 ± 0.100", "<th>fear</th>", "&lt;b&gt;", ">50 %<"),
         ),
         (
-            {"format": "facevid-deepexp3d", "preset": "fast"},
+            {"format": "facevid-deepexp3d", "preset": "fast", "training": {"batch_size": 16}},
             NETWORK,
             ("0.500 mm; baseline", "1.000 mm; correlation of the coefficients -", "No val split", "held-out videos"),
         ),
@@ -334,6 +334,18 @@ def test_models_are_shown_as_far_as_their_folders_tell(
     shown = shown_models(tmp_path, model)
     for text in wanted:
         assert text in shown
+
+
+@pytest.mark.parametrize(("steps", "toy"), [(9, True), (3_000, True), (20_000, False)])
+def test_a_network_that_was_trained_for_seconds_is_called_a_toy(
+    tmp_path: Path, model: FaceModel, steps: int, toy: bool
+) -> None:
+    config = {"format": "facevid-deepexp3d", "preset": "fast", "training": {"batch_size": 16}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "metrics.json").write_text(json.dumps(NETWORK | {"steps": steps}))
+    shown = shown_models(tmp_path, model)
+    assert (f"A toy: it saw {16 * steps:,} crops in {steps} steps" in shown) == toy
+    assert "0.500 mm; baseline" in shown
 
 
 def shown_models(folder: Path, model: FaceModel) -> str:
