@@ -1,6 +1,5 @@
 """The training of DeepExp3D: from the shards of a dataset to a model folder."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,14 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from facevid import storage
 from facevid.dataset import Dataset, open_dataset
 from facevid.description import DatasetError
 from facevid.splits import Split
-from fitting.face_model import FaceModel, load_face_model
 from training.best import BestWeights
 from training.checkpoint import Checkpoints, checkpoints
 from training.config import TrainOptions
+from training.dataset_model import face_model_of
 from training.evaluation import Metrics, evaluate
 from training.examples import Examples, load_splits
 from training.export import resolve_device, software_versions, write_model
@@ -110,7 +108,7 @@ def _train(
     saved: Checkpoints, report: Callable[[str], None],
 ) -> TrainingResult:
     earlier = saved.load()
-    model = _face_model(opened)
+    model = face_model_of(opened)
     splits = load_splits(opened, report)
     train = splits["train"]
     if not len(train):
@@ -172,6 +170,8 @@ def _train(
             network, examples, model, mean_expression=mean_expression, options=options, device=device, report=report
         )
 
+    if begin is not None and earlier is None and (val := metrics(splits["val"])) is not None:
+        report(f"before the training: {val.errors}")
     for epoch, loss in loop.epochs():
         due = evaluation_follows(epoch)
         if due:
@@ -238,26 +238,6 @@ def _config(dataset: Dataset, options: TrainOptions) -> ModelConfig:
         training=asdict(options),
         versions=software_versions(),
     )
-
-
-def _face_model(dataset: Dataset) -> FaceModel:
-    try:
-        with tempfile.TemporaryDirectory() as folder:  # the dataset may be in a bucket
-            local = Path(folder) / "face_model.npz"
-            local.write_bytes(storage.read_bytes(dataset.face_model_path))
-            model = load_face_model(local)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"the dataset's face model cannot be read: {error}; build the dataset again") from error
-    if model.sha256 != dataset.description.face_model_sha256:
-        raise DatasetError(
-            f"{dataset.face_model_path} is not the face model that the dataset was fitted with; build the dataset again"
-        )
-    if model.n_expression != dataset.description.n_expression:
-        raise DatasetError(
-            f"{dataset.face_model_path} has {model.n_expression} expression components, and the dataset "
-            f"{dataset.description.n_expression}; build the dataset again"
-        )
-    return model
 
 
 def _introduction(splits: Mapping[Split, Examples], options: TrainOptions, device: torch.device) -> Iterator[str]:

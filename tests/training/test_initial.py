@@ -1,6 +1,7 @@
 """A training that begins with an earlier model's weights: which ones it takes, and what it says of them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,12 @@ def test_it_goes_on_from_the_weights_and_names_them(train: Callable, earlier: Pa
         "weights_sha256": sha256, "dataset_config_hash": "c0ffee", "sources": SOURCES, "init": None
     }  # fmt: skip
     assert not any("registered by" in line for line in lines)
+    words = [line.split(" ")[0] for line in lines]
+    assert words.index("beginning") < words.index("before") < words.index("epoch")
+    # Nearly nothing is learned at this rate, and no statistics are in it but of few crops: it is what it was.
+    before, first = (re.findall(r"val: vertex error ([0-9.]+) mm", lines[words.index(word)])[0]
+                     for word in ("before", "epoch"))
+    assert float(before) == pytest.approx(float(first), rel=0.5)
 
 
 def test_without_an_earlier_model_the_weights_are_random_ones(train: Callable, tmp_path: Path) -> None:
@@ -116,6 +123,7 @@ def test_a_stopped_training_goes_on_only_if_it_began_with_the_same_weights(
     lines: list[str] = []
     resumed, record = train(tmp_path / "model", init=earlier, lines=lines)
     assert any("going on after step 1 of 4" in line for line in lines)
+    assert not any(line.startswith("before the training") for line in lines)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert record == whole_record
 

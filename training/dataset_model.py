@@ -1,0 +1,34 @@
+"""The face model that a dataset was fitted with, which its coefficients speak of."""
+
+import tempfile
+from pathlib import Path
+
+from facevid import storage
+from facevid.dataset import Dataset
+from facevid.description import DatasetError
+from fitting.face_model import FaceModel, load_face_model
+
+
+def face_model_of(dataset: Dataset) -> FaceModel:
+    """The copy of it that lies with the dataset.
+
+    Raises:
+        DatasetError: It cannot be read, or is another one.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:  # the dataset may be in a bucket
+            local = Path(folder) / "face_model.npz"
+            local.write_bytes(storage.read_bytes(dataset.face_model_path))
+            model = load_face_model(local)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"the dataset's face model cannot be read: {error}; build the dataset again") from error
+    if model.sha256 != dataset.description.face_model_sha256:
+        raise DatasetError(
+            f"{dataset.face_model_path} is not the face model that the dataset was fitted with; build the dataset again"
+        )
+    if model.n_expression != dataset.description.n_expression:
+        raise DatasetError(
+            f"{dataset.face_model_path} has {model.n_expression} expression components, and the dataset "
+            f"{dataset.description.n_expression}; build the dataset again"
+        )
+    return model
