@@ -1,6 +1,6 @@
 """Commands that hand a dataset on: make a release of it, and check one that was received."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import tyro
 from facevid.commands.console import say
 
 if TYPE_CHECKING:
+    from facevid.commands.takedowns import Takedowns
     from facevid.release.write import Progress, ReleaseOptions
 
 _TOLD_AFTER_S = 5.0
@@ -32,7 +33,8 @@ class Release:
     to: Path
     """The folder to write. It appears whole or not at all."""
     deny_list: Path | None = None
-    """Videos that must stay back since the build: hosts, addresses, id:VIDEO_ID, one per line, as in a build."""
+    """Videos that must stay back since the build: hosts, addresses, id:VIDEO_ID, one per line, as in a build. Addresses
+    may be as in the manifest, with secrets, or as in the tables; entries that name no kept track are told."""
     licence: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Only videos whose licence statement is this one, in any case; may be given several times."""
     extra: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -63,7 +65,8 @@ class Release:
         from facevid.release.forecast import forecast_text
         from facevid.release.write import write_release
 
-        options = self._options()
+        denied = self._denied()
+        options = self._options(denied)
         _require_at_rest(self.dataset)
         dataset = open_dataset(self.dataset)
         _require_place(self.to, self.dataset, overwrite=self.overwrite)
@@ -74,33 +77,36 @@ class Release:
                 tally = write_release(dataset, self.to, options, progress=progress)
         if self.dry_run:
             print(text)
+            _tell_unused(denied)
             return 0
         print(f"{self.to}: {len(tally.videos):,} videos, {tally.tracks[OUT]:,} tracks, {tally.frames[OUT]:,} frames")
+        if kept_back := tally.kept_back():
+            print(f"kept back: {kept_back}")
+        _tell_unused(denied)
         if not (self.name and self.creator and self.terms):
             say("the card lacks a name, who made it, or terms: --name, --creator, --terms, or edit README.md")
         say("whoever receives it: facevid verify DIR")
         return 0
 
-    def _options(self) -> "ReleaseOptions":
+    def _denied(self) -> "Takedowns | None":
+        if self.deny_list is None:
+            return None
+        from facevid.commands.takedowns import Takedowns
+        from pipeline.egress.lists import SourceList
+
+        return Takedowns(SourceList.read(self.deny_list))
+
+    def _options(self, denied: "Takedowns | None") -> "ReleaseOptions":
         from facevid.release.choice import Choice, nobody
         from facevid.release.publication import Publication
         from facevid.release.write import ReleaseOptions
-
-        denied: Callable[[str, str], bool] = nobody
-        if self.deny_list is not None:
-            from pipeline.egress.lists import SourceList
-
-            names = SourceList.read(self.deny_list).names
-
-            def denied(url: str, video_id: str) -> bool:
-                return names(url, video_id) is not None
 
         publication = Publication(
             name=self.name, version=self.release_version, creator=self.creator, url=self.url, published=self.published,
             terms=self.terms,
         )  # fmt: skip
         return ReleaseOptions(
-            choice=Choice(denied=denied, licences=self.licence), with_crops=self.with_crops, extra=self.extra,
+            choice=Choice(denied=denied or nobody, licences=self.licence), with_crops=self.with_crops, extra=self.extra,
             publication=publication,
         )  # fmt: skip
 
@@ -142,6 +148,11 @@ class Verify:
         tracks = sum(shard.rows for shard in shards if shard.table == "tracks")
         print(f"{self.dataset} is whole: {frames:,} frames of {tracks:,} tracks, {total / 1e6:,.1f} MB")
         return 0
+
+
+def _tell_unused(denied: "Takedowns | None") -> None:
+    if denied is not None and (unused := denied.unused_text()):
+        say(unused)
 
 
 def _require_at_rest(folder: Path) -> None:

@@ -78,11 +78,17 @@ class Tally:
         tracks: Tracks by what becomes of them.
         frames: Kept frames by what becomes of them.
         videos: Ids of the videos that go out.
+        extra: Names of the manifest's further columns that any track has.
     """
 
     tracks: Counter[str] = field(default_factory=Counter)
     frames: Counter[str] = field(default_factory=Counter)
     videos: set[str] = field(default_factory=set)
+    extra: set[str] = field(default_factory=set)
+
+    def kept_back(self) -> str:
+        """Why how many tracks stay back, in words; "" where all go out."""
+        return ", ".join(f"{self.tracks[name]:,} tracks {words}" for name, words in WORDS.items() if self.tracks[name])
 
 
 @dataclass(slots=True)
@@ -160,7 +166,7 @@ def frames_out(
     with dataset.open_shard(shard) as file:
         for group, rows in enumerate(file.row_groups):
             parts = []
-            for key, part in by_track(file.read(columns, row_group=group).filter(pc.field("kept"))):
+            for key, part in by_track([file.read(columns, row_group=group).filter(pc.field("kept"))]):
                 fate = fates.get(key)
                 if fate is None:
                     where = storage.join(dataset.root, shard.path)
@@ -194,7 +200,7 @@ def crops_out(
     with dataset.open_shard(shard) as file:
         for group, rows in enumerate(file.row_groups):
             parts = []
-            for key, part in by_track(file.read(dataset.schema("crops").names, row_group=group)):
+            for key, part in by_track([file.read(dataset.schema("crops").names, row_group=group)]):
                 if key in spans:
                     chosen = np.isin(part["frame"].to_numpy(), np.concatenate(spans[key].pieces))
                     parts.append(part.filter(pa.array(chosen)))

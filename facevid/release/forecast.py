@@ -11,7 +11,7 @@ from facevid.description import FACE_MODEL_FILE
 from facevid.release.choice import FILTERED, OUT, WORDS, Key, Span, Tally, frames_out, homes
 from facevid.release.contents import count_failures, read_contents
 from facevid.release.private import extra_columns, shared_url
-from facevid.release.write import Progress, ReleaseOptions, require_some, track_fates
+from facevid.release.write import Progress, ReleaseOptions, require_extra, require_some, track_fates
 
 _NEEDED = ("video_id", "track", "frame", "pts_s", "kept")
 _MOST_NAMED = 8
@@ -36,7 +36,7 @@ def forecast_text(dataset: Dataset, to: Path, options: ReleaseOptions, *, progre
 
     Raises:
         DatasetError: A shard is missing or damaged, or an earlier version wrote it.
-        ValueError: Nothing would go out, or no track has a licence that was named.
+        ValueError: Nothing would go out, or no track has a licence, or a further column, that was named.
     """
     options.choice.require_known(read_contents(dataset).licences)
     tally, seen = Tally(), _Seen()
@@ -62,6 +62,7 @@ def forecast_text(dataset: Dataset, to: Path, options: ReleaseOptions, *, progre
             part = share["frames" if name == "crops" else name]
             size += each.bytes * min(1.0, part / max(each.rows, 1))
     require_some(dataset, tally)
+    require_extra(options.extra, tally)
     size += storage.size_bytes(storage.join(dataset.root, FACE_MODEL_FILE))
     return "\n".join([*_going(to, tally, seen, size), "", *_staying(dataset, options, tally, seen)])
 

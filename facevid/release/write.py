@@ -20,7 +20,6 @@ from facevid.release.choice import (
     DENIED,
     LICENCE,
     OUT,
-    WORDS,
     Choice,
     Home,
     Key,
@@ -32,11 +31,12 @@ from facevid.release.choice import (
 )
 from facevid.release.contents import count_failures, read_contents
 from facevid.release.documents import write_documents
-from facevid.release.private import shared_extra, shared_text, shared_url
+from facevid.release.private import extra_columns, shared_extra, shared_text, shared_url
 from facevid.release.publication import Publication
 from facevid.release.whole_folder import whole_folder
 from facevid.shards import ShardInfo, write_shard, write_shard_batches
 
+_MOST_SHOWN, _LONGEST_SHOWN = 20, 80
 _TEXTS = ("title", "uploader", "licence", "attribution", "format_id")
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is, and of how much."""
@@ -75,7 +75,7 @@ def write_release(dataset: Dataset, to: Path, options: ReleaseOptions, *, progre
 
     Raises:
         DatasetError: A file is missing or altered, the dataset changed meanwhile, or an earlier version wrote it.
-        ValueError: Nothing would go out, or no track has a licence that was named.
+        ValueError: Nothing would go out, or no track has a licence, or a further column, that was named.
         OSError: The folder cannot be written, or another process is writing it.
     """
     before = _described(dataset)
@@ -94,6 +94,7 @@ def write_release(dataset: Dataset, to: Path, options: ReleaseOptions, *, progre
         for home in homes(dataset, options.tables):
             written += _write_home(dataset, home, str(folder), options, tally, on_rows=on_rows)
         require_some(dataset, tally)
+        require_extra(options.extra, tally)
         if options.with_crops and all(shard.table != "crops" for shard in written):
             raise DatasetError(f"{dataset.root} has no crops of what goes out; release it without them")
         storage.write_bytes(folder / FACE_MODEL_FILE, storage.read_bytes(dataset.face_model_path))
@@ -136,8 +137,20 @@ def require_some(dataset: Dataset, tally: Tally) -> None:
         ValueError: Saying what keeps all of it back.
     """
     if not tally.frames[OUT]:
-        why = ", ".join(f"{tally.tracks[name]:,} tracks {words}" for name, words in WORDS.items() if tally.tracks[name])
-        raise ValueError(f"nothing of {dataset.root} would go out: {why or 'no frame was kept'}")
+        raise ValueError(f"nothing of {dataset.root} would go out: {tally.kept_back() or 'no frame was kept'}")
+
+
+def require_extra(names: Sequence[str], tally: Tally) -> None:
+    """Refuse a further column of the manifest that no track has: whoever named it wants it in the release.
+
+    Raises:
+        ValueError: Naming it, and what there is.
+    """
+    for name in names:
+        if name not in tally.extra:
+            there = sorted(tally.extra)[:_MOST_SHOWN]
+            known = ", ".join(repr(each[:_LONGEST_SHOWN]) for each in there) or "none at all"
+            raise ValueError(f"extra={name!r}: no track has this column of the manifest; there are: {known}")
 
 
 def track_fates(dataset: Dataset, home: Home, choice: Choice, tally: Tally) -> tuple[pa.Table, dict[Key, str]]:
@@ -153,7 +166,8 @@ def track_fates(dataset: Dataset, home: Home, choice: Choice, tally: Tally) -> t
     with dataset.open_shard(shard) as file:
         rows = file.read(schema.names)
     fates = {}
-    for row in rows.select(["video_id", "track", "kept", "url", "licence"]).to_pylist():
+    for row in rows.select(["video_id", "track", "kept", "url", "licence", "extra"]).to_pylist():
+        tally.extra.update(extra_columns(row["extra"]))
         fates[row["video_id"], row["track"]] = fate = choice.fate(row)
         tally.tracks[fate] += 1
     return rows, fates

@@ -9,6 +9,7 @@ One entry per line, `#` begins a comment:
 
 import posixpath
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -64,27 +65,33 @@ class SourceList:
         return cls(hosts=frozenset(hosts), prefixes=frozenset(prefixes), ids=frozenset(ids))
 
     def names(self, url: str, video_id: str) -> str | None:
-        """The entry that a row falls under, or None.
+        """The entry that a row falls under, or None; of several the first of `entries`."""
+        return next(self.entries(url, video_id), None)
+
+    def entries(self, url: str, video_id: str) -> Iterator[str]:
+        """All entries that a row falls under.
 
         Args:
             url: The row's address; paths of local files fall under ids alone.
             video_id: The row's id.
         """
         if video_id in self.ids:
-            return f"id:{video_id}"
+            yield f"id:{video_id}"
         if (found := _plain(url)) is None:
-            return None
+            return
         host, plain = found
-        if listed := self.names_host(host):
-            return listed
+        yield from self._hosts_above(host)
         ends = (*(match.start() for match in _BORDER.finditer(plain)), len(plain))
-        return next((plain[:end] for end in ends if plain[:end] in self.prefixes), None)
+        yield from (plain[:end] for end in ends if plain[:end] in self.prefixes)
 
     def names_host(self, host: str) -> str | None:
         """The listed host that a host is, or is below of, or None."""
+        return next(self._hosts_above(host), None)
+
+    def _hosts_above(self, host: str) -> Iterator[str]:
         labels = _plain_host(host).split(".")
         above = (".".join(labels[begin:]) for begin in range(len(labels)))
-        return next((name for name in above if name in self.hosts), None)
+        return (name for name in above if name in self.hosts)
 
 
 def _plain_host(host: str) -> str:

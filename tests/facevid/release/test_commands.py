@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import facevid
@@ -36,7 +37,8 @@ def test_a_release_is_made_checked_and_damage_is_found(
 
     assert run("release", dataset, "--to", new, *options) == 0
     printed = capsys.readouterr()
-    assert printed.out == f"{new}: 1 videos, 1 tracks, 5 frames\n"
+    assert printed.out == f"{new}: 1 videos, 1 tracks, 5 frames\nkept back: 1 tracks on the deny list\n"
+    assert "deny list" not in printed.err
     assert "the card lacks" not in printed.err
     assert "license: cc0-1.0" in (new / "README.md").read_text("utf-8")
 
@@ -107,3 +109,38 @@ def test_training_on_a_release_without_crops_says_what_is_missing(dataset: Path,
     run("release", dataset, "--to", tmp_path / "new")
     with pytest.raises(facevid.description.DatasetError, match="is a release without crops, and training looks at"):
         train_deepexp3d(tmp_path / "new", tmp_path / "model", TrainOptions(), report=lambda _: None)
+
+
+def test_denied_videos_stay_back_though_the_tables_have_their_addresses_in_another_spelling(
+    write_dataset: Callable[..., Path], toy_track: type, forge_shard: Callable[..., Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    dataset = write_dataset(*(toy_track(video_id=name) for name in "abc"), shards=1)
+    urls = ["https://video.example/get?token=removed&v=1", "http://10.0.0.7/anna/b.mp4", "https://video.example/c"]
+    forge_shard(dataset, "tracks", lambda table: table.set_column(
+        table.schema.get_field_index("url"), table.schema.field("url"), pa.array(urls)))  # fmt: skip
+    deny, wide, narrow = tmp_path / "deny.txt", tmp_path / "wide", tmp_path / "narrow"
+
+    deny.write_text("https://video.example/get?token=abc&v=1\nid:nobody\nvideo.example.org\n")
+    said = "2 entries of the deny list name no kept track: id:nobody, video.example.org; see"
+    assert run("release", dataset, "--to", wide, "--deny-list", deny, "--dry-run") == 0
+    assert said in capsys.readouterr().err
+    assert run("release", dataset, "--to", wide, "--deny-list", deny) == 0
+    assert said in capsys.readouterr().err
+    assert facevid.open(wide).table("tracks")["video_id"].to_pylist() == ["b", "c"]
+
+    deny.write_text("http://10.0.0.7/anna/b.mp4\n")
+    assert run("release", wide, "--to", narrow, "--deny-list", deny) == 0
+    assert facevid.open(narrow).table("tracks")["video_id"].to_pylist() == ["c"]
+    printed = capsys.readouterr()
+    assert "kept back: 1 tracks on the deny list" in printed.out
+    assert "name no kept track" not in printed.err
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_further_column_that_no_track_has_is_refused(
+    dataset: Path, tmp_path: Path, dry: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("release", dataset, "--to", tmp_path / "new", "--extra", "topic", *dry) == 2
+    assert "extra='topic': no track has this column of the manifest; there are: none at all" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
