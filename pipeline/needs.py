@@ -80,19 +80,20 @@ def take_needs(mine: Plan, others: Iterable[Plan], store: Store, *, on_row: Call
     def is_denied(row: ManifestRow) -> bool:
         return denial(row.url, row.video_id, of_mine, mine.job.state) is not None
 
+    own = _without_lists(mine.job)
     for row in mine.manifest.rows:
         if is_denied(row):
-            _add(row, mine.job, store, needs.denied)
+            _add(row, own, store, needs.denied)
             needs.denied_rows += 1
             if is_remote(row.url):
                 needs.addresses.add(address_hash(row.url))
             else:
                 needs.local_paths.add(str(local_path(row.url, mine.job.manifest_folder)))
     for plan in (mine, *others):
-        fetch = plan.job.options.fetch
+        fetch, own = plan.job.options.fetch, _without_lists(plan.job)
         for row in plan.manifest.rows:
             if denial(row.url, row.video_id, fetch, plan.job.state) is None:
-                sha256 = _add(row, plan.job, store, needs.needed, needs.to_read)
+                sha256 = _add(row, own, store, needs.needed, needs.to_read)
                 if sha256 in needs.denied.videos:
                     needs.needers.setdefault(sha256, f"{row.video_id} of {plan.job.out}")
             on_row()
@@ -108,19 +109,25 @@ def key_bytes(key: str) -> bytes:
 
 
 def _add(row: ManifestRow, job: Job, store: Store, share: Share, to_read: set[str] | None = None) -> str:
-    """Add what belongs to a row; gives the sha256 of its video, empty where it has none."""
-    own = _without_lists(job)
-    success, failed = fetch_keys(row, own)
-    state = row_state(row, own, store)
-    keys = [("fetch", success), ("fetch", failed), ("fetch", limited_key(failed, own))]
+    """Add what belongs to a row; gives the sha256 of its video, empty where it has none.
+
+    The job is one without lists: what is denied has results all the same.
+    """
+    success, failed = fetch_keys(row, job)
+    state = row_state(row, job, store)
+    keys = [("fetch", success), ("fetch", failed), ("fetch", limited_key(failed, job))]
     for span in state.spans:
-        keys += [("faces", span.faces_key), ("faces", limited_key(span.faces_key, own)),
-                 ("fit", span.fit_key), ("fit", limited_key(span.fit_key, own))]  # fmt: skip
+        keys += [("faces", span.faces_key), ("faces", limited_key(span.faces_key, job)),
+                 ("fit", span.fit_key), ("fit", limited_key(span.fit_key, job))]  # fmt: skip
     if is_remote(row.url):
-        share.partial.add(partial_key(row.url, own.options.fetch))
+        share.partial.add(partial_key(row.url, job.options.fetch))
     sha256 = ""
-    if store.find("fetch", success) is not None:
-        sha256 = read_fetched(store, success, url=row.url).sha256
+    # One that has become too large is refused, and there all the same.
+    fetched = state.fetched
+    if fetched is None and store.find("fetch", success) is not None:
+        fetched = read_fetched(store, success, url=row.url)
+    if fetched is not None:
+        sha256 = fetched.sha256
         share.videos.add(sha256)
         keys.append(("index", index_key(sha256)))
         again = state.failure is not None and state.failure.code.retryable

@@ -7,9 +7,11 @@ gives the old dataset or the new one, or says that sizes differ; whoever has a s
 """
 
 import errno
+import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from facevid import storage
@@ -63,13 +65,16 @@ def swap_tables(out: Path) -> bool:
     standing = {shard.path: shard for shard in old.shards} if old is not None else {}
     for shard in description.shards:
         if not _is_same(out, shard, standing):
+            _keep(out / shard.path, new)
             _move(new / shard.path, out / shard.path)
     listed = {shard.path for shard in description.shards}
     for table in TABLES:
         for name in storage.list_files(out / table):
             if _SHARD_FILE.fullmatch(name) and f"{table}/{name}" not in listed:
+                _keep(out / table / name, new)
                 storage.remove(out / table / name)
         if (out / table).is_dir():
+            # Once for all of them: nobody can read the dataset for as long as this takes.
             storage.sync_folder(out / table)
     for name in (FACE_MODEL_FILE, CROISSANT_FILE, *([CARD_FILE] if is_own_card(str(out)) else [])):
         _move(new / name, out / name)
@@ -98,6 +103,14 @@ def _is_same(out: Path, shard: ShardInfo, standing: Mapping[str, ShardInfo]) -> 
     return standing.get(shard.path) == shard and there.is_file() and there.stat().st_size == shard.bytes
 
 
+def _keep(old: Path, new: Path) -> None:
+    # To give back the room of a large file takes seconds, for which nobody could read the dataset: that comes last.
+    kept = new / "old" / old.parent.name / old.name
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # there is no old one, or it lies on another disk: then its room is given back at once
+        os.link(old, kept, follow_symlinks=False)
+
+
 def _move(source: Path, target: Path) -> None:
     if not source.exists():  # a build before this one has moved it
         return
@@ -111,5 +124,3 @@ def _move(source: Path, target: Path) -> None:
         with source.open("rb") as begin, storage.atomic_file(target) as end:
             shutil.copyfileobj(begin, end, 1 << 20)
         source.unlink()
-    else:
-        storage.sync_folder(target.parent)

@@ -159,6 +159,26 @@ def test_shards_whose_content_is_the_same_are_not_replaced(out: Path) -> None:
     assert os.path.samestat((out / same.path).stat(), before)
 
 
+def test_the_room_of_old_shards_is_given_back_when_the_new_dataset_can_be_read(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [(path, path.stat()) for path in out.glob("*/part-*")]
+    write, told = storage.write_bytes, []
+
+    def see(path: Path, data: bytes) -> None:
+        told.append(path)
+        for shard, before in old:
+            assert os.path.samestat((new_tables(out) / "old" / shard.parent.name / shard.name).stat(), before)
+        write(path, data)
+
+    monkeypatch.setattr(storage, "write_bytes", see)
+
+    swap_tables(out)
+
+    assert told == [out / DESCRIPTION_FILE]
+    assert not new_tables(out).exists()
+
+
 def test_who_has_the_old_dataset_open_reads_on_or_is_told(out: Path) -> None:
     opened = facevid.open(out)
     old = opened.table("tracks")
