@@ -81,7 +81,8 @@ def frames_schema(*, points: int, n_expression: int) -> pa.Schema:
                "0 where one of the three was not seen"),
         _field("kept", pa.bool_(), "false where the frame's track or the frame itself is filtered"),
         _field("filtered_reason", pa.string(),
-               "why not kept, else null: the track's reason, not_seen, or the condition of --keep", nullable=True),
+               "why not kept, else null: the track's reason (rejected: by hand), not_seen, or the condition of --keep",
+               nullable=True),
     ])
 
 
@@ -120,7 +121,7 @@ def tracks_schema(*, n_identity: int) -> pa.Schema:
         _field("appearance_jump", pa.float32(),
                "largest leap of its look: least half squared distance of any of 5 frames before to any of 5 after"),
         _field("kept", pa.bool_(), "false where filtered"),
-        _field("filtered_reason", pa.string(), "why not kept, else null", nullable=True),
+        _field("filtered_reason", pa.string(), "why not kept, else null; rejected: by hand", nullable=True),
         _field("url", pa.string(),
                "where the video came from: the manifest's address without what lets someone in (signatures, tokens)"),
         _field("title", pa.string(), "the source's title, where it told", nullable=True),

@@ -138,6 +138,9 @@ class BuildOptions:
     limits: LimitOptions = field(default_factory=LimitOptions)
     model: Path | None = None
     """Face model file; the default is FaceVid-CC0."""
+    reject_list: Path | None = None
+    """File of what is not to be kept, after a look at the report: VIDEO_ID or VIDEO_ID:TRACK, one per line. Its rows
+    stay in the tables as rejected. Nothing is fetched, decoded or fitted again when it changes."""
     store: Path | None = None
     """Where videos and per-stage results are kept; the default is `store` inside the output folder."""
     workers: int = 1

@@ -44,6 +44,7 @@ class Job:
         detector_sha256: sha256 over the detector's weight files.
         model_path: The face model file.
         model_sha256: Its sha256.
+        rejects: Entries of the reject list, see `pipeline.rejects`.
     """
 
     out: Path
@@ -53,6 +54,7 @@ class Job:
     detector_sha256: str
     model_path: Path
     model_sha256: str
+    rejects: tuple[str, ...] = ()
 
     @property
     def state(self) -> Path:
@@ -79,13 +81,14 @@ class Job:
         for name, kind in (("fetch", FetchOptions), ("faces", FacesOptions), ("fit", FitOptions),
                            ("prune", PruneOptions), ("limits", LimitOptions)):
             options[name] = kind(**options[name])
-        for name in ("model", "store"):
-            options[name] = Path(options[name]) if options[name] is not None else None
+        for name in ("model", "store", "reject_list"):
+            options[name] = Path(options[name]) if options.get(name) is not None else None
         return cls(
             **paths,
             options=BuildOptions(**options),
             detector_sha256=plain["detector_sha256"],
             model_sha256=plain["model_sha256"],
+            rejects=tuple(plain.get("rejects", ())),
         )
 
 
@@ -156,7 +159,9 @@ def failure_key(key: str, code: FailureCode, job: Job) -> str:
 def result_config(job: Job) -> dict[str, Any]:
     """The options that went into a dataset: all that can change a byte of it, and nothing else."""
     fetch = job.options.fetch
-    return {
+    # The hash alone: a release drops the rows, and must not name them after all.
+    rejects = {"rejects_sha256": stable_hash(job.rejects)} if job.rejects else {}
+    return rejects | {
         "fetch": {
             "min_height_px": fetch.min_height_px, "max_bytes": fetch.max_bytes, "ignore_opt_out": fetch.ignore_opt_out,
         },

@@ -16,6 +16,7 @@ from pipeline.manifest import Manifest
 from pipeline.output_lock import build_lock
 from pipeline.places import check_places
 from pipeline.pruning import keep_filter
+from pipeline.rejects import read_rejects, unknown_rejects
 from pipeline.source_lists import keep_lists
 from pipeline.stop import full_disk
 from pipeline.store_users import using_store
@@ -33,8 +34,8 @@ def make_job(rows: Manifest, out: Path, options: BuildOptions, networks: Path | 
             found with any network is unknown.
 
     Raises:
-        ValueError: The face model does not know the landmark scheme, or is no face model; or `keep` cannot be read; or
-            a folder cannot be written.
+        ValueError: The face model does not know the landmark scheme, or is no face model; or `keep` or the reject
+            list cannot be read; or a folder cannot be written.
     """
     keep_filter(options.prune)
     check_places(out, options)
@@ -50,6 +51,7 @@ def make_job(rows: Manifest, out: Path, options: BuildOptions, networks: Path | 
         detector_sha256=detector_sha256(options.faces, networks) if networks else "",
         model_path=model_path,
         model_sha256=model.sha256,
+        rejects=() if options.reject_list is None else read_rejects(options.reject_list),
     )
     return job, model
 
@@ -62,6 +64,7 @@ def _with_absolute_paths(options: BuildOptions) -> BuildOptions:
     fetch = options.fetch
     return replace(
         options, model=absolute(options.model), store=absolute(options.store),
+        reject_list=absolute(options.reject_list),
         fetch=replace(
             fetch, cookies=absolute(fetch.cookies), allow_list=absolute(fetch.allow_list),
             deny_list=absolute(fetch.deny_list),
@@ -92,6 +95,8 @@ def run_job(
         StoreBusyError: Another build is at work on this output, or what is not needed is removed from the store.
         BuildError: Something broke that is not one video's fault.
     """
+    if unknown := unknown_rejects(job.rejects, rows.rows):
+        report(f"{len(unknown)} entries of the reject list name no video of the manifest, such as {unknown[0]!r}")
     storage.make_private_folder(job.store_folder)
     try:
         with build_lock(job.state) as lock, using_store(job), build_egress(job.options.fetch, job.state):

@@ -21,6 +21,7 @@ from pipeline.fetched_video import FetchedVideo
 from pipeline.items import SpanFacts, TrackSummary
 from pipeline.manifest import ManifestRow
 from pipeline.pruning import filtered_reasons, pruned
+from pipeline.rejects import REJECTED
 from pipeline.steadiness import frame_jitter, jitter, motion_per_s
 
 
@@ -55,6 +56,7 @@ class TrackResult:
         fit: What was fitted.
         face_size_px: Outer-eye distance per frame, seen from the front.
         summary: What pruning looks at.
+        rejected: Whether somebody looked at it and does not want it.
     """
 
     row: ManifestRow
@@ -66,6 +68,7 @@ class TrackResult:
     fit: FittedTrack
     face_size_px: Float32[np.ndarray, " frames"]
     summary: TrackSummary
+    rejected: bool = False
 
 
 _ROWS_AT_ONCE = 8192
@@ -121,7 +124,9 @@ def _frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
     schema = frames_schema(points=seen.observed_px.shape[1], n_expression=fit.expression.shape[1])
     arrays = {field.name: _column(columns[field.name], field) for field in schema}
     rows = pa.Table.from_arrays(list(arrays.values()), schema=schema)
-    reasons = filtered_reasons(result.summary, seen.confidence, rows, options)
+    reasons: list[str | None] = (
+        [REJECTED] * count if result.rejected else filtered_reasons(result.summary, seen.confidence, rows, options)
+    )
     arrays["kept"] = pa.array([reason is None for reason in reasons], pa.bool_())
     arrays["filtered_reason"] = pa.array(reasons, pa.string())
     return pa.RecordBatch.from_arrays(list(arrays.values()), schema=schema)
@@ -130,7 +135,7 @@ def _frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
 def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> pa.RecordBatch:
     """The row of the tracks table for one track."""
     row, source, seen, fit = result.row, result.source, result.landmarks, result.fit
-    reason = pruned(result.summary, options)
+    reason = REJECTED if result.rejected else pruned(result.summary, options)
     values = {
         "video_id": row.video_id,
         "track": result.track,

@@ -16,6 +16,7 @@ from pipeline.fetched_video import FetchedVideo
 from pipeline.items import FittedItem, TrackSummary, read_fitted, read_summaries
 from pipeline.job import Job
 from pipeline.manifest import ManifestRow
+from pipeline.rejects import is_rejected
 from pipeline.row_state import SpanPlace, places, row_state
 from pipeline.row_tracks import read_whole
 from pipeline.rows import TrackResult, crops_batches
@@ -65,6 +66,7 @@ class StoredTracks:
     ) -> None:
         self._tracks, self._rows, self._job, self._store = tracks, rows, job, store
         self._on_read = on_read
+        self._rejects = frozenset(job.rejects)
         # Tracks come sorted: those of one row, and of one span of it, follow each other.
         self._row = functools.lru_cache(maxsize=1)(self._row_of)
         self._fitted = functools.lru_cache(maxsize=1)(self._read_fitted)
@@ -89,6 +91,7 @@ class StoredTracks:
                 fit=fitted.tracks[number],
                 face_size_px=fitted.face_size_px[number],
                 summary=summaries[number],
+                rejected=is_rejected(self._rejects, self._rows[index].video_id, track),
             )
             self._on_read(len(fitted.tracks[number].expression))
 

@@ -78,7 +78,8 @@ def chosen_videos(rows: Mapping[str, Sequence[Mapping[str, Any]]], choice: Choic
         ranked = sorted(errors, key=lambda video_id: (-errors[video_id], video_id))[: choice.worst]
         told = (
             f"Of {len(errors)} videos with a kept track, the {len(ranked)} whose hold-out error is the largest are "
-            "shown, the worst first."
+            "shown, the worst first. What is not to be kept, VIDEO_ID or VIDEO_ID:TRACK, goes line by line into a file "
+            "for facevid build --reject-list."
         )
         return Chosen(video_ids=tuple(ranked), told=told)
     pages, page = max(1, math.ceil(count / MAX_VIDEOS)), choice.page or 1

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -162,7 +162,7 @@ def build(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str, dies: Mapping[str, int] = MappingProxyType({}),
     verdict: Verdict | None = None, fit_deaths: Sequence[tuple[str, ...]] = (), bad_rows: tuple[BadRow, ...] = (),
     retry: Sequence[FailureCode] = (), wave: int = 64, stillborn: bool = False, limits: LimitOptions | None = None,
-    keep: str = "", workers: int = 1,
+    keep: str = "", workers: int = 1, rejects: tuple[str, ...] = (),
 ) -> tuple[BuildSummary, list[str], list[tuple[str, tuple[int, ...]]]]:
     rows = tuple(ManifestRow(video_id=name, url=name, line=n) for n, name in enumerate(names))
     manifest = Manifest(rows=rows, bad_rows=bad_rows, folder=folder)
@@ -177,6 +177,7 @@ def build(
     job = with_options(
         job_in(folder), wave=wave, limits=limits or LimitOptions(), prune=PruneOptions(keep=keep), workers=workers,
     )  # fmt: skip
+    job = replace(job, rejects=rejects)
     job.out.mkdir(exist_ok=True)
     job.state.mkdir(exist_ok=True)
     running = Waves(
@@ -219,6 +220,35 @@ def test_the_finished_funnel_counts_what_was_filtered_by_reason(
     assert early.column_names == ["video_id"]
     assert {len(track.frame) for track in dataset.tracks(keep="frame < 3")} == {1}
     assert "none is left" not in text
+
+
+def test_what_somebody_rejects_is_marked_without_any_work_on_videos_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reasons() -> dict[tuple[str, int], object]:
+        rows = open_dataset(tmp_path / "out").table("tracks").to_pylist()
+        return {(row["video_id"], row["track"]): row["filtered_reason"] for row in rows}
+
+    build(tmp_path, monkeypatch, "a", "b", "c")
+    before = data(tmp_path)
+    assert set(reasons().values()) == {None, "reprojection_error"}
+
+    _, _, calls = build(tmp_path, monkeypatch, "a", "b", "c", rejects=("a:0", "b"))
+    assert [stage for stage, _ in calls] == ["assemble"]
+    assert reasons() == {
+        ("a", 0): "rejected", ("a", 1): "reprojection_error", ("b", 0): "rejected", ("b", 1): "rejected",
+        ("c", 0): None, ("c", 1): "reprojection_error",
+    }  # fmt: skip
+    dataset = open_dataset(tmp_path / "out")
+    frames = dataset.table("frames").to_pylist()
+    assert {row["video_id"] for row in frames if row["kept"]} == {"c"}
+    assert {row["filtered_reason"] for row in frames if row["video_id"] == "b"} == {"rejected"}
+    steps = {step.step: step for step in dataset.description.funnel}
+    assert steps["fit"].reasons == {"rejected": 3, "reprojection_error": 2}
+    assert "a:0" not in (tmp_path / "out" / "facevid.json").read_text("utf-8")
+
+    build(tmp_path, monkeypatch, "a", "b", "c")
+    assert data(tmp_path) == before
 
 
 def test_the_tables_of_before_stand_where_the_new_ones_cannot_be_written(
