@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 from facevid import assets
 from pipeline.config import BuildOptions
 from pipeline.manifest_files import read_manifest
-from pipeline.places import check_rows
+from pipeline.places import check_places, check_rows
 from pipeline.prepare import make_job, run_job
+from pipeline.slices import take_slice, words_of_slice
 from pipeline.waves import BuildSummary
 
 _REMARKS_SHOWN = 20
@@ -43,7 +44,7 @@ def run_build(
         ValueError: Unknown or forbidden Beam options, a face model that does not fit, a `keep` that cannot be read, a
             folder that cannot be written, or local files alone where they are not permitted.
         AssetError: The landmark networks cannot be had.
-        StoreBusyError: Another build is at work on this output.
+        StoreBusyError: Another build is at work on this output, or slices of it are.
         BuildError: Something broke that is not one video's fault.
     """
     check_beam_options(beam_options)
@@ -51,7 +52,12 @@ def run_build(
     if not skip_bad_rows:
         rows.require_all_good()
     check_rows(rows.rows, options.fetch)
+    check_places(out, options)
+    whole = rows
+    rows, out, options = take_slice(whole, out, options)
     job, model = make_job(rows, out, options, assets.fetch_landmark_networks())
+    if options.slice is not None:
+        report(words_of_slice(options.slice, rows.rows, whole.rows, options))
     for remark in rows.remarks[:_REMARKS_SHOWN]:
         report(f"manifest: {remark}")
     if (more := len(rows.remarks) - _REMARKS_SHOWN) > 0:
@@ -68,7 +74,7 @@ def check_beam_options(beam_options: Sequence[str]) -> None:
     if not beam_options:
         return
     if ours := [given for given in beam_options if given.split("=")[0] in _OURS]:
-        raise ValueError(f"beam_options={ours} are set by the build itself; use --workers")
+        raise ValueError(f"beam_options={ours} are set by the build itself; use --workers, or --slice")
     from apache_beam.options.pipeline_options import PipelineOptions
 
     parser: Any = _Parser(add_help=False, allow_abbrev=False)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
 
 _RESTS = 6
+_SLICE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ class FetchOptions:
     upstream_proxy: str | None = None
     """http://HOST:PORT of a proxy to go through; FACEVID_UPSTREAM_AUTHORIZATION in the environment is its password."""
     egress: str | None = None
-    """HOST:PORT of `facevid egress`, for workers on many machines; its token is in FACEVID_EGRESS_TOKEN."""
+    """HOST:PORT of `facevid egress`, the one way out of all slices of a build; its token is in FACEVID_EGRESS_TOKEN."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -155,10 +157,24 @@ class BuildOptions:
     Does not change results."""
     shards: int = 16
     """Shards per table."""
+    slice: str | None = None
+    """I/N, such as 3/8: on the third of eight machines, label about an eighth of the rows into the store, which all
+    machines must reach, and write no tables; the same build without --slice does that when all are done."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         _at_least(self, workers=1, wave=1, fit_batch=1, shards=1)
+        if (place := self.slice_place) is not None and not place[0] <= place[1]:
+            raise ValueError(f"slice={self.slice!r} must be I/N with I from 1 to N, such as 3/8")
+
+    @property
+    def slice_place(self) -> tuple[int, int] | None:
+        """The slice's number, from 1, and how many there are; None for the whole build."""
+        if self.slice is None:
+            return None
+        if (match := _SLICE.fullmatch(self.slice)) is None:
+            raise ValueError(f"slice={self.slice!r} must be I/N with I from 1 to N, such as 3/8")
+        return int(match[1]), int(match[2])
 
 
 def _at_least(options: object, **lowest: int | float) -> None:  # noqa: PYI041  # beartype tells them apart

@@ -7,7 +7,7 @@ and where there are none with the assumptions below, which the text names.
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,9 +18,10 @@ from pipeline.faces.options import FacesOptions
 from pipeline.job import Job
 from pipeline.manifest import Manifest, ManifestRow, is_remote, local_path
 from pipeline.manifest_files import read_manifest
-from pipeline.places import check_rows, check_ways_out, free_bytes, is_there
+from pipeline.places import check_places, check_rows, check_ways_out, free_bytes, is_there
 from pipeline.prepare import make_job
 from pipeline.row_state import RowState, row_state
+from pipeline.slices import take_slice, words_of_slice
 from pipeline.store import Store
 from pipeline.swap import standing_bytes
 from pipeline.tell import duration_text, size_text
@@ -258,7 +259,12 @@ def plan_text(manifest: Path, out: Path, options: BuildOptions, *, skip_bad_rows
     rows = read_manifest(manifest)
     check_rows(rows.rows, options.fetch)
     missing = not all(assets.cached(name) for name in assets.LANDMARK_NETWORKS)
-    job, _ = make_job(rows, out, options, None if missing else assets.cache_folder())
+    check_places(out, options)
+    part, folder, options = take_slice(rows, out, options)
+    job, _ = make_job(part, folder, options, None if missing else assets.cache_folder())
     check_ways_out(job.options.fetch, job.state)
-    text = forecast_text(rows, job, skip_bad_rows=skip_bad_rows, networks_missing=missing)
+    part = replace(part, bad_rows=rows.bad_rows, remarks=rows.remarks)  # any of the builds would refuse them
+    text = forecast_text(part, job, skip_bad_rows=skip_bad_rows, networks_missing=missing)
+    if options.slice is not None:
+        text = f"{words_of_slice(options.slice, part.rows, rows.rows, options)}\n{text}"
     return text, skip_bad_rows or not rows.bad_rows

@@ -1,5 +1,6 @@
 """One build at a time per output folder: a lock that the kernel releases when its holder ends, `kill -9` included."""
 
+import errno
 import fcntl
 import json
 import os
@@ -61,7 +62,13 @@ def is_locked(folder: Path) -> bool:
     path = folder / "lock"
     if not path.is_file():
         return False
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        # NFS gives an exclusive lock only to those who may write.
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise
+        descriptor = os.open(path, os.O_RDONLY)
     try:
         return not _try_lock(descriptor)
     finally:

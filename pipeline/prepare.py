@@ -11,12 +11,14 @@ from pipeline.config import BuildOptions
 from pipeline.driver import BuildError
 from pipeline.egress.service import build_egress
 from pipeline.faces.landmarks import detector_sha256
-from pipeline.job import Job
+from pipeline.job import Job, state_folder
+from pipeline.lock_check import require_locks
 from pipeline.manifest import Manifest
 from pipeline.output_lock import build_lock
 from pipeline.places import check_places
 from pipeline.pruning import keep_filter
 from pipeline.rejects import read_rejects, unknown_rejects
+from pipeline.slices import require_nobody_else, whole_out
 from pipeline.source_lists import keep_lists
 from pipeline.stop import full_disk
 from pipeline.store_users import using_store
@@ -92,13 +94,19 @@ def run_job(
         report: Receives progress lines, one every few seconds at most.
 
     Raises:
-        StoreBusyError: Another build is at work on this output, or what is not needed is removed from the store.
+        ValueError: Locks do not work where it writes.
+        StoreBusyError: Another build is at work on this output, or slices of it are; or what is not needed is removed
+            from the store.
         BuildError: Something broke that is not one video's fault.
     """
-    if unknown := unknown_rejects(job.rejects, rows.rows):
+    if job.options.slice is None and (unknown := unknown_rejects(job.rejects, rows.rows)):  # the list is for all rows
         report(f"{len(unknown)} entries of the reject list name no video of the manifest, such as {unknown[0]!r}")
-    storage.make_private_folder(job.store_folder)
     try:
+        storage.make_private_folder(state_folder(whole_out(job)))
+        for folder in (job.state, job.store_folder):
+            storage.make_private_folder(folder)
+            require_locks(folder)
+        require_nobody_else(job)
         with build_lock(job.state) as lock, using_store(job), build_egress(job.options.fetch, job.state):
             keep_lists(job.options.fetch, job.state)
             return Waves(

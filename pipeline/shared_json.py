@@ -25,7 +25,7 @@ def shared_json(path: Path) -> Iterator[dict[str, Any]]:
     Args:
         path: Made by `begin_shared`.
     """
-    with _lock_of(path).open() as lock:
+    with _lock_of(path).open("r+") as lock:  # NFS gives an exclusive lock only to those who may write
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = path.read_text()
         plain: dict[str, Any] = json.loads(before)

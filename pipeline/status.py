@@ -50,7 +50,7 @@ class Status:
     Attributes:
         out: The folder.
         running: A build is at work on it now.
-        finished: The tables are complete and belong to the last build that was begun.
+        finished: The tables are complete and belong to the last build that was begun; all rows of a slice are done.
         videos: Good rows of the manifest.
         videos_done: Those of them that have a result, good or bad.
         frames_per_s: Frames decoded per second of worker time in this or the last run, None where none were.
@@ -59,6 +59,7 @@ class Status:
         funnel: What became of every item.
         failures: Failures per code, the most frequent first.
         examples: Of each code the first failures of which different things were said, each with its video.
+        slice: Which slice of a build it is, I/N; None for a whole one.
     """
 
     out: Path
@@ -72,6 +73,12 @@ class Status:
     funnel: tuple[FunnelStep, ...]
     failures: tuple[tuple[str, int], ...]
     examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    slice: str | None = None
+
+    @property
+    def word(self) -> str:
+        """Running, finished or stopped."""
+        return "running" if self.running else "finished" if self.finished else "stopped"
 
     def to_json(self) -> str:
         """As one JSON object, for programs."""
@@ -114,10 +121,12 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
         InHand(video_ids=mark.video_ids, stage=mark.stage.value, pid=mark.pid, for_s=max(now_s - mark.since_s, 0.0))
         for mark in (read_marks(state) if running else ())
     )
+    part = plan.job.options.slice
     return Status(
         out=out,
         running=running,
-        finished=False,
+        finished=part is not None and not running and census.done == len(plan.manifest.rows),
+        slice=part,
         videos=len(plan.manifest.rows),
         videos_done=census.done,
         frames_per_s=_rate(counts),
@@ -136,9 +145,10 @@ def kept_frames(status: Status) -> int:
 
 def render(status: Status) -> str:
     """The status as text for a terminal."""
-    word = "running" if status.running else "finished" if status.finished else "stopped before its end; run it again"
+    word = f"{status.word} before its end; run it again" if status.word == "stopped" else status.word
     quoted = shlex.quote(str(status.out))
-    lines = [f"{status.out}: {word}", f"videos: {status.videos_done} of {status.videos} done"]
+    part = f"slice {status.slice} " if status.slice else ""
+    lines = [f"{status.out}: {part}{word}", f"videos: {status.videos_done} of {status.videos} done"]
     if status.left_s is not None:
         lines[-1] += f", about {duration_text(status.left_s)} left"
     if status.frames_per_s is not None:

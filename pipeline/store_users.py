@@ -17,6 +17,7 @@ from facevid.description import DatasetError
 from pipeline.damage import intact, require_kinds
 from pipeline.job import Job, state_folder
 from pipeline.output_lock import StoreBusyError
+from pipeline.slices import whole_out
 
 _FOLDER = "outputs"
 
@@ -25,13 +26,15 @@ _FOLDER = "outputs"
 def using_store(job: Job) -> Iterator[None]:
     """For the time of a build: its output stands in the store's list, and nobody removes anything.
 
+    Of a slice it is the output of all slices, whose rows are those that count.
+
     Raises:
         StoreBusyError: Somebody removes what is not needed just now.
     """
     store = job.store_folder
     with _locked(store, fcntl.LOCK_SH, f"`facevid purge` is at work in {store}; wait for it, and run the build again"):
-        if _owner(store) != job.out:
-            storage.write_bytes(_record(store, job.out), json.dumps({"out": str(job.out)}).encode(), private=True)
+        if _owner(store) != (out := whole_out(job)):
+            storage.write_bytes(_record(store, out), json.dumps({"out": str(out)}).encode(), private=True)
         yield
 
 

@@ -12,7 +12,8 @@ from facevid.failures import FailureCode, Stage
 from fitting.face_model import FaceModel
 from pipeline.blame import Labeller
 from pipeline.driver import Driver
-from pipeline.finish import FINISHED_FILE, assemble
+from pipeline.finish import FINISHED_FILE, Assembled, assemble
+from pipeline.funnel import take_census
 from pipeline.job import Job
 from pipeline.manifest import Manifest, is_remote
 from pipeline.plan import Plan, write_plan
@@ -36,7 +37,7 @@ class BuildSummary:
         failures: Number of failures per code.
         counts: What was really done in this run, see `progress.Counters`; nothing where all was in the store.
         worker_deaths: How often a worker process died, or was ended because its row went beyond a limit.
-        assembled: Whether the tables were written; false where they were up to date.
+        assembled: Whether the tables were written; false where they were up to date, and of a slice.
         wall_s: Duration.
     """
 
@@ -93,7 +94,7 @@ class Waves:
         self._denied = 0
 
     def run(self) -> BuildSummary:
-        """Label, assemble, write `run.json`."""
+        """Label, assemble (but a slice), write `run.json`."""
         started_s = time.monotonic()
         self._prepare()
         pending = self._pending()
@@ -105,11 +106,9 @@ class Waves:
         labeller = Labeller(self._job, self._rows, self._store, self._driver, self._watch, report=self._report)
         labeller.label(pending)
         labelled_s = time.monotonic() - started_s
-        assembled = assemble(
-            self._job, self._rows, self._model, self._store, self._driver, teller=self._teller, report=self._report
-        )
+        funnel, assembled = self._assemble()
         summary = BuildSummary(
-            funnel=open_dataset(self._job.out).description.funnel,
+            funnel=funnel,
             failures=assembled.failures,
             counts=dict(total_counts(self._job.state)),
             worker_deaths=labeller.deaths + assembled.worker_deaths,
@@ -127,6 +126,15 @@ class Waves:
                 f"`facevid purge {shlex.quote(str(self._job.out))} --denied` removes them"
             )
         return summary
+
+    def _assemble(self) -> tuple[tuple[FunnelStep, ...], Assembled]:
+        if self._job.options.slice is not None:  # the tables are of all slices
+            census = take_census(self._rows, self._job, self._store)
+            return census.steps, Assembled(written=False, worker_deaths=0, failures=census.failures)
+        assembled = assemble(
+            self._job, self._rows, self._model, self._store, self._driver, teller=self._teller, report=self._report
+        )
+        return open_dataset(self._job.out).description.funnel, assembled
 
     def _state(self, index: int) -> RowState:
         return row_state(self._rows.rows[index], self._job, self._store)

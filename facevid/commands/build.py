@@ -28,6 +28,8 @@ class Build:
     Example: facevid build manifest.csv --out out --allow-local --workers 2
 
     Many videos, little disk: facevid build manifest.csv --out out --workers 16 --crops-per-s 5
+
+    On the third of eight machines: facevid build manifest.csv --out /shared/out --slice 3/8
     """
 
     manifest: tyro.conf.Positional[Path]
@@ -59,7 +61,7 @@ class Build:
             skip_bad_rows=self.skip_bad_rows,
             report=say,
         )
-        return _told(self.out)
+        return _told(self.out) if self.options.slice is None else _told_slice(self.out, self.options.slice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,8 @@ class Retry:
     """Codes to try again; without it, all that may pass later."""
     workers: int | None = None
     """Worker processes; without it, as many as in the build."""
+    slice: str | None = None
+    """Only one slice of a build on many machines: I/N, as it was labelled."""
     dry_run: bool = False
     """Print what would be tried again, by code and host, and do nothing."""
 
@@ -84,12 +88,13 @@ class Retry:
         """Try again, print the funnel and what can be done next; 1 where no frame was kept."""
         from pipeline.retry import retry_build, retry_text
 
+        out = _place(self.out, self.slice)
         codes = [_code(word) for words in self.only for word in words.split(",") if word]
         if self.dry_run:
-            print(retry_text(self.out, codes, report=say))
+            print(retry_text(out, codes, report=say))
             return 0
-        retry_build(self.out, only=codes, workers=self.workers, report=say)
-        return _told(self.out)
+        retry_build(out, only=codes, workers=self.workers, report=say)
+        return _told(out) if self.slice is None else _told_slice(self.out, self.slice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,17 +110,23 @@ class Status:
     """Print one JSON object."""
     watch: bool = False
     """Print it again every few seconds until the build ends."""
+    slice: str | None = None
+    """One slice of a build on many machines: I/N. Without it, and before the tables are written, all of them."""
 
     def run(self) -> int:
         """Print the status."""
-        from pipeline.status import render, status
+        from pipeline.slice_status import status_of_all
+        from pipeline.status import Status as DatasetStatus
+        from pipeline.status import render
 
+        out = _place(self.out, self.slice)
         while True:
             began_s = time.monotonic()
-            seen = status(self.out, report=say)
+            seen = status_of_all(out, report=say)
             if self.watch and not self.json and sys.stdout.isatty():
                 print(_CLEAR, end="")
-            print(seen.to_json() if self.json else render(seen), flush=True)
+            text = render(seen) if isinstance(seen, DatasetStatus) else seen.render()
+            print(seen.to_json() if self.json else text, flush=True)
             if not self.watch or not seen.running:
                 return 0
             # A build of a million rows takes a while to look at: no more than half the time goes into it.
@@ -160,6 +171,23 @@ class Purge:
 
 
 _WATCH_EVERY_S = 5.0
+
+
+def _place(out: Path, part: str | None) -> Path:
+    from pipeline.slices import slice_folder
+
+    if part is None:
+        return out
+    BuildOptions(slice=part)  # refuses what is none
+    return slice_folder(out, part)
+
+
+def _told_slice(out: Path, part: str) -> int:
+    from pipeline.status import render, status
+
+    print(render(status(_place(out, part))))
+    print("\nwhen all slices are done, the same `facevid build` without --slice writes the tables")
+    return 0
 
 
 def _told(out: Path) -> int:

@@ -1,4 +1,4 @@
-"""The command that runs the way out for workers on many machines."""
+"""The command that runs the way out for a build on many machines."""
 
 import os
 import threading
@@ -14,10 +14,11 @@ from pipeline.config import FetchOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Egress:
-    """Run the proxy through which all downloads go, for workers on many machines; a build on one starts its own.
+    """Run the proxy through which all downloads go, for a build on many machines; a build on one starts its own.
 
     It listens until it is interrupted. FACEVID_EGRESS_TOKEN in the environment, at least 16 characters, is asked of
-    workers; give builds the same token and `--egress HOST:PORT`. What the proxy permits is said here, not there.
+    workers; give every `facevid build --slice I/N` the same token and `--egress HOST:PORT`, and all keep one pause per
+    host together. What the proxy permits is said here, not there.
 
     Example: facevid egress --listen 10.0.0.5:3129 --log egress.jsonl
     """

@@ -252,7 +252,7 @@ def test_what_is_watched_through_a_pipe_holds_no_codes_of_a_terminal(
     seen = Status(
         out=tmp_path, running=False, finished=True, videos=1, videos_done=1, frames_per_s=None, funnel=(), failures=()
     )
-    monkeypatch.setattr("pipeline.status.status", lambda *_, **__: seen)
+    monkeypatch.setattr("pipeline.slice_status.status_of_all", lambda *_, **__: seen)
     assert cli.main(["status", str(tmp_path), "--watch"]) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path}: finished")
 
