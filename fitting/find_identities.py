@@ -16,7 +16,7 @@ from fitting.focal import best_focal
 from fitting.identity_stage import IdentityFit, fit_identities
 from fitting.identity_uncertainty import IdentityUncertainty
 from fitting.landmark_basis import LandmarkBasis
-from fitting.lens import Lens
+from fitting.lens_tensors import Lens
 from fitting.preparation import PreparedTrack
 from fitting.ragged import TimeMajor
 from fitting.sight import Sight

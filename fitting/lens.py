@@ -8,38 +8,14 @@ A pinhole with focal length f sees a point of the head at `c + f (R p + t)_xy / 
 the scaled-orthographic camera of (s, R, u) and a division by a depth that is 1 at the head's origin. So the camera
 keeps its meaning and its six parameters, and `1 / f` carries the perspective: continuously from 0, the same in every
 frame of a video (Hartley and Zisserman, section 6.1, for the pinhole). `c` is the principal point, taken to be the
-middle of the picture.
+middle of the picture. numpy alone: pictures are drawn without torch; `fitting.lens_tensors` has the fit's form.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 NEAREST_DEPTH = 0.25
 """Depths are held above this: a point behind the pinhole has no picture."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lens:
-    """The lens before each frame, in the units of its observations.
-
-    Attributes:
-        inverse_focal: One over the focal length.
-        principal: The principal point.
-    """
-
-    inverse_focal: Float[Tensor, " frames"]
-    principal: Float[Tensor, "frames 2"]
-
-    def at(self, index: Tensor | slice) -> "Lens":
-        """The lenses at an index or slice of the frame axis."""
-        return Lens(inverse_focal=self.inverse_focal[index], principal=self.principal[index])
-
-    def depth(self, scaled: Float[Tensor, "frames 3 points"]) -> Float[Tensor, "frames points"]:
-        """Depth of points, 1 at the head's origin, from `camera.turned_points`."""
-        return (1.0 + self.inverse_focal[:, None] * scaled[:, 2]).clamp_min(NEAREST_DEPTH)
 
 
 def through_lens(

@@ -21,7 +21,7 @@ from torch import Tensor
 from fitting.camera import ScaledOrthographic, turned_points
 from fitting.contour_slide import SlidingContour, outline
 from fitting.energy import Observations
-from fitting.lens import Lens
+from fitting.lens_tensors import Lens
 
 _OUTLINE_WEIGHT = 0.15
 """Of 0.5, 0.25, 0.1 and 0.04, the middle two gave the best shapes and poses at 25 and 45 degrees of yaw."""

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from pipeline.faces.face_search import FaceSearch, SearchSeconds
 from pipeline.faces.landmarks import FaceLandmarks, LandmarkDetector
@@ -170,6 +169,8 @@ class FaceFollower:
         """Match faces that were lost with boxes; returns the boxes that no face was found in."""
         if not lost or not boxes:
             return boxes
+        from scipy.optimize import linear_sum_assignment  # half a second to load, and seldom asked for
+
         near = np.array([[overlap(box.as_array(), face.last.box_px) for box in boxes] for face in lost])
         taken = set()
         for row, column in zip(*linear_sum_assignment(near, maximize=True), strict=True):

@@ -11,7 +11,8 @@ from fitting.contour_slide import outline, sliding_contour
 from fitting.energy import Observations
 from fitting.face_model import FaceModel, load_face_model
 from fitting.landmark_basis import landmark_basis
-from fitting.lens import Lens, through_lens
+from fitting.lens import through_lens
+from fitting.lens_tensors import Lens
 from fitting.metrics import accuracy, mean_accuracy
 from fitting.options import FitOptions
 from fitting.rotation import canonical, compose, quaternion_from_rotation_vector

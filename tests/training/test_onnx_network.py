@@ -78,9 +78,10 @@ def test_the_cpu_takes_the_onnx_form_and_nothing_else(
         _network(tmp_path, "cpu")
 
 
-def test_prediction_on_the_cpu_loads_neither_torch_nor_scikit_learn() -> None:
+@pytest.mark.parametrize("what", ["training.prediction", "training.prediction_drawing"])
+def test_prediction_on_the_cpu_loads_neither_torch_nor_scikit_learn(what: str) -> None:
     # What loads slowly is asked for by those who need it: a second for torch, two for scikit-learn.
-    program = "import sys, training.prediction; print([m for m in ('torch', 'sklearn', 'skops') if m in sys.modules])"
+    program = f"import sys, {what}; print([m for m in ('torch', 'sklearn', 'scipy.optimize') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 
