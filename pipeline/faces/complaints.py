@@ -15,7 +15,7 @@ from typing import IO
 
 from pipeline.faces.decoding import Decoding
 from pipeline.faces.errors import CorruptVideoError, DecoderTimeoutError, OutsideVideoError, VideoTooLargeError
-from pipeline.faces.ffmpeg_process import how_it_ended
+from pipeline.faces.ffmpeg_process import FfmpegProcess, how_it_ended
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.probe import VideoInfo, refused_picture
 
@@ -63,7 +63,7 @@ class Complaints:
 
 
 def require_good_end(
-    process: "subprocess.Popen[bytes]",
+    process: FfmpegProcess,
     complaints: Complaints,
     *,
     name: str,

@@ -4,12 +4,15 @@ The bounds are set from outside, right after the start (`prlimit`): code between
 with threads. They are Linux's; elsewhere ffmpeg runs without them, and only waits and pictures are bounded.
 """
 
+import math
+import os
 import re
 import resource
 import select
 import signal
 import subprocess
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from pipeline.faces.errors import (
@@ -31,14 +34,66 @@ _NO_PICTURE = "get_buffer() failed"
 """The decoder got no memory for a picture, and says so of one that it may not have as well."""
 _ENDED_WHEN_ASKED = 255
 """What ffmpeg ends with when it was asked to. The low byte of EPERM is the same, of which it complains."""
+_ASKED_AGAIN_AND_AGAIN = 123
+_MAY_BE_OUT_OF_TIME = frozenset({_ENDED_WHEN_ASKED, _ASKED_AGAIN_AND_AGAIN, -signal.SIGKILL})
+"""The kernel asks by SIGXCPU, which ffmpeg takes for one of SIGTERM's kind, then every second, then kills."""
+_NEARLY = 0.9
+"""The kernel may count ticks for its limits, and measure what it tells."""
 _NOT_PERMITTED = "Operation not permitted"
 _ASKS_TO_END = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGQUIT})
 _NOT_TO_HAVE = re.compile(r"Picture size .* (is invalid|exceeds)|image parameters invalid")
 
 
+class FfmpegProcess(subprocess.Popen[bytes]):
+    """ffmpeg, and what it took when it ended.
+
+    Attributes:
+        cpu_limit_s: CPU time after which the kernel asks it to end, seconds.
+        cpu_s: CPU time that it took, seconds; known when it has been waited for, and 0 where the system does not tell.
+    """
+
+    cpu_limit_s: float = math.inf
+    cpu_s: float = 0.0
+
+    def poll(self) -> int | None:
+        """Its exit status, or None while it runs."""
+        self._note_cpu_time()
+        return super().poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status, when it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: That takes longer than the timeout, seconds.
+        """
+        if self.returncode is None and hasattr(os, "pidfd_open"):
+            watched = os.pidfd_open(self.pid)
+            try:
+                poll = select.poll()
+                poll.register(watched, select.POLLIN)
+                ended = poll.poll(None if timeout is None else min(1000 * timeout, _LONGEST_POLL_MS))
+            finally:
+                os.close(watched)
+            if not ended and timeout is not None:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            self._note_cpu_time()
+        return super().wait(timeout)
+
+    def _note_cpu_time(self) -> None:
+        # As long as nobody has waited for it, a process that has ended is still listed.
+        if self.returncode is not None:
+            return
+        try:
+            status = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return
+        user, system = status.rpartition(")")[2].split()[11:13]
+        self.cpu_s = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def start_ffmpeg(
     command: Sequence[str], limits: DecodeLimits, *, file_bytes: int = 0, **popen: Any
-) -> "subprocess.Popen[bytes]":
+) -> FfmpegProcess:
     """Start ffmpeg within limits.
 
     Args:
@@ -48,8 +103,9 @@ def start_ffmpeg(
         file_bytes: How long a file may be that it writes; without it, it may write none.
         popen: Further arguments of `subprocess.Popen`, such as pipes.
     """
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **popen)
+    process = FfmpegProcess(command, stdin=subprocess.DEVNULL, **popen)
     cpu_s = int(limits.decoder_cpu_s)
+    process.cpu_limit_s = cpu_s
     for what, soft, hard in (
         ("RLIMIT_AS", limits.decoder_memory_bytes, limits.decoder_memory_bytes),
         ("RLIMIT_CPU", cpu_s, cpu_s + _LAST_WORDS_S),
@@ -125,7 +181,7 @@ class PatientReader:
             raise DecoderTimeoutError(f"{self._name}: the decoder gave nothing for {self._stall_s + more_s:g} s")
 
 
-def how_it_ended(process: "subprocess.Popen[bytes]", complaints: Iterable[str], *, name: str) -> VideoError | None:
+def how_it_ended(process: FfmpegProcess, complaints: Iterable[str], *, name: str) -> VideoError | None:
     """Why ffmpeg ended before its time, or None where neither a limit nor a signal had a part in it.
 
     Args:
@@ -134,7 +190,8 @@ def how_it_ended(process: "subprocess.Popen[bytes]", complaints: Iterable[str], 
         name: The file's name, for messages.
     """
     code = process.returncode
-    if code == -signal.SIGXCPU:
+    out_of_time = process.cpu_s >= _NEARLY * process.cpu_limit_s
+    if code == -signal.SIGXCPU or (out_of_time and code in _MAY_BE_OUT_OF_TIME):
         return DecoderTimeoutError(f"{name}: the decoder used up its CPU time, decoder_cpu_s")
     said = "\n".join(complaints)
     no_memory = _NO_MEMORY.search(said) or (_NO_PICTURE in said and not _NOT_TO_HAVE.search(said))

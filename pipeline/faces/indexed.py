@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from pipeline.faces.complaints import Complaints
 from pipeline.faces.errors import DecoderInterruptedError, DecoderTimeoutError, VideoError
 from pipeline.faces.ffmpeg_process import how_it_ended, start_ffmpeg
 from pipeline.faces.limits import DecodeLimits
@@ -42,25 +43,28 @@ def copy_with_index(path: Path, target: Path, limits: DecodeLimits) -> bool:
         map_chapters="-1", metadata=f"{INDEXED_TAG}=1", fflags="+bitexact", f="matroska",
     )  # fmt: skip
     command = [
-        ffmpeg_program(), "-nostdin", "-hide_banner", "-loglevel", "fatal", *memory_arguments(limits),
+        ffmpeg_program(), "-nostdin", "-hide_banner", "-loglevel", "level+error", *memory_arguments(limits),
         *output.get_args(),
     ]  # fmt: skip
     most_bytes = _TIMES_AS_LARGE * size + _HEADROOM_BYTES
     with start_ffmpeg(
-        command, limits, file_bytes=most_bytes, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, limits, file_bytes=most_bytes, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
+        assert process.stderr is not None  # noqa: S101  # asked for above
+        complaints = Complaints(process.stderr, limits)
         try:
             process.wait(limits.decoder_stall_s + size / _SLOWEST_BYTES_PER_S)
         except subprocess.TimeoutExpired as error:
             raise DecoderTimeoutError(f"{path.name}: copying it takes too long") from error
         finally:
             process.kill()
+            complaints.join()
     if not process.returncode:
         return _is_whole(target, limits)
     if shutil.disk_usage(target.parent).free < _HEADROOM_BYTES:
         with target.open("ab") as file:  # the system's own words for what ffmpeg met
             file.write(bytes(_HEADROOM_BYTES))
-    broken = how_it_ended(process, (), name=path.name)
+    broken = how_it_ended(process, complaints.last, name=path.name)
     if broken is not None and broken.code != "corrupt":
         raise broken
     return False

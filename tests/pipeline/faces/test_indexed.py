@@ -56,6 +56,17 @@ def test_a_file_without_times_has_no_copy(make_clip, tmp_path):
     assert not copy_with_index(make_clip("a.264", TEST[0], "-c:v", "libx264", *TEST[1:]), tmp_path / "c.mkv", LIMITS)
 
 
+def test_a_header_that_matroska_does_not_take_is_no_sign_that_ffmpeg_was_ended(make_clip, tmp_path):
+    # ffmpeg ends with 255 where it is asked to, and where such a header is "not permitted".
+    file = make_clip("a.avi", TEST[0], "-c:v", "libtheora")
+    content = file.read_bytes()
+    damaged = tmp_path / "damaged.avi"
+    length_at = content.index(b"\x80theora") - 2
+    damaged.write_bytes(content[:length_at] + b"\xff\xff" + content[length_at + 2 :])
+
+    assert not copy_with_index(damaged, tmp_path / "c.mkv", LIMITS)
+
+
 def test_a_file_that_is_no_video_has_no_copy(tmp_path):
     (tmp_path / "a.ts").write_bytes(bytes(range(256)) * 100)
 

@@ -24,7 +24,7 @@ from pipeline.faces.errors import (
 from pipeline.faces.ffmpeg_process import PatientReader, how_it_ended, start_ffmpeg
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
-from pipeline.faces.probe import probe
+from pipeline.faces.probe import ffmpeg_program, probe
 from pipeline.faces.tracks import track_faces
 from pipeline.faces.video import open_video
 
@@ -111,7 +111,7 @@ def test_a_decoder_that_needs_too_much_memory_is_told_from_a_damaged_file(make_c
 )
 def test_what_it_said_tells_lack_of_memory_from_pictures_that_may_not_be(said, kind):
     with python("raise SystemExit(69)", DecodeLimits()) as process:
-        process.wait(60)
+        process.wait(60.0)
     assert type(how_it_ended(process, said.splitlines(), name="a")) is kind
 
 
@@ -121,7 +121,7 @@ def test_what_it_said_tells_lack_of_memory_from_pictures_that_may_not_be(said, k
 )
 def test_what_it_ends_with_when_asked_to_is_no_fault_of_the_video(said, kind):
     with python("raise SystemExit(255)", DecodeLimits()) as process:
-        process.wait(60)
+        process.wait(60.0)
     assert type(how_it_ended(process, said.splitlines(), name="a")) is kind
 
 
@@ -186,13 +186,56 @@ def test_every_frame_is_told_of_before_more_is_awaited(make_clip, monkeypatch):
 
 def test_a_decoder_that_uses_up_its_cpu_time_has_timed_out():
     with python("while True: pass", DecodeLimits(decoder_cpu_s=1.0)) as process:
-        process.wait(60)
+        process.wait(60.0)
     assert isinstance(how_it_ended(process, [], name="a"), DecoderTimeoutError)
+
+
+def test_ffmpeg_which_catches_the_kernels_signal_has_timed_out_all_the_same():
+    endless = ["-f", "lavfi", "-i", "testsrc2=size=640x480:rate=30", "-f", "null", "-"]
+    command = [ffmpeg_program(), "-nostdin", "-loglevel", "fatal", *endless]
+    with start_ffmpeg(command, DecodeLimits(decoder_cpu_s=1.9), stderr=subprocess.PIPE) as process:
+        process.wait(100.0)
+        said = process.stderr.read()
+    assert (process.returncode, said) == (255, b"")
+    broken = how_it_ended(process, [], name="a")
+    assert isinstance(broken, DecoderTimeoutError)
+    assert "used up its CPU time, decoder_cpu_s" in str(broken)
+
+
+def test_a_video_that_needs_more_cpu_time_than_it_may_have_fails_as_timeout(make_clip):
+    path = make_clip("a.mp4", "testsrc2=size=1280x720:rate=30:duration=30", *H264)
+    with pytest.raises(DecoderTimeoutError, match=r"a\.mp4: the decoder used up its CPU time"):
+        frames(path, DecodeLimits(decoder_cpu_s=1.0))
+
+
+@pytest.mark.parametrize(
+    ("code", "cpu_s", "kind"),
+    [
+        (123, 78.0, DecoderTimeoutError),  # asked every second, it ends the hard way
+        (-signal.SIGKILL, 82.0, DecoderTimeoutError),
+        (255, 69.0, DecoderInterruptedError),
+        (-signal.SIGKILL, 69.0, DecoderMemoryError),
+        (69, 78.0, type(None)),
+    ],
+)
+def test_only_ends_that_the_kernels_limit_may_bring_tell_of_cpu_time(code, cpu_s, kind):
+    with python("pass", DecodeLimits(decoder_cpu_s=77.9)) as process:
+        process.wait(60.0)
+    process.returncode, process.cpu_s = code, cpu_s
+    assert type(how_it_ended(process, [], name="a")) is kind
+
+
+def test_what_is_waited_for_too_long_is_told():
+    with python("import time; time.sleep(100)", DecodeLimits()) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
 
 
 def test_a_decoder_may_not_write_files(tmp_path):
     with python(f"import sys; open({str(tmp_path / 'x')!r}, 'w').write('x')", DecodeLimits()) as process:
-        process.wait(60)
+        process.wait(60.0)
     assert not (tmp_path / "x").stat().st_size
 
 
@@ -205,7 +248,7 @@ def test_a_decoder_may_not_write_files(tmp_path):
 )
 def test_the_way_it_ended_tells_why(number, kind):
     with python(f"import os; os.kill(os.getpid(), {int(number)})", DecodeLimits()) as process:
-        process.wait(60)
+        process.wait(60.0)
     assert type(how_it_ended(process, [], name="a")) is kind
 
 
