@@ -2,6 +2,7 @@
 
     python -m benchmarks.fit --videos 4 --sections accuracy              quick look, FaceVid-CC0
     python -m benchmarks.fit --model ict_facekit_narrow.npz --out out    all of it on ICT-FaceKit, with curves
+    python -m benchmarks.fit --sections other --other MODEL.npz          faces of another model, with default options
     python -m benchmarks.fit --sections real --real-videos FOLDER        real videos, beside the baselines
 
 Errors are means with standard errors over videos of 300 frames, seeds fixed, 68 landmarks, 89 pixels between the outer
