@@ -36,7 +36,7 @@ def main() -> int:
     add_videos(parser)
     parser.add_argument("--sections", nargs="+", choices=("speed", "unseen"), default=("speed", "unseen"))
     parser.add_argument("--frames", type=int, default=200, help="frames of the video that is timed")
-    parser.add_argument("--steps", type=int, default=120, help="optimiser steps of each training, of 16 crops")
+    parser.add_argument("--steps", type=int, default=60, help="optimiser steps of each training, of 16 crops")
     arguments = parser.parse_args()
     videos = videos_or_leave(parser, arguments.videos)
     assets.fetch_landmark_networks()
