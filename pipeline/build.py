@@ -48,7 +48,7 @@ def run_build(
         BuildError: Something broke that is not one video's fault.
     """
     check_beam_options(beam_options)
-    rows = read_manifest(manifest)
+    rows = read_manifest(manifest, skip_bad_rows=skip_bad_rows)
     if not skip_bad_rows:
         rows.require_all_good()
     check_rows(rows.rows, options.fetch)

@@ -256,7 +256,7 @@ def plan_text(manifest: Path, out: Path, options: BuildOptions, *, skip_bad_rows
         ManifestError: The file is no manifest at all.
         ValueError: The face model does not fit, or an option cannot be used.
     """
-    rows = read_manifest(manifest)
+    rows = read_manifest(manifest, skip_bad_rows=skip_bad_rows)
     check_rows(rows.rows, options.fetch)
     missing = not all(assets.cached(name) for name in assets.LANDMARK_NETWORKS)
     check_places(out, options)

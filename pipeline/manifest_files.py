@@ -14,11 +14,12 @@ from pipeline.manifest_columns import bad_row, row_of
 from pipeline.manifest_records import records
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path, *, skip_bad_rows: bool = False) -> Manifest:
     """Read a manifest.
 
     Args:
         path: The file or folder, see `manifest_records.records`.
+        skip_bad_rows: Bad rows will become failures: they alone are no reason to refuse the file.
 
     Returns:
         All its rows, good and bad.
@@ -31,7 +32,7 @@ def read_manifest(path: Path) -> Manifest:
     bad: list[BadRow] = []
     first_line: dict[str, int] = {}
     try:
-        for record in records(path):
+        for record in records(path, skip_bad_rows=skip_bad_rows):
             if record.trouble is not None:
                 bad.append(bad_row(record.line, record.values, record.trouble))
                 continue

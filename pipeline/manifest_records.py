@@ -40,13 +40,14 @@ class Record:
     trouble: str | None = None
 
 
-def records(path: Path) -> Iterator[Record]:
+def records(path: Path, *, skip_bad_rows: bool = False) -> Iterator[Record]:
     """The rows of a manifest.
 
     Args:
         path: A table: `.csv` (UTF-8, RFC 4180 quoting, a header line; separated by semicolons or tabs where no comma
             stands in the header), `.tsv`, `.jsonl` (an object per line) or `.parquet`; or a list of addresses and
             paths, `.txt`; or a folder of videos. Rows of the last two get ids, see `manifest_lists.id_of`.
+        skip_bad_rows: Rows that are no UTF-8 are told one by one, however many they are.
 
     Raises:
         ManifestError: It cannot be read as a manifest at all, see `manifest_files.read_manifest`.
@@ -55,7 +56,7 @@ def records(path: Path) -> Iterator[Record]:
     if path.is_dir():
         return _folder_records(path)
     suffix = path.suffix.lower()
-    if suffix in _TEXTS and (odd := other_encoding(path)):
+    if suffix in _TEXTS and (odd := other_encoding(path, line_by_line=skip_bad_rows)):
         raise ManifestError(f"{path} {odd}; save it as UTF-8")
     match suffix:
         case ".csv" | ".tsv":

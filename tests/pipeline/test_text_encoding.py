@@ -45,6 +45,38 @@ def test_what_is_utf8_but_for_damaged_lines_is_not_called_another(tmp_path: Path
     assert other_encoding(tmp_path / "m.csv") is None
 
 
+def test_a_few_lines_of_many_that_are_no_utf8_are_told_as_lines(tmp_path: Path) -> None:
+    rows = [f"v{number},{number}.mp4,plain\n".encode() for number in range(40)]
+    for odd in (7, 30):
+        rows[odd] = f"v{odd},{odd}.mp4,Jörg\n".encode("latin-1")
+    (tmp_path / "m.csv").write_bytes(b"video_id,url,who\n" + b"".join(rows))
+
+    manifest = read_manifest(tmp_path / "m.csv")
+
+    assert [bad.words() for bad in manifest.bad_rows] == [f"line {n}: who: not valid UTF-8" for n in (9, 32)]
+    assert len(manifest.rows) == 38
+
+
+def test_who_skips_bad_rows_gets_those_of_another_encoding_too_unless_none_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes((CSV + "c,c.mp4,plain\n").encode("cp1252"))
+    manifest = read_manifest(path, skip_bad_rows=True)
+    assert ([row.video_id for row in manifest.rows], len(manifest.bad_rows)) == (["c"], 2)
+
+    path.write_bytes(CSV.encode("utf-16"))
+    with pytest.raises(ManifestError, match="is UTF-16; save it as UTF-8"):
+        read_manifest(path, skip_bad_rows=True)
+
+
+@pytest.mark.parametrize("first", ["", "x"])
+def test_a_line_that_is_too_long_is_no_other_encoding(tmp_path: Path, first: str) -> None:
+    # Cut anywhere, letters of two bytes may be cut in the middle.
+    row = json.dumps({"video_id": "a", "url": "a.mp4", "who": first + "é" * (1 << 20)}, ensure_ascii=False)
+    (tmp_path / "m.jsonl").write_text(f"{row}\n{row} \n", encoding="utf-8")
+    with pytest.raises(ManifestError, match="line 1 has more than 1048576 bytes"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
 def test_a_list_of_sources_in_another_encoding_is_named_too(tmp_path: Path) -> None:
     (tmp_path / "deny.txt").write_text("example.org\n", encoding="utf-16")
     with pytest.raises(ValueError, match=r"cannot read the list .*deny\.txt: it is UTF-16"):
