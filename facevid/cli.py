@@ -107,7 +107,12 @@ def _run(words: list[str]) -> int:
         print(f"facevid: error: {error}", file=sys.stderr)
         return 2
     goes_on = isinstance(command, (Build, Retry, Purge, TrainDeepExp3D))
-    again = "; run the same command again to go on" if goes_on else ""
+
+    def again() -> str:
+        if isinstance(command, TrainDeepExp3D) and not command.goes_on():
+            return " before anything was saved; run again, the same command begins anew"
+        return "; run the same command again to go on" if goes_on else ""
+
     # A release that is stopped clears away what it wrote.
     with sigterm_interrupts() if goes_on or isinstance(command, Release) else nullcontext():
         if isinstance(command, Build):
@@ -132,11 +137,11 @@ def _overview(words: list[str]) -> int:
     return 2
 
 
-def _guarded(run: Callable[[], int], *, interrupted: str = "") -> int:
+def _guarded(run: Callable[[], int], *, interrupted: Callable[[], str]) -> int:
     try:
         return run()
     except KeyboardInterrupt as stopped:
-        print(f"facevid: stopped{interrupted}", file=sys.stderr)
+        print(f"facevid: stopped{interrupted()}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT)
     except BrokenPipeError:
         raise

@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from facevid import storage
+from training.config import training_folder
 from training.model_folder import refuse_existing
 
 FIRST_SAVE_S, SAVE_EVERY_S = 10.0, 300.0
@@ -157,7 +158,7 @@ def checkpoints(out: Path, about: Mapping[str, Any]) -> Iterator[Checkpoints]:
         OSError: The folder cannot be written.
     """
     refuse_existing(out)
-    folder = out.with_name(f"{out.name}.training")
+    folder = training_folder(out)
     descriptor = _locked(out, folder)
     found, over = Checkpoints(folder, about), False
     try:

@@ -3,11 +3,17 @@
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 _MOST_WORKERS = 16
 Preset = Literal["resnet50", "fast"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
+
+
+def training_folder(out: Path) -> Path:
+    """Where the state of the training of a model is kept until that is whole; it is there if anything was saved."""
+    return out.with_name(f"{out.name}.training")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from facevid.commands.console import say, use_one_opencv_thread
-from training.config import TrainOptions
+from training.config import TrainOptions, training_folder
 from training.expression_options import ExpressionOptions
 from training.predict_options import PredictOptions
 
@@ -32,6 +32,10 @@ class TrainDeepExp3D:
     """Model folder whose weights to begin with, of the same --preset and face model, as on a second dataset, which then
     wants a lower --learning-rate. None begins with random weights."""
     options: Annotated[TrainOptions, tyro.conf.arg(name="")] = field(default_factory=TrainOptions)
+
+    def goes_on(self) -> bool:
+        """Whether there is anything saved from which the same command would go on."""
+        return training_folder(self.out).exists()
 
     def run(self) -> int:
         """Train, print the metrics."""

@@ -242,8 +242,21 @@ def test_only_a_command_that_resumes_says_so_when_stopped(
     monkeypatch.setattr("pipeline.build.run_build", stopped)
     monkeypatch.setattr("training.deepexp3d.train_deepexp3d", stopped)
     monkeypatch.setattr("training.expression.train_expression", stopped)
+    (tmp_path / "out.training").mkdir()
     assert cli.main([*command.split(), "--out", str(tmp_path / "out")]) == 130
     assert ("run the same command again to go on" in capsys.readouterr().err) == resumes
+
+
+def test_a_training_that_was_stopped_before_anything_was_saved_says_that_it_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.deepexp3d.train_deepexp3d", stopped)
+    assert cli.main(["train", "deepexp3d", "x", "--out", str(tmp_path / "out")]) == 130
+    said = "facevid: stopped before anything was saved; run again, the same command begins anew\n"
+    assert capsys.readouterr().err == said
 
 
 def test_what_is_watched_through_a_pipe_holds_no_codes_of_a_terminal(
@@ -266,6 +279,7 @@ def test_a_command_that_a_scheduler_ends_says_so(
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(runs, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    (tmp_path / "out.training").mkdir()
 
     assert cli.main([*words.split(), "--out", str(tmp_path / "out")]) == 128 + signal.SIGTERM
 
