@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from facevid import storage
-from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, RECEIVED, DatasetDescription, DatasetError
+from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, RECEIVED, REMOVE, DatasetDescription, DatasetError
 from facevid.keep import parse_keep
 from facevid.schema import TABLES, dataset_schemas
 from facevid.shard_file import ShardFile
@@ -194,7 +194,7 @@ class Dataset:
         if not storage.exists(path):
             raise DatasetError(f"{path} is missing; run the build again, it resumes, {RECEIVED}")
         if (seen := storage.sha256(path)) != wanted:
-            raise DatasetError(f"{path} has sha256 {seen}, not {wanted}: altered; build it again, {RECEIVED}")
+            raise DatasetError(f"{path} has sha256 {seen}, not {wanted}: altered; {REMOVE}")
 
 
 def open_dataset(path: str | Path) -> Dataset:
@@ -241,5 +241,5 @@ def _require_size(root: str, shard: ShardInfo) -> None:
         raise DatasetError(f"{path} is missing; run the build again, it resumes, {RECEIVED}") from error
     if seen_bytes != shard.bytes:
         raise DatasetError(
-            f"{path} has {seen_bytes} bytes, not {shard.bytes}: truncated or altered; run the build again, {RECEIVED}"
+            f"{path} has {seen_bytes} bytes, not {shard.bytes}: truncated or altered; {REMOVE}"
         )

@@ -16,6 +16,8 @@ RELEASE_STEP = "release"
 """The funnel's last step where somebody made a release: what of the kept frames went out."""
 RECEIVED = "or, if somebody gave it to you, get the file again"
 """What those can do about a damaged dataset who did not build it."""
+REMOVE = f"remove it and run the build again, {RECEIVED}"
+"""What mends an altered file: a build takes tables for up to date whose files are there and of the right size."""
 _SHARD_FILE = r"part-\d{5,}-of-\d{5,}\.parquet"
 _LARGEST_WIDTH = 1_000_000
 

@@ -18,7 +18,10 @@ from facevid.description import RECEIVED, DatasetError
 from facevid.shards import ShardInfo
 
 _REBUILD = "run the build again, which writes the tables anew"
-_ALTERED = "altered, or written anew by a build since the dataset was opened; open it again, or build it again"
+_ALTERED = (
+    "altered, or written anew by a build since the dataset was opened; open it again, or remove it and run the build "
+    "again"
+)
 _EARLIER = f"an earlier version of FaceVid wrote it; {_REBUILD}"
 
 
@@ -75,6 +78,21 @@ class ShardFile(AbstractContextManager["ShardFile"]):
         """Rows of each row group."""
         metadata = self._file.metadata
         return tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+
+    def null_counts(self, row_group: int) -> dict[str, int | None]:
+        """How many values each of the schema's columns lacks in a row group, as the file says; None where it does not.
+
+        Args:
+            row_group: Which one.
+        """
+        metadata = self._file.metadata.row_group(row_group)
+        found: dict[str, int | None] = {}
+        for index in range(metadata.num_columns):
+            column = metadata.column(index)
+            if (name := column.path_in_schema.split(".")[0]) in self._schema.names:
+                known = column.statistics is not None and column.statistics.has_null_count
+                found[name] = column.statistics.null_count if known else None
+        return found
 
     def read(self, columns: Sequence[str], *, row_group: int | None = None) -> pa.Table:
         """Some columns, of the schema's types and in the order asked for.

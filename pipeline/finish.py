@@ -8,7 +8,7 @@ from pathlib import Path
 
 from facevid import storage
 from facevid.dataset import open_dataset
-from facevid.description import DESCRIPTION_FILE, DatasetDescription, DatasetError, FunnelStep
+from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, DatasetError, FunnelStep
 from facevid.failures import FailureCode
 from facevid.release.documents import has_documents, write_documents
 from facevid.shards import ShardInfo
@@ -122,6 +122,8 @@ def _up_to_date(out: Path, done: Path, key: str) -> bool:
         if json.loads(storage.read_bytes(done))["content_key"] != key:
             return False
         description = DatasetDescription.from_json(storage.read_bytes(out / DESCRIPTION_FILE).decode())
+        if not storage.exists(out / FACE_MODEL_FILE):
+            return False
         return all(storage.size_bytes(out / shard.path) == shard.bytes for shard in description.shards)
     except (FileNotFoundError, DatasetError, ValueError, TypeError, LookupError, RecursionError):
         return False  # damaged ones are written anew

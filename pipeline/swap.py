@@ -63,10 +63,10 @@ def swap_tables(out: Path) -> bool:
         return False
     old = _description(out)
     standing = {shard.path: shard for shard in old.shards} if old is not None else {}
-    for shard in description.shards:
-        if not _is_same(out, shard, standing):
-            _keep(out / shard.path, new)
-            _move(new / shard.path, out / shard.path)
+    # All are looked at before the first is moved, as it takes a while and nobody can read the dataset afterwards.
+    for shard in [each for each in description.shards if not _is_same(out, each, standing)]:
+        _keep(out / shard.path, new)
+        _move(new / shard.path, out / shard.path)
     listed = {shard.path for shard in description.shards}
     for table in TABLES:
         for name in storage.list_files(out / table):
@@ -100,7 +100,9 @@ def _description(folder: Path) -> DatasetDescription | None:
 
 def _is_same(out: Path, shard: ShardInfo, standing: Mapping[str, ShardInfo]) -> bool:
     there = out / shard.path
-    return standing.get(shard.path) == shard and there.is_file() and there.stat().st_size == shard.bytes
+    if standing.get(shard.path) != shard or not there.is_file() or there.stat().st_size != shard.bytes:
+        return False
+    return storage.sha256(there) == shard.sha256  # the file may have been damaged since it was written
 
 
 def _keep(old: Path, new: Path) -> None:

@@ -1,5 +1,6 @@
 """Commands that hand a dataset on: make a release of it, and check one that was received."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from facevid.commands.console import say
 
 if TYPE_CHECKING:
     from facevid.commands.takedowns import Takedowns
+    from facevid.dataset import Dataset
     from facevid.release.write import Progress, ReleaseOptions
 
 _TOLD_AFTER_S = 5.0
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,8 @@ class Release:
     terms: str = ""
     """Licence of the release itself, as an SPDX name (CC-BY-4.0) or an address."""
     overwrite: bool = False
-    """Replace a release that stands there. Anything else that stands there is never replaced."""
+    """Replace a release that stands there. Anything else that stands there is never replaced, nor is a release that
+    holds files of others (.git, LICENSE) or an edited card."""
     dry_run: bool = False
     """Print what would go out, what would stay back, and why; write nothing."""
 
@@ -69,12 +73,15 @@ class Release:
         options = self._options(denied)
         _require_at_rest(self.dataset)
         dataset = open_dataset(self.dataset)
-        _require_place(self.to, self.dataset, overwrite=self.overwrite)
+        _require_place(self.to, self.dataset)
+        self._require_replaceable(self.to)
         with _told() as progress:
             if self.dry_run:
                 text = forecast_text(dataset, self.to, options, progress=progress)
             else:
-                tally = write_release(dataset, self.to, options, progress=progress)
+                tally = write_release(
+                    dataset, self.to, options, progress=progress, require_replaceable=self._require_replaceable
+                )
         if self.dry_run:
             print(text)
             _tell_unused(denied)
@@ -87,6 +94,23 @@ class Release:
             say("the card lacks a name, who made it, or terms: --name, --creator, --terms, or edit README.md")
         say("whoever receives it: facevid verify DIR")
         return 0
+
+    def _require_replaceable(self, to: Path) -> None:
+        if not os.path.lexists(to) or (to.is_dir() and not any(to.iterdir())):
+            return
+        if not self.overwrite:
+            raise ValueError(f"to={str(to)!r} exists; name another folder, or --overwrite a release")
+        if (release := _release_at(to)) is None:
+            raise ValueError(f"to={str(to)!r} is no release, so --overwrite leaves it alone; name another folder")
+        from facevid.release.verify import not_ours
+
+        if others := not_ours(release):
+            named = ", ".join(ascii(name)[1:-1] for name in others[:_MOST_NAMED])
+            named += f" and {len(others) - _MOST_NAMED:,} more" if len(others) > _MOST_NAMED else ""
+            raise ValueError(
+                f"to={str(to)!r} holds what no release wrote, or what was edited since: {named}; --overwrite would "
+                "remove it, so put it elsewhere first, or name another folder and copy it there afterwards"
+            )
 
     def _denied(self) -> "Takedowns | None":
         if self.deny_list is None:
@@ -169,29 +193,23 @@ def _require_at_rest(folder: Path) -> None:
         raise DatasetError(f"the last build in {folder} was stopped before its end; run it again, it resumes")
 
 
-def _require_place(to: Path, source: Path, *, overwrite: bool) -> None:
+def _require_place(to: Path, source: Path) -> None:
     if "://" in str(to):
         raise ValueError(f"to={str(to)!r} is no local folder; write it to a disk, then copy it")
     inside = to.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(to.resolve())
     if inside:
         raise ValueError(f"to={str(to)!r} lies within the dataset {source}, or around it; name a folder beside it")
-    if to.is_dir() and not any(to.iterdir()):
-        return
-    if to.exists() or to.is_symlink():
-        if not overwrite:
-            raise ValueError(f"to={str(to)!r} exists; name another folder, or --overwrite a release")
-        if not _is_release(to):
-            raise ValueError(f"to={str(to)!r} is no release, so --overwrite leaves it alone; name another folder")
 
 
-def _is_release(folder: Path) -> bool:
+def _release_at(folder: Path) -> "Dataset | None":
     from facevid.description import DatasetError
     from facevid.release.verify import read_described
 
     try:
-        return not folder.is_symlink() and read_described(str(folder)).description.is_release
+        dataset = read_described(str(folder))
     except DatasetError:
-        return False
+        return None
+    return dataset if dataset.description.is_release and not folder.is_symlink() else None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from facevid.dataset import Dataset
 from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, RELEASE_STEP, DatasetDescription, DatasetError
 from facevid.release.card import CARD_FILE
 from facevid.release.croissant import CROISSANT_FILE
+from facevid.release.documents import is_own_card
 from facevid.schema import SCHEMA_VERSION, TABLES
 from facevid.shards import ShardInfo
+from facevid.splits import SPLITS
 
 _OURS = frozenset({DESCRIPTION_FILE, FACE_MODEL_FILE, CARD_FILE, CROISSANT_FILE})
 _OF_OTHERS = frozenset({".git", ".gitattributes", ".gitignore", ".cache", ".huggingface", "LICENSE", "LICENSE.txt"})
@@ -29,6 +32,8 @@ def read_described(root: str) -> Dataset:
     """
     where = storage.join(root, DESCRIPTION_FILE)
     try:
+        if not _is_file(where):
+            raise DatasetError(f"{where} is no file")
         text = storage.read_bytes(where).decode()
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError) as error:
         raise DatasetError(f"{root} is no FaceVid dataset: its {DESCRIPTION_FILE} is missing or no text") from error
@@ -59,19 +64,37 @@ def faults(dataset: Dataset, *, on_bytes: Callable[[int], None] = lambda _: None
         yield from _row_faults(dataset)
 
 
+def not_ours(release: Dataset) -> list[str]:
+    """What stands in the folder of a release, on a local disk, that no release wrote, and the card if it was edited.
+
+    Args:
+        release: See `read_described`.
+
+    Returns:
+        Sorted paths within the folder; folders that are none of ours stand for all that is in them.
+    """
+    root, listed = Path(release.root), {shard.path for shard in release.description.shards}
+    found = [] if is_own_card(release.root) else [CARD_FILE]
+    for entry in root.iterdir():
+        if entry.name in TABLES and entry.is_dir() and not entry.is_symlink():
+            found += [path for each in entry.iterdir() if (path := f"{entry.name}/{each.name}") not in listed]
+        elif entry.name not in _OURS:
+            found.append(entry.name)
+    return sorted(found)
+
+
 def _file_fault(dataset: Dataset, shard: ShardInfo) -> str | None:
     path = storage.join(dataset.root, shard.path)
     try:
-        size, seen = storage.size_bytes(path), storage.sha256(path)
+        if not _is_file(path):
+            return f"{shard.path} is no file"
+        if (size := storage.size_bytes(path)) != shard.bytes:
+            return f"{shard.path} has {size:,} bytes, not {shard.bytes:,}: truncated, or another file"
+        if (seen := storage.sha256(path)) != shard.sha256:
+            return f"{shard.path} has sha256 {seen}, not {shard.sha256}: altered, or another file"
     except FileNotFoundError:
         return f"{shard.path} is missing"
-    if size != shard.bytes:
-        return f"{shard.path} has {size:,} bytes, not {shard.bytes:,}: truncated, or another file"
-    if seen != shard.sha256:
-        return f"{shard.path} has sha256 {seen}, not {shard.sha256}: altered, or another file"
     try:
-        with dataset.open_shard(shard):
-            pass
         with storage.open_read(path) as file:
             found = pq.read_schema(file)
     except (DatasetError, pa.ArrowException) as error:
@@ -85,12 +108,43 @@ def _file_fault(dataset: Dataset, shard: ShardInfo) -> str | None:
     wrong = [field for field in found if field.type != wanted.field(field.name).type]
     if wrong:
         return f"{shard.path}: {wrong[0].name} is {wrong[0].type}, not {wanted.field(wrong[0].name).type}"
+    try:
+        return _null_fault(dataset, shard)
+    except DatasetError as error:
+        return str(error)
+
+
+def _null_fault(dataset: Dataset, shard: ShardInfo) -> str | None:
+    """The first column that lacks values and may not, mostly by what the file says of itself."""
+    schema = dataset.schema(shard.table)
+    with dataset.open_shard(shard) as file:
+        for group in range(len(file.row_groups)):
+            for name, nulls in file.null_counts(group).items():
+                if schema.field(name).nullable:
+                    continue
+                if nulls is None:
+                    file.read([name], row_group=group)  # which raises where it should
+                elif nulls:
+                    return f"{shard.path}: column {name} lacks values in {nulls:,} rows"
     return None
+
+
+def _is_file(path: str) -> bool:
+    """Whether it is a file, or a link to one; a pipe or a device would be read for ever.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+    """
+    local = storage.local_file(path)
+    return local is None or stat.S_ISREG(Path(local).stat().st_mode)
 
 
 def _model_faults(dataset: Dataset) -> Iterator[str]:
     wanted = dataset.description.face_model_sha256
     try:
+        if not _is_file(dataset.face_model_path):
+            yield f"{FACE_MODEL_FILE} is no file"
+            return
         seen = storage.sha256(dataset.face_model_path)
     except FileNotFoundError:
         yield f"{FACE_MODEL_FILE} is missing"
@@ -125,6 +179,9 @@ def _metadata_faults(dataset: Dataset) -> Iterator[str]:
         if dataset.description.is_release:
             yield f"{CROISSANT_FILE} is missing"
         return
+    if not _is_file(path):
+        yield f"{CROISSANT_FILE} is no file"
+        return
     wanted = {shard.path: shard.sha256 for shard in dataset.description.shards}
     wanted[FACE_MODEL_FILE] = dataset.description.face_model_sha256
     try:
@@ -144,17 +201,23 @@ def _row_faults(dataset: Dataset) -> Iterator[str]:
     frames = 0
     columns = ("video_id", "track", "subject_id", "split", "frames", "face_model_sha256", "detector_sha256")
     for shard in dataset.shards("tracks"):
-        with dataset.open_shard(shard) as file:
-            if lacking := [name for name in columns if name not in file.columns]:
-                yield f"{shard.path} lacks columns: {', '.join(lacking)}"
-                return
-            rows = file.read(columns).to_pylist()
+        try:
+            with dataset.open_shard(shard) as file:
+                if lacking := [name for name in columns if name not in file.columns]:
+                    yield f"{shard.path} lacks columns: {', '.join(lacking)}"
+                    return
+                rows = file.read(columns).to_pylist()
+        except DatasetError as error:
+            yield str(error)
+            return
         for row in rows:
             name = f"track {row['track']} of {row['video_id']!r} in {shard.path}"
             frames += row["frames"]
             for column in ("face_model_sha256", "detector_sha256"):
                 if row[column] != getattr(about, column):
                     yield f"{name} says {column} {row[column]}, not {getattr(about, column)}"
+            if row["split"] not in SPLITS:
+                yield f"{name} is in split {row['split']!r}, which is none of {', '.join(SPLITS)}"
             together = ("subject", row["subject_id"]) if row["subject_id"] else ("video", row["video_id"])
             if splits.setdefault(together, row["split"]) != row["split"]:
                 both = f"{splits[together]} and {row['split']}"

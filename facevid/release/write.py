@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from facevid import storage
 from facevid.dataset import Dataset
-from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, RECEIVED, RELEASE_STEP, DatasetError, FunnelStep
+from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, RELEASE_STEP, REMOVE, DatasetError, FunnelStep
 from facevid.release.choice import (
     DENIED,
     LICENCE,
@@ -33,7 +33,7 @@ from facevid.release.contents import count_failures, read_contents
 from facevid.release.documents import write_documents
 from facevid.release.private import extra_columns, shared_extra, shared_text, shared_url
 from facevid.release.publication import Publication
-from facevid.release.whole_folder import whole_folder
+from facevid.release.whole_folder import refuse, whole_folder
 from facevid.shards import ShardInfo, write_shard, write_shard_batches
 
 _MOST_SHOWN, _LONGEST_SHOWN = 20, 80
@@ -64,14 +64,22 @@ class ReleaseOptions:
         return ("frames", "tracks", "crops") if self.with_crops else ("frames", "tracks")
 
 
-def write_release(dataset: Dataset, to: Path, options: ReleaseOptions, *, progress: Progress) -> Tally:
+def write_release(
+    dataset: Dataset,
+    to: Path,
+    options: ReleaseOptions,
+    *,
+    progress: Progress,
+    require_replaceable: Callable[[Path], None] = refuse,
+) -> Tally:
     """Write a release.
 
     Args:
         dataset: A whole dataset. Its files are compared with their hashes before anything is written.
-        to: The folder to be; one that is there is replaced.
+        to: The folder to be.
         options: What goes out.
         progress: Is told how far it is.
+        require_replaceable: Raises where a folder that stands there must stay, see `whole_folder`.
 
     Raises:
         DatasetError: A file is missing or altered, the dataset changed meanwhile, or an earlier version wrote it.
@@ -89,7 +97,7 @@ def write_release(dataset: Dataset, to: Path, options: ReleaseOptions, *, progre
         done += rows
         progress("write", done, total)
 
-    with whole_folder(to) as folder:
+    with whole_folder(to, require_replaceable=require_replaceable) as folder:
         written: list[ShardInfo] = []
         for home in homes(dataset, options.tables):
             written += _write_home(dataset, home, str(folder), options, tally, on_rows=on_rows)
@@ -123,11 +131,11 @@ def check_files(dataset: Dataset, tables: Sequence[str], *, progress: Progress) 
     for shard in shards:
         path = storage.join(dataset.root, shard.path)
         if storage.sha256(path) != shard.sha256:
-            raise DatasetError(f"{path} is not the file that {DESCRIPTION_FILE} lists; build it again, {RECEIVED}")
+            raise DatasetError(f"{path} is not the file that {DESCRIPTION_FILE} lists; {REMOVE}")
         done += shard.bytes
         progress("check", done, total)
     if storage.sha256(dataset.face_model_path) != dataset.description.face_model_sha256:
-        raise DatasetError(f"{dataset.face_model_path} is not the face model of the dataset; run the build again")
+        raise DatasetError(f"{dataset.face_model_path} is not the face model of the dataset; {REMOVE}")
 
 
 def require_some(dataset: Dataset, tally: Tally) -> None:

@@ -179,6 +179,22 @@ def test_the_room_of_old_shards_is_given_back_when_the_new_dataset_can_be_read(
     assert not new_tables(out).exists()
 
 
+def test_a_damaged_shard_is_replaced_though_the_new_one_is_what_it_was(out: Path) -> None:
+    old, new = (DatasetDescription.from_json((each / DESCRIPTION_FILE).read_text()) for each in (out, new_tables(out)))
+    same = next(shard for shard in old.shards if shard.table == "failures")
+    (new_tables(out) / DESCRIPTION_FILE).write_text(replace(new, shards=(*new.shards, same)).to_json())
+    shutil.copy(out / same.path, new_tables(out) / same.path)
+    content = bytearray((out / same.path).read_bytes())
+    content[len(content) // 2] ^= 1
+    (out / same.path).write_bytes(content)
+    with pytest.raises(DatasetError, match="altered; remove it and run the build again, or, if somebody gave it"):
+        facevid.open(out).verify()
+
+    swap_tables(out)
+
+    facevid.open(out).verify()
+
+
 def test_who_has_the_old_dataset_open_reads_on_or_is_told(out: Path) -> None:
     opened = facevid.open(out)
     old = opened.table("tracks")

@@ -8,6 +8,8 @@ import pytest
 
 import facevid
 from facevid import cli
+from facevid.dataset import Dataset
+from facevid.release import write
 from pipeline.output_lock import build_lock
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
@@ -144,3 +146,33 @@ def test_a_further_column_that_no_track_has_is_refused(
     assert run("release", dataset, "--to", tmp_path / "new", "--extra", "topic", *dry) == 2
     assert "extra='topic': no track has this column of the manifest; there are: none at all" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("theirs", ["LICENSE", ".git/config", "frames/notes.txt", "README.md"])
+def test_a_release_with_files_of_others_or_an_edited_card_is_not_replaced(
+    dataset: Path, tmp_path: Path, theirs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = tmp_path / "new"
+    assert run("release", dataset, "--to", new) == 0
+    (new / theirs).parent.mkdir(exist_ok=True)
+    (new / theirs).write_text("mine")
+    assert run("release", dataset, "--to", new, "--overwrite") == 2
+    named = theirs.removesuffix("/config")
+    assert f"holds what no release wrote, or what was edited since: {named}; " in capsys.readouterr().err
+    assert (new / theirs).read_text() == "mine"
+
+
+def test_what_appears_under_the_name_while_a_release_is_written_stays(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new, real = tmp_path / "new", write.write_documents
+
+    def late(release: Dataset) -> None:
+        new.mkdir()
+        (new / "letter.txt").write_text("dear")
+        real(release)
+
+    monkeypatch.setattr(write, "write_documents", late)
+    assert run("release", dataset, "--to", new) == 2
+    assert "exists; name another folder" in capsys.readouterr().err
+    assert [path.name for path in new.iterdir()] == ["letter.txt"]

@@ -1,10 +1,13 @@
 """Whoever receives a dataset learns everything that is wrong with it, by name."""
 
+import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import facevid
@@ -125,6 +128,36 @@ def test_tables_that_contradict_one_another_are_told(
     faults_found = found(release)
     assert faults_found
     assert all(fault in each for each in faults_found)
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", None])
+@pytest.mark.parametrize("name", [FRAMES, "face_model.npz", "croissant.json"])
+def test_what_would_be_read_for_ever_is_told_instead(release: Path, name: str, target: str | None) -> None:
+    (release / name).unlink()
+    os.mkfifo(release / name) if target is None else (release / name).symlink_to(target)
+    assert found(release) == [f"{name} is no file"]
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_values_that_readers_need_and_a_split_that_there_is_not_are_told(
+    release: Path, forge_shard: Callable[..., Path], statistics: bool
+) -> None:
+    def lacking(table: pa.Table) -> bytes:
+        loose = pa.schema([field.with_nullable(True) for field in table.schema])
+        pq.write_table(replaced(table.cast(loose), "pts_s", [None] * 19), buffer := io.BytesIO(),
+                       write_statistics=statistics)  # fmt: skip
+        return buffer.getvalue()
+
+    forge_shard(release, "tracks", lambda table: replaced(table, "split", ["zebra"] * 3))
+    write_documents(facevid.open(release))
+    told = found(release)
+    assert len(told) == 3
+    assert all("is in split 'zebra', which is none of train, val, test" in each for each in told)
+
+    forge_shard(release, "frames", lacking)
+    write_documents(facevid.open(release))
+    (fault,) = found(release)
+    assert "column pts_s lacks values in 19 rows" in fault
 
 
 def test_a_funnel_that_counts_other_frames_is_told(release: Path) -> None:

@@ -251,10 +251,22 @@ def test_a_folder_is_replaced_at_once_and_put_back_where_a_kill_came_in_between(
     with pytest.raises(RuntimeError), whole_folder(target):
         raise RuntimeError
     assert files(tmp_path) == {"new/a": b"old"}
-    with whole_folder(target) as folder:
+    with pytest.raises(FileExistsError, match="exists; name another folder"), whole_folder(target):
+        pass
+    assert files(tmp_path) == {"new/a": b"old"}
+    with whole_folder(target, require_replaceable=lambda _: None) as folder:
         assert (target / "a").read_text() == "old"
         (folder / "a").write_text("new")
     assert files(tmp_path) == {"new/a": b"new"}
+
+
+def test_a_link_in_the_place_of_the_unfinished_folder_is_not_followed(tmp_path: Path) -> None:
+    (theirs := tmp_path / "theirs").mkdir()
+    (theirs / "a").write_text("dear")
+    (tmp_path / ".new.partial").symlink_to(theirs)
+    with pytest.raises(OSError, match=r"\.new\.partial"), whole_folder(tmp_path / "new"):
+        pass
+    assert (theirs / "a").read_text() == "dear"
 
 
 def test_two_processes_do_not_write_one_folder(tmp_path: Path) -> None:
