@@ -267,4 +267,6 @@ def plan_text(manifest: Path, out: Path, options: BuildOptions, *, skip_bad_rows
     text = forecast_text(part, job, skip_bad_rows=skip_bad_rows, networks_missing=missing)
     if options.slice is not None:
         text = f"{words_of_slice(options.slice, part.rows, rows.rows, options)}\n{text}"
+        if options.fetch.egress is not None:
+            text += "\nthe pauses of all slices are one after the other: a dry run without --slice says how long"
     return text, skip_bad_rows or not rows.bad_rows

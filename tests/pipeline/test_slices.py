@@ -189,6 +189,17 @@ def test_a_dry_run_tells_what_a_slice_would_do(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_of_a_slice_says_that_the_pauses_are_everybodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.csv").write_text("video_id,url\n" + "".join(f"v{n},https://h.org/{n}\n" for n in range(9)))
+    monkeypatch.setenv("FACEVID_EGRESS_TOKEN", "x" * 16)
+    alone = BuildOptions(slice="2/4")
+    together = BuildOptions(slice="2/4", fetch=FetchOptions(egress="10.0.0.5:3129"))
+    assert "pauses of all slices" in plan_text(tmp_path / "m.csv", tmp_path / "out", together)[0]
+    assert "pauses of all slices" not in plan_text(tmp_path / "m.csv", tmp_path / "out", alone)[0]
+
+
 def test_locks_that_work_are_let_pass_and_leave_nothing(tmp_path: Path) -> None:
     require_locks(tmp_path)
     assert not list(tmp_path.iterdir())
