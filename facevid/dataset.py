@@ -34,6 +34,24 @@ class Dataset:
         """The copy of the face model that the dataset was fitted with."""
         return storage.join(self.root, FACE_MODEL_FILE)
 
+    def face_model_bytes(self) -> bytes:
+        """The file of the face model that the dataset was fitted with.
+
+        Raises:
+            DatasetError: It is missing, or a release left it out, in which case the message says what to get.
+        """
+        try:
+            return storage.read_bytes(self.face_model_path)
+        except FileNotFoundError as error:
+            about = self.description
+            if about.with_face_model:
+                raise DatasetError(f"{self.face_model_path} is missing; run the build again, {RECEIVED}") from error
+            raise DatasetError(
+                f"{self.root} was released without its face model {about.face_model!r} (licence: "
+                f"{about.face_model_licence!r}): get that from its makers, import it with `facevid model import`, and "
+                f"put it there as {FACE_MODEL_FILE}; its sha256 must be {about.face_model_sha256}"
+            ) from error
+
     def schema(self, name: str) -> pa.Schema:
         """Columns of a table, with their descriptions as metadata.
 
@@ -187,7 +205,8 @@ class Dataset:
         for shard in self.description.shards:
             _require_size(self.root, shard)
             self._verify_file(shard.path, shard.sha256)
-        self._verify_file(FACE_MODEL_FILE, self.description.face_model_sha256)
+        if self.description.with_face_model or storage.exists(self.face_model_path):
+            self._verify_file(FACE_MODEL_FILE, self.description.face_model_sha256)
 
     def _verify_file(self, name: str, wanted: str) -> None:
         path = storage.join(self.root, name)

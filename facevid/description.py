@@ -75,6 +75,7 @@ class DatasetDescription:
         face_model: Name of the face model.
         face_model_sha256: sha256 of its file.
         face_model_licence: Its licence.
+        with_face_model: Whether its file is part of the dataset; false in a release that may not hand it on.
         n_identity: Identity components.
         n_expression: Expression components.
         detector: Name of the landmark detector.
@@ -94,6 +95,7 @@ class DatasetDescription:
     face_model: str
     face_model_sha256: str
     face_model_licence: str
+    with_face_model: bool = True
     n_identity: int
     n_expression: int
     detector: str
@@ -180,7 +182,7 @@ def _made(kind: type[_Made], plain: Any) -> _Made:
         value = plain[each.name]
         if get_origin(each.type) is Mapping:
             _require_mapping(each.name, value, of=get_args(each.type)[1])
-        elif each.type in (int, str) and type(value) is not each.type:
+        elif each.type in (bool, int, str) and type(value) is not each.type:
             raise TypeError(f"{each.name} is {value!r}")
         elif each.type is int and value < 0:
             raise ValueError(f"{each.name} is {value!r}")

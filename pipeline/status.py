@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from facevid.dataset import open_dataset
-from facevid.description import DESCRIPTION_FILE, DatasetError, FunnelStep
+from facevid.description import DESCRIPTION_FILE, RELEASE_STEP, DatasetError, FunnelStep
 from facevid.failures import MOST_EXAMPLES, FailureCode, FailureExamples
 from facevid.public_urls import without_secrets
 from pipeline.funnel import take_census
@@ -174,7 +174,9 @@ def render(status: Status) -> str:
             first, *others = status.examples.get(code) or ("",)
             lines.append(f"  {code:<20}{count:>7}  {first}".rstrip())
             lines += [f"{'':<31}{example}" for example in others]
-        if may_pass := [code for code, _ in status.failures if FailureCode(code).retryable]:
+        is_release = any(step.step == RELEASE_STEP for step in status.funnel)  # which nobody can go on with
+        codes = [] if is_release else [code for code, _ in status.failures]
+        if may_pass := [code for code in codes if FailureCode(code).retryable]:
             lines.append(f"some may pass when tried again: facevid retry {quoted} --only {','.join(may_pass)}")
     return "\n".join(lines)
 
@@ -207,6 +209,8 @@ def _of_dataset(out: Path) -> Status:
     for failure in failures:
         examples.add(failure["code"], failure["message"], failure["video_id"])
     counts = Counter(failure["code"] for failure in failures)
+    for name, count in dataset.description.failures.items():  # all that a release has of them
+        counts[name.rpartition("/")[2]] += count
     return Status(
         out=out,
         running=False,

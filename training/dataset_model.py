@@ -3,7 +3,6 @@
 import tempfile
 from pathlib import Path
 
-from facevid import storage
 from facevid.dataset import Dataset
 from facevid.description import DatasetError
 from fitting.face_model import FaceModel, load_face_model
@@ -18,7 +17,7 @@ def face_model_of(dataset: Dataset) -> FaceModel:
     try:
         with tempfile.TemporaryDirectory() as folder:  # the dataset may be in a bucket
             local = Path(folder) / "face_model.npz"
-            local.write_bytes(storage.read_bytes(dataset.face_model_path))
+            local.write_bytes(dataset.face_model_bytes())
             model = load_face_model(local)
     except (OSError, ValueError) as error:
         raise DatasetError(f"the dataset's face model cannot be read: {error}; build the dataset again") from error

@@ -114,10 +114,9 @@ def longest_tracks(dataset: "Dataset", *, most: int) -> "list[LandmarkSequence]"
 def _model_of(dataset: "Dataset") -> "FaceModel":
     import tempfile
 
-    from facevid import storage
     from fitting.face_model import load_face_model
 
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "face_model.npz"
-        local.write_bytes(storage.read_bytes(dataset.face_model_path))
+        local.write_bytes(dataset.face_model_bytes())
         return load_face_model(local)

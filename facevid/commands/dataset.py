@@ -83,7 +83,7 @@ class Report:
     dataset: tyro.conf.Positional[Path]
     """Folder of the dataset."""
     html: Path | None = None
-    """The page to write; the default is report.html in the dataset's folder."""
+    """The page to write; the default is report.html in the dataset's folder, unless that is a release."""
     models: tuple[Path, ...] = ()
     """Model folders whose training is to be shown as well."""
     videos: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID[,ID ...]")] = ()
@@ -98,12 +98,18 @@ class Report:
 
     def run(self) -> int:
         """Write the page, print its path."""
+        from facevid.dataset import open_dataset
         from facevid.report.choice import Choice
         from facevid.report.page import write_report
 
         names = tuple(name for words in self.videos for name in words.split(",") if name)
         choice = Choice(videos=names, worst=self.worst, page=self.page)
 
+        if self.html is None and open_dataset(self.dataset).description.is_release:
+            raise ValueError(
+                f"html: {self.dataset} is a release, in which a page with pictures of persons has no place; name one "
+                "elsewhere: --html report.html"
+            )
         html = self.html or self.dataset / "report.html"
         page = write_report(self.dataset, html, store=self.store, models=self.models, choice=choice, report=say)
         print(page)

@@ -44,6 +44,8 @@ class Release:
     """A further column of the manifest that goes out, too; may be given several times. Others stay back."""
     with_crops: bool = False
     """Let the pictures of faces go out, which training needs. They show real persons."""
+    with_model: bool = False
+    """Let the face model go out whatever its licence; without this, one under CC0, MIT, Apache, BSD or CC-BY does."""
     name: str = ""
     """What the dataset is called: for its card and its metadata, as are the next five."""
     release_version: str = ""
@@ -66,6 +68,7 @@ class Release:
         """Write it, print what can be done next."""
         from facevid.dataset import open_dataset
         from facevid.release.choice import OUT
+        from facevid.release.face_model import model_goes_out
         from facevid.release.forecast import forecast_text
         from facevid.release.write import write_release
 
@@ -90,7 +93,12 @@ class Release:
         if kept_back := tally.kept_back():
             print(f"kept back: {kept_back}")
         _tell_unused(denied)
-        if not (self.name and self.creator and self.terms):
+        about = dataset.description
+        if not model_goes_out(about, with_model=self.with_model):
+            say(f"the face model {about.face_model!r} stays back, as its licence is {about.face_model_licence!r}; the "
+                "card says what to get. Where it may go out: --with-model")  # fmt: skip
+        said = options.publication.over(about.publication)
+        if not (said.name and said.creator and said.terms):
             say("the card lacks a name, who made it, or terms: --name, --creator, --terms, or edit README.md")
         say("whoever receives it: facevid verify DIR")
         return 0
@@ -130,8 +138,8 @@ class Release:
             terms=self.terms,
         )  # fmt: skip
         return ReleaseOptions(
-            choice=Choice(denied=denied or nobody, licences=self.licence), with_crops=self.with_crops, extra=self.extra,
-            publication=publication,
+            choice=Choice(denied=denied or nobody, licences=self.licence), with_crops=self.with_crops,
+            with_model=self.with_model, extra=self.extra, publication=publication,
         )  # fmt: skip
 
 

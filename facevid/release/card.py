@@ -70,7 +70,7 @@ def card_text(dataset: Dataset, contents: Contents) -> str:
 def _front_matter(about: DatasetDescription, publication: Publication, there: list[str]) -> Iterator[str]:
     frames = sum(shard.rows for shard in about.shards if shard.table == "frames")
     yield "---"
-    yield f"pretty_name: {json.dumps(publication.name or 'FaceVid dataset')}"
+    yield f"pretty_name: {_quoted(publication.name or 'FaceVid dataset')}"
     if (terms := publication.terms.lower()) in _HUB_LICENCES:
         yield f"license: {terms}"
     else:
@@ -85,6 +85,12 @@ def _front_matter(about: DatasetDescription, publication: Publication, there: li
             yield "  default: true"
         yield from ("  data_files:", "  - split: full", f"    path: {name}/*.parquet")
     yield "---"
+
+
+def _quoted(text: str) -> str:
+    # YAML knows no pairs of surrogates, as JSON writes an emoji, and has line ends of its own that JSON leaves alone.
+    json_text = json.dumps(text, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else f"\\U{ord(sign):08X}" for sign in json_text)
 
 
 def _introduction(about: DatasetDescription, publication: Publication) -> Iterator[str]:
@@ -175,7 +181,9 @@ def _making(about: DatasetDescription) -> Iterator[str]:
         ("program", f"facevid {plain(about.program_version)}"),
         ("hash of the options", f"`{plain(about.config_hash)}` (all of them stand in `facevid.json`)"),
     ]
-    return iter(table(("", ""), rows))
+    yield from table(("", ""), rows)
+    if not about.with_face_model:
+        yield from ("", card_texts.WITHOUT_MODEL)
 
 
 def _licences(contents: Contents) -> Iterator[str]:

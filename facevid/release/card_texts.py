@@ -22,6 +22,11 @@ The face model, `face_model.npz`, has the mean as `mean_mm`, U_id as `identity_b
 `expression_basis_mm`. `e = 0` is its mean expression, not the neutral face, which it has as `neutral_expression`.
 Times (`pts_s`) are presentation times in seconds on the file's clock."""
 
+WITHOUT_MODEL = """\
+**The face model is not part of this release**, as its licence does not say that it may be handed on. The tables can be
+read without it; whoever wants heads, or to train DeepExp3D, gets the model of the name above from its makers, imports
+it (`facevid model import`) and puts it here as `face_model.npz`: it is the right one if its sha256 is the one above."""
+
 READING = """\
 Plain Parquet: no code of ours is needed. A folder of shards is one table.
 

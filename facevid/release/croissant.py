@@ -95,6 +95,8 @@ def _files(dataset: Dataset) -> list[dict[str, Any]]:
     described = [
         _file(path, sha256, kind) | {"contentSize": f"{size} B"} for path, size, sha256, kind in files
     ]
+    if not dataset.description.with_face_model:
+        return described
     model = _file(FACE_MODEL_FILE, dataset.description.face_model_sha256, "application/zip")
     return [*described, model | {"description": "The face model that the coefficients refer to: a NumPy .npz file."}]
 

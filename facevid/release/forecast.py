@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facevid import storage
 from facevid.dataset import Dataset
-from facevid.description import FACE_MODEL_FILE
 from facevid.release.choice import FILTERED, OUT, WORDS, Key, Span, Tally, frames_out, homes
 from facevid.release.contents import count_failures, read_contents
+from facevid.release.face_model import model_goes_out
 from facevid.release.private import extra_columns, shared_url
 from facevid.release.write import Progress, ReleaseOptions, require_extra, require_some, track_fates
 
@@ -63,8 +62,17 @@ def forecast_text(dataset: Dataset, to: Path, options: ReleaseOptions, *, progre
             size += each.bytes * min(1.0, part / max(each.rows, 1))
     require_some(dataset, tally)
     require_extra(options.extra, tally)
-    size += storage.size_bytes(storage.join(dataset.root, FACE_MODEL_FILE))
-    return "\n".join([*_going(to, tally, seen, size), "", *_staying(dataset, options, tally, seen)])
+    about = dataset.description
+    model = f"face model {_short(about.face_model)}, licence {_short(about.face_model_licence) or 'not stated'}"
+    going, staying = [], []
+    if model_goes_out(about, with_model=options.with_model):
+        size += len(dataset.face_model_bytes())
+        going.append(f"  {model}")
+    else:
+        staying.append(f"           {model}: who needs it gets it from its makers (--with-model where it may go out)")
+    return "\n".join(
+        [*_going(to, tally, seen, size), *going, "", *_staying(dataset, options, tally, seen), *staying]
+    )
 
 
 def _note(row: dict[str, str | None], seen: _Seen) -> None:

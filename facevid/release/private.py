@@ -7,6 +7,7 @@ arranged, and an address inside a network how that is. Columns that only the man
 import ipaddress
 import json
 import re
+import socket
 from collections.abc import Collection
 from urllib.parse import unquote, urlsplit
 
@@ -14,7 +15,10 @@ from facevid.public_urls import public_url, without_secrets
 
 _WEB = frozenset({"http", "https"})
 _BUCKETS = frozenset({"gs", "s3"})
-_INSIDE = (".internal", ".intranet", ".lan", ".local", ".localhost", ".home", ".corp", ".home.arpa")
+_INSIDE = (
+    ".internal", ".intranet", ".lan", ".local", ".localdomain", ".localhost", ".home", ".corp", ".home.arpa",
+    ".fritz.box",
+)  # fmt: skip
 _SEPARATOR = re.compile(r"[/\\]+")
 NAMELESS = "local file"
 
@@ -45,8 +49,8 @@ def shared_extra(text: str | None, names: Collection[str]) -> str | None:
         text: The column `extra` of a track: a JSON object of strings, or None.
         names: Which of them go out.
     """
-    found = {name: value for name, value in extra_columns(text).items() if name in names}
-    return without_secrets(json.dumps(found, ensure_ascii=False)) if found else None
+    found = {name: without_secrets(value) for name, value in extra_columns(text).items() if name in names}
+    return json.dumps(found, ensure_ascii=False) if found else None
 
 
 def extra_columns(text: str | None) -> dict[str, str]:
@@ -59,7 +63,12 @@ def extra_columns(text: str | None) -> dict[str, str]:
 
 
 def _is_public(host: str) -> bool:
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address
     try:
-        return ipaddress.ip_address(host).is_global
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return "." in host and not host.endswith(_INSIDE)
+        try:
+            address = ipaddress.IPv4Address(socket.inet_aton(host))  # 127.1, 0x7f.0.0.1: what resolvers take for one
+        except (OSError, ValueError):
+            return "." in host and not f".{host}".endswith(_INSIDE)
+    return address.is_global

@@ -37,9 +37,13 @@ class Publication:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             text = getattr(self, name)
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"{name}={text[:80]!a} is no text in UTF-8") from error
             if len(text) > _LONGEST or _CONTROL.search(text):
                 raise ValueError(f"{name}={text[:80]!r} has more than {_LONGEST} characters, or control characters")
-        if self.url and (urlsplit(self.url).scheme not in {"http", "https"} or not urlsplit(self.url).hostname):
+        if self.url and not _is_web_address(self.url):
             raise ValueError(f"url={self.url!r} is no http(s) address")
         if self.published:
             try:
@@ -48,6 +52,14 @@ class Publication:
                 day = ""
             if day != self.published:
                 raise ValueError(f"published={self.published!r} is no day; write it as 2026-01-31")
+
+    def over(self, before: Mapping[str, str]) -> "Publication":
+        """What was said before, as a release says it in its description, and in its place what is said now.
+
+        Raises:
+            ValueError: As the class.
+        """
+        return self.from_plain({**before, **self.to_plain()})
 
     def to_plain(self) -> dict[str, str]:
         """What was said, by name."""
@@ -61,3 +73,11 @@ class Publication:
             ValueError: As the class.
         """
         return cls(**{name: plain[name] for name in cls.__slots__ if name in plain})
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that is not closed, or the like
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)

@@ -78,7 +78,9 @@ def not_ours(release: Dataset) -> list[str]:
     for entry in root.iterdir():
         if entry.name in TABLES and entry.is_dir() and not entry.is_symlink():
             found += [path for each in entry.iterdir() if (path := f"{entry.name}/{each.name}") not in listed]
-        elif entry.name not in _OURS:
+        elif entry.name not in _OURS or (
+            entry.name == FACE_MODEL_FILE and not release.description.with_face_model  # somebody had to get it
+        ):
             found.append(entry.name)
     return sorted(found)
 
@@ -147,7 +149,8 @@ def _model_faults(dataset: Dataset) -> Iterator[str]:
             return
         seen = storage.sha256(dataset.face_model_path)
     except FileNotFoundError:
-        yield f"{FACE_MODEL_FILE} is missing"
+        if dataset.description.with_face_model:
+            yield f"{FACE_MODEL_FILE} is missing"
         return
     if seen != wanted:
         yield f"{FACE_MODEL_FILE} has sha256 {seen}, not {wanted}: the coefficients mean nothing on it"
@@ -183,7 +186,8 @@ def _metadata_faults(dataset: Dataset) -> Iterator[str]:
         yield f"{CROISSANT_FILE} is no file"
         return
     wanted = {shard.path: shard.sha256 for shard in dataset.description.shards}
-    wanted[FACE_MODEL_FILE] = dataset.description.face_model_sha256
+    if dataset.description.with_face_model:
+        wanted[FACE_MODEL_FILE] = dataset.description.face_model_sha256
     try:
         entries = json.loads(storage.read_bytes(path))["distribution"]
         listed = {entry["contentUrl"]: entry["sha256"] for entry in entries if "contentUrl" in entry}

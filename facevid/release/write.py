@@ -5,6 +5,7 @@ What every track says of its frames (`frames`, `first_frame`, `start_s`, ...) is
 fit found (`identity`, errors) is of all frames that were fitted.
 """
 
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from facevid.release.choice import (
 )
 from facevid.release.contents import count_failures, read_contents
 from facevid.release.documents import write_documents
+from facevid.release.face_model import model_goes_out
 from facevid.release.private import extra_columns, shared_extra, shared_text, shared_url
 from facevid.release.publication import Publication
 from facevid.release.whole_folder import refuse, whole_folder
@@ -49,12 +51,14 @@ class ReleaseOptions:
     Attributes:
         choice: Which tracks.
         with_crops: Pictures of the faces, too.
+        with_model: The face model, too, whatever its licence; see `model_goes_out`.
         extra: Which of the manifest's further columns.
         publication: What is said of it.
     """
 
     choice: Choice = field(default_factory=Choice)
     with_crops: bool = False
+    with_model: bool = False
     extra: tuple[str, ...] = ()
     publication: Publication = field(default_factory=Publication)
 
@@ -105,12 +109,14 @@ def write_release(
         require_extra(options.extra, tally)
         if options.with_crops and all(shard.table != "crops" for shard in written):
             raise DatasetError(f"{dataset.root} has no crops of what goes out; release it without them")
-        storage.write_bytes(folder / FACE_MODEL_FILE, storage.read_bytes(dataset.face_model_path))
+        if with_model := model_goes_out(dataset.description, with_model=options.with_model):
+            storage.write_bytes(folder / FACE_MODEL_FILE, dataset.face_model_bytes())
         description = replace(
             dataset.description,
             funnel=_funnel(dataset.description.funnel, tally),
             failures={"/".join(kind): count for kind, count in sorted(count_failures(dataset).items())},
-            publication=options.publication.to_plain(),
+            publication=options.publication.over(dataset.description.publication).to_plain(),
+            with_face_model=with_model,
             shards=tuple(sorted(written, key=lambda shard: (options.tables.index(shard.table), shard.path))),
         )
         write_documents(Dataset(root=str(folder), description=description))
@@ -134,7 +140,9 @@ def check_files(dataset: Dataset, tables: Sequence[str], *, progress: Progress) 
             raise DatasetError(f"{path} is not the file that {DESCRIPTION_FILE} lists; {REMOVE}")
         done += shard.bytes
         progress("check", done, total)
-    if storage.sha256(dataset.face_model_path) != dataset.description.face_model_sha256:
+    if not dataset.description.with_face_model and not storage.exists(dataset.face_model_path):
+        return
+    if hashlib.sha256(dataset.face_model_bytes()).hexdigest() != dataset.description.face_model_sha256:
         raise DatasetError(f"{dataset.face_model_path} is not the face model of the dataset; {REMOVE}")
 
 

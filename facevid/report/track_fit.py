@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facevid import storage
 from facevid.dataset import Dataset
 from facevid.track_arrays import TrackArrays
 from fitting.face_model import FaceModel, load_face_model
@@ -21,7 +20,7 @@ def face_model_of(dataset: Dataset) -> FaceModel:
     """The face model that a dataset was fitted with."""
     with tempfile.TemporaryDirectory() as folder:  # the dataset may lie in a bucket
         local = Path(folder) / "face_model.npz"
-        local.write_bytes(storage.read_bytes(dataset.face_model_path))
+        local.write_bytes(dataset.face_model_bytes())
         return load_face_model(local)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from facevid.release.card import CARD_MARK, card_text
 from facevid.release.contents import read_contents
 from facevid.release.documents import has_documents, write_documents
 from facevid.release.markdown import plain
+from facevid.release.publication import Publication
 from pipeline.manifest_files import read_manifest
 
 FAILED = {"video_id": "z", "track": None, "url": "u", "stage": "faces", "code": "no_face", "retryable": False,
@@ -163,3 +165,17 @@ def test_a_card_that_somebody_wrote_or_edited_stays(dataset: Path, mine: str | N
 def test_a_dataset_without_tracks_has_a_card_too(write_dataset: Callable[..., Path]) -> None:
     opened: Dataset = facevid.open(write_dataset())
     assert "0 videos with 0 kept face tracks" in card_text(opened, read_contents(opened))
+
+
+@pytest.mark.parametrize("name", ["Faces \U0001f600 of ours", 'a "b" \\ c', "one\u2028two\x85three"])
+def test_the_name_of_a_dataset_comes_through_yaml_as_it_is(dataset: Path, name: str) -> None:
+    opened = facevid.open(dataset)
+    named = replace(opened, description=replace(opened.description, publication={"name": name}))
+    front = card_text(named, read_contents(opened)).split("---\n")[1]
+    assert yaml.safe_load(front)["pretty_name"] == name
+
+
+@pytest.mark.parametrize("field", [{"name": "a\udcff"}, {"url": "http://[x"}])
+def test_what_cannot_be_said_is_refused_by_name(field: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(field))}="):
+        Publication(**field)

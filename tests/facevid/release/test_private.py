@@ -24,6 +24,13 @@ from facevid.release.private import shared_extra, shared_text, shared_url
         ("https://nas/anna/a.mp4", "a.mp4"),
         ("https://videos.corp/anna/a.mp4", "a.mp4"),
         ("https://127.0.0.1/", "local file"),
+        ("http://127.1/anna/a.mp4", "a.mp4"),
+        ("http://10.1.5/anna/a.mp4", "a.mp4"),
+        ("http://0x7f.0.0.1/anna/a.mp4", "a.mp4"),
+        ("http://nas.localdomain/anna/a.mp4", "a.mp4"),
+        ("http://fritz.box/anna/a.mp4", "a.mp4"),
+        ("http://nas.fritz.box/anna/a.mp4", "a.mp4"),
+        ("https://4.example/a.mp4", "https://4.example/a.mp4"),
         ("http://[broken", "local file"),
         ("", "local file"),
     ],
@@ -43,3 +50,8 @@ def test_only_the_columns_that_were_named_go_out() -> None:
 def test_texts_lose_what_lets_somebody_in() -> None:
     assert shared_text("see https://anna:pw@x.org/a?sig=1 now") == "see https://x.org/a?sig=removed now"
     assert shared_text(None) is None
+
+
+def test_columns_stay_json_whatever_stands_around_a_secret() -> None:
+    extra = json.dumps({"note": 'say "https://x.org/?token=s3cr3t" aloud'})
+    assert json.loads(shared_extra(extra, ("note",)) or "") == {"note": 'say "https://x.org/?token=removed" aloud'}
