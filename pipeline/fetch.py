@@ -23,11 +23,12 @@ from pipeline.download.ytdlp import download
 from pipeline.egress.client import Lease, video_lease
 from pipeline.egress.service import EgressAddress
 from pipeline.egress.wire import RefusedError
-from pipeline.faces.errors import DecoderInterruptedError, VideoError
+from pipeline.faces.errors import VideoError
 from pipeline.faces.probe import probe
 from pipeline.fetch_errors import FetchError, machine_trouble, printable
 from pipeline.fetched_video import FetchedVideo
 from pipeline.manifest import is_bucket, is_remote, local_path
+from pipeline.reading import asked_twice
 from pipeline.store import Store, StoreFullError, file_sha256
 
 # A file may be this much shorter than its source says: pages round, and count credits.
@@ -221,9 +222,7 @@ def _require_duration(file: Path, info: Mapping[str, Any]) -> None:
     if told_s is None:
         return
     try:
-        came_s = probe(file).duration_s
-    except DecoderInterruptedError:
-        raise
+        came_s = asked_twice(lambda: probe(file)).duration_s
     except VideoError:
         return  # what is wrong with it is for the next stage to say
     if came_s is not None and came_s < told_s - max(_SHORTER_S, _SHORTER_SHARE * told_s):

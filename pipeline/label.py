@@ -76,9 +76,6 @@ def fetch_row(
         on_wait: Called now and then while another worker fetches the same address, and when it is done.
         on_rest: Called with the seconds for which the row's host is left alone, where it is: then the row stays as it
             is. Without it, the row fails.
-
-    Raises:
-        DecoderInterruptedError: Somebody ended the decoder, which is no result.
     """
     if row_state(row, desk.job, desk.store).next_stage is not Stage.FETCH:
         return
@@ -121,15 +118,15 @@ def find_faces(
 ) -> None:
     """Have the face tracks and crops of a span of a fetched video in the store, or its failure.
 
+    Schedulers that end a job may end the decoder before this process. So a span whose decoder was ended is read again:
+    this process is ended meanwhile, and the row stays as it is; or it was no scheduler, and the second end is a result.
+
     Args:
         piece: The span.
         desk: Where to work.
         detector: Finds faces and landmarks.
         track_faces: Follows them.
         on_wait: Called now and then while another worker copies the same video, and when it is done.
-
-    Raises:
-        DecoderInterruptedError: Somebody ended the decoder, which is no result.
     """
     row = piece.row
     state = row_state(row, desk.job, desk.store)
@@ -141,9 +138,14 @@ def find_faces(
         find_path = partial(
             path_to_read, row, state.fetched, desk.job, desk.store, from_start=from_start, on_wait=on_wait
         )
-        _read_faces_of(
-            piece, state.fetched, span, desk, detector=detector, track_faces=track_faces, find_path=find_path
-        )
+        read = partial(
+            _read_faces_of, piece, state.fetched, span, desk, detector=detector, track_faces=track_faces,
+            find_path=find_path,
+        )  # fmt: skip
+        try:
+            read(again=False)
+        except DecoderInterruptedError:
+            read(again=True)
 
 
 def _is_due(state: RowState, number: int) -> bool:
@@ -168,6 +170,7 @@ def _read_faces_of(
     detector: LandmarkDetector,
     track_faces: TrackFaces,
     find_path: Callable[[], Path],
+    again: bool,
 ) -> None:
     row, key, span = piece.row, state.faces_key, state.span
     before = fetch_keys(row, desk.job)
@@ -186,12 +189,14 @@ def _read_faces_of(
             result = track_faces(
                 path, detector, desk.job.options.faces, crops, count, start_s=span.read_from_s, end_s=span.end_s
             )
-        except DecoderInterruptedError:
-            raise
         except VideoError as error:
+            interrupted = isinstance(error, DecoderInterruptedError)
+            if interrupted and not again:
+                raise
             code = FailureCode(error.code)
             own_key = failure_key(key, code, desk.job)
-            desk.store.commit_failure(Stage.FACES, own_key, code, _sentence(error, path), frames=frames)
+            message = _sentence(error, path) + (", twice" if interrupted else "")
+            desk.store.commit_failure(Stage.FACES, own_key, code, message, frames=frames)
             return
         except FileNotFoundError:
             if (after := fetch_keys(row, desk.job)) == before:

@@ -7,9 +7,15 @@ for something that it does not say.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pipeline.faces.errors import DecoderInterruptedError, DecoderMemoryError, DecoderTimeoutError, VideoError
+from pipeline.faces.errors import (
+    CorruptVideoError,
+    DecoderInterruptedError,
+    DecoderMemoryError,
+    DecoderTimeoutError,
+    VideoError,
+)
 from pipeline.faces.indexed import copy_with_index
 from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.probe import probe
@@ -17,6 +23,8 @@ from pipeline.fetched_video import FetchedVideo
 from pipeline.job import Job, fetch_keys, index_key
 from pipeline.manifest import ManifestRow
 from pipeline.store import Store
+
+_Answer = TypeVar("_Answer")
 
 # Facts of a file are the same whatever a build permits.
 _ANY_SIZE: dict[str, Any] = {"max_duration_s": 1e12, "max_frames": 1 << 60, "max_pixels": 1 << 40}
@@ -38,6 +46,24 @@ class FileFacts:
     indexed: bool = True
 
 
+def asked_twice(ask: Callable[[], _Answer]) -> _Answer:
+    """What ffmpeg tells, asked again where it was ended.
+
+    Schedulers that end a job may end ffmpeg before the process that asks it, which does not come to an answer then.
+
+    Raises:
+        CorruptVideoError: It ended as if it had been asked to, twice, which is the file's fault.
+    """
+    try:
+        return ask()
+    except DecoderInterruptedError:
+        pass
+    try:
+        return ask()
+    except DecoderInterruptedError as error:
+        raise CorruptVideoError(f"{error}, twice") from error
+
+
 def file_facts(path: Path, limits: DecodeLimits, *, patience: int = _PATIENCE) -> FileFacts:
     """What a file says of itself, as far as it is a video (the next stage says what else it is).
 
@@ -49,11 +75,11 @@ def file_facts(path: Path, limits: DecodeLimits, *, patience: int = _PATIENCE) -
     Raises:
         DecoderTimeoutError: ffmpeg cannot tell in time.
         DecoderMemoryError: Nor with the memory that there is.
-        DecoderInterruptedError: Somebody ended it.
     """
     try:
-        info = probe(path, replace(limits, decoder_stall_s=patience * limits.decoder_stall_s, **_ANY_SIZE))
-    except (DecoderTimeoutError, DecoderMemoryError, DecoderInterruptedError):
+        patient = replace(limits, decoder_stall_s=patience * limits.decoder_stall_s, **_ANY_SIZE)
+        info = asked_twice(lambda: probe(path, patient))
+    except (DecoderTimeoutError, DecoderMemoryError):
         raise
     except (VideoError, FileNotFoundError):
         return FileFacts()

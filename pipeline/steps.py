@@ -1,7 +1,5 @@
 """What the steps of the Beam jobs have in common in their worker process: those of both, and those of the label job."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,7 @@ from apache_beam.utils import shared
 
 from pipeline.desk import Desk
 from pipeline.egress.client import EgressError
-from pipeline.faces.errors import DecoderInterruptedError
 from pipeline.plan import Plan, read_plan
-from pipeline.processes import kill
 from pipeline.progress import Counters
 from pipeline.row_state import RowState, row_state
 from pipeline.stop import leaving_reason
@@ -39,18 +35,10 @@ class Step(beam.DoFn):
         self._counters = Counters(self._plan.job.state)
 
     def process(self, element: Any) -> Iterator[Any]:
-        """Do the step; a reason to stop that is no bug reaches the parent.
-
-        Schedulers that end a job may send their signals to the decoder first: then this process, which is about to be
-        ended as well, dies as if it had been, with its row in hand, and the row is taken up again.
-        """
+        """Do the step; a reason to stop that is no bug reaches the parent."""
         job = self._plan.job
-        try:
-            with leaving_reason(job.state, [job.store_folder, job.out], StoreFullError, EgressError):
-                yield from self._outputs(element)
-        except DecoderInterruptedError as error:
-            print(f"{error}, and so ends its worker", file=sys.stderr, flush=True)
-            kill(os.getpid())
+        with leaving_reason(job.state, [job.store_folder, job.out], StoreFullError, EgressError):
+            yield from self._outputs(element)
 
     def _outputs(self, element: Any) -> Iterator[Any]:
         """The step itself."""

@@ -6,7 +6,7 @@
     ├── VideoTooLargeError      too_large
     ├── DecoderTimeoutError     timeout
     ├── DecoderMemoryError      out_of_memory
-    ├── DecoderInterruptedError none: it is no fault of the video
+    ├── DecoderInterruptedError corrupt, where it is so twice
     ├── NoVideoStreamError      no_video_stream
     ├── OutsideVideoError       outside_video
     └── NoFaceError             no_face
@@ -55,12 +55,13 @@ class DecoderMemoryError(VideoError):
 
 
 class DecoderInterruptedError(VideoError):
-    """Somebody asked the decoder to end, as schedulers do with all processes of a job: nothing is known of the video.
+    """The decoder ended as if it had been asked to, as schedulers do with all processes of a job.
 
-    It has no failure code: whoever records failures must let it pass.
+    Once, that tells nothing of the video: whoever records failures tries again first. Twice, it is the video's fault,
+    whatever it has in it.
     """
 
-    code = ""
+    code = "corrupt"
 
 
 class NoVideoStreamError(VideoError):

@@ -1,6 +1,5 @@
 """The steps of both jobs, each called as Beam calls it, over made-up videos."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -109,20 +108,14 @@ def test_a_short_video_is_searched_by_who_fetched_it(tmp_path: Path) -> None:
     assert steps.counts()["read"] == 2
 
 
-def test_a_worker_whose_decoder_was_interrupted_dies_with_its_row_in_hand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As after any death, the row is taken up again, by this build or by the next.
-    killed: list[int] = []
-    monkeypatch.setattr("pipeline.steps.kill", killed.append)
-    steps = Steps(tmp_path, b"interrupted")
+def test_a_video_at_which_ffmpeg_always_ends_as_if_asked_to_costs_no_worker(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, b"interrupted", b"video")
 
     steps.run(FetchRows, [0])
 
-    assert killed == [os.getpid()]
-    assert [mark.video_ids for mark in marks.read_marks(steps.line.job.state)] == [(steps.rows[0].video_id,)]
-    state = row_state(steps.rows[0], steps.line.job, steps.line.store)
-    assert (state.next_stage, state.failure) == (Stage.FACES, None)
+    assert steps.line.code(steps.rows[0]) == (Stage.FACES, FailureCode.CORRUPT)
+    assert steps.counts()["read"] == 2
+    assert not marks.read_marks(steps.line.job.state)
 
 
 def test_where_long_videos_are_left_they_are_fetched_and_nothing_else(tmp_path: Path) -> None:

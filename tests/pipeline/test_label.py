@@ -3,10 +3,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from pretend import Detector, Line, faces, facts_of, fits
+from pretend import Detector, Line, faces, facts_of, fits, pieces
 from synthetic import MODEL, fitted_track, job_in, landmark_track, with_options
 
 from facevid.failures import FailureCode, Stage
@@ -17,6 +18,7 @@ from pipeline.config import FetchOptions, PruneOptions
 from pipeline.desk import Desk, SpanOfRow
 from pipeline.faces.errors import DecoderInterruptedError
 from pipeline.faces.limits import DecodeLimits
+from pipeline.faces.probe import VideoInfo
 from pipeline.faces.tracks import FacesResult
 from pipeline.fetch import Fetcher
 from pipeline.fetched_video import FetchedVideo
@@ -26,7 +28,7 @@ from pipeline.job import fit_key
 from pipeline.label import fetch_row, find_faces
 from pipeline.manifest import ManifestRow
 from pipeline.progress import Counters
-from pipeline.reading import file_facts
+from pipeline.reading import FileFacts, file_facts
 from pipeline.row_state import row_state
 from pipeline.store import Store
 from pipeline.stored_crops import read_crops
@@ -88,24 +90,51 @@ def test_changed_pruning_or_pauses_do_nothing_at_all(tmp_path: Path) -> None:
     assert not any(line.run(row).values())
 
 
-def test_a_decoder_that_was_interrupted_leaves_the_row_as_it_was(tmp_path: Path) -> None:
-    line = Line(tmp_path)
-    row = line.row("a", b"interrupted")
-    with pytest.raises(DecoderInterruptedError):
-        line.run(row)
-    state = row_state(row, line.job, line.store)
-    assert (state.next_stage, state.failure) == (Stage.FACES, None)
-
-
-def test_a_file_whose_facts_were_interrupted_is_not_taken_for_one_that_tells_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ends", "failed"),
+    [(1, None), (2, (Stage.FACES, FailureCode.CORRUPT, "the video: the decoder was ended from outside, twice"))],
+)
+def test_a_video_whose_decoder_was_ended_is_read_again_and_the_second_end_is_its_own_fault(
+    tmp_path: Path, ends: int, failed: tuple[Stage, FailureCode, str] | None
 ) -> None:
-    def interrupted(*_: object) -> None:
-        raise DecoderInterruptedError("the decoder was ended from outside")
+    line = Line(tmp_path)
+    row = line.row("v7")
+    desk = Desk(job=line.job, store=line.store, counters=Counters(line.job.state))
+    fetch_row(row, desk, Fetcher(line.job.options.fetch, line.store, tmp_path), facts_of)
+    states: list[object] = []
 
-    monkeypatch.setattr("pipeline.reading.probe", interrupted)
-    with pytest.raises(DecoderInterruptedError):
-        file_facts(tmp_path / "a.mp4", DecodeLimits())
+    def read(path: Path, *arguments: Any, **part: Any) -> FacesResult:
+        state = row_state(row, line.job, line.store)
+        states.append((state.next_stage, state.failure))
+        if len(states) <= ends:
+            raise DecoderInterruptedError(f"{path.name}: the decoder was ended from outside")
+        return faces(path, *arguments, **part)
+
+    find_faces(pieces(row, line.job)[0], desk, Detector(), read)
+
+    # Between the two, nothing is recorded: a scheduler ends this process there.
+    assert states == [(Stage.FACES, None)] * 2
+    failure = row_state(row, line.job, line.store).failure
+    assert (failure and (failure.stage, failure.code, failure.message)) == failed
+
+
+@pytest.mark.parametrize(("ends", "told"), [(1, FileFacts(duration_s=2.0)), (2, FileFacts())])
+def test_a_file_whose_facts_were_interrupted_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: int, told: FileFacts
+) -> None:
+    asked: list[Path] = []
+
+    def answers(path: Path, _limits: DecodeLimits) -> VideoInfo:
+        asked.append(path)
+        if len(asked) <= ends:
+            raise DecoderInterruptedError("the decoder was ended from outside")
+        return VideoInfo(
+            width_px=64, height_px=48, fps=25.0, duration_s=2.0, codec="h264", rotation_deg=0.0, seekable=True
+        )
+
+    monkeypatch.setattr("pipeline.reading.probe", answers)
+    assert file_facts(tmp_path / "a.mp4", DecodeLimits()) == told
+    assert len(asked) == 2
 
 
 def test_the_same_bytes_under_two_names_are_decoded_and_fitted_once(tmp_path: Path) -> None:
