@@ -6,7 +6,7 @@ each track, and a window, out of which batches are shuffled, is filled from as m
 """
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from training.examples import Examples
 
@@ -31,8 +31,10 @@ def epoch_size(examples: Examples, crops_per_track: int) -> int:
 def drawn(examples: Examples, *, crops_per_track: int, seed: int, epoch: int) -> Int64[np.ndarray, " drawn"]:
     """The examples of one epoch, ascending: all of a short track, `crops_per_track` of a longer one.
 
-    Each example of a track is as likely as any other. They come from some row groups only, spread over the track, and
-    from each of these several, spread over it: one from each would cost reading most of the dataset.
+    Each example of a track is as likely as any other: row groups are drawn with a probability in proportion to what
+    they hold of the track, and from each as many examples (systematic sampling with unequal probabilities: Madow, "On
+    the theory of systematic sampling, II", 1949; then with equal ones). So they come from some row groups only, spread
+    over the track, and from each of these several, spread over it: one from each would mean to read nearly everything.
 
     Args:
         examples: Which.
@@ -48,32 +50,35 @@ def drawn(examples: Examples, *, crops_per_track: int, seed: int, epoch: int) ->
     long = np.flatnonzero(counts > crops_per_track)
     begins, counts_long = bounds[:-1][long], counts[long]
 
-    # A long track is cut into as many segments as clusters are wanted, each so long as its share of the crops.
+    # Clusters are wanted, of about equal size. A track of which all may be read needs one.
     group_bounds = _group_bounds(examples)
     groups = np.searchsorted(group_bounds, begins + counts_long) - np.searchsorted(group_bounds, begins, "right") + 1
-    wanted = crops_per_track * _READ_PER_DRAWN * groups // counts_long
-    clusters = np.clip(wanted, 1, crops_per_track)
+    may_read = crops_per_track * _READ_PER_DRAWN
+    whole = counts_long <= may_read
+    clusters = np.where(whole, 1, np.clip(may_read * groups // counts_long, 1, crops_per_track))
+    # No more than (1 / 4 + 1 / 3) of a block are drawn, as clusters * largest < 2 * crops_per_track <= track / 4.
+    largest = -(-crops_per_track // clusters)
+    block_begins, block_ends = _blocks(begins, begins + counts_long, np.where(whole, counts_long, 3 * largest),
+                                       group_bounds)  # fmt: skip
+
+    # Points at equal distances from a random start on say from which blocks; the few clusters that are larger by one
+    # example than others are any of them.
+    random = np.random.default_rng([seed, epoch, 0xD4A])
     owner = np.repeat(np.arange(len(long)), clusters)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(clusters) - clusters, clusters)
-    first, past = (k * crops_per_track // clusters[owner] for k in (place, place + 1))
-    begin, end = (begins[owner] + share * counts_long[owner] // crops_per_track for share in (first, past))
-    quota = past - first
+    offset = _fractions(random, len(long))[owner]
+    point = begins[owner] + ((place + offset) * (counts_long / clusters)[owner]).astype(np.int64)
+    spare = random.integers(0, clusters)[owner]
+    first, past = ((k * crops_per_track + spare) // clusters[owner] for k in (place, place + 1))
+    block, cluster_block = np.unique(np.searchsorted(block_begins, point, "right") - 1, return_inverse=True)
+    quota = np.bincount(cluster_block, past - first).astype(np.int64)
 
-    # Of a segment, the part that lies in the row group of an example drawn from it, or just enough around that one.
-    random = np.random.default_rng([seed, epoch, 0xD4A])
-    anchor = begin + (random.random(len(owner)) * (end - begin)).astype(np.int64)
-    group = np.searchsorted(group_bounds, anchor, side="right") - 1
-    low, high = np.maximum(begin, group_bounds[group]), np.minimum(end, group_bounds[group + 1])
-    few = high - low < quota
-    low = np.where(few, np.clip(anchor - quota // 2, begin, end - quota), low)
-    high = np.where(few, low + quota, high)
-
-    # Of that part, examples at equal distances from a random start on.
-    start = random.integers(0, 1 << 20, len(owner)) / (1 << 20)  # so that adding it to a number is exact
-    which = np.repeat(np.arange(len(owner)), quota)
+    # Of such a block, examples at equal distances from a random start on.
+    start = _fractions(random, len(block))
+    which = np.repeat(np.arange(len(block)), quota)
     number = np.arange(len(which)) - np.repeat(np.cumsum(quota) - quota, quota)
-    step = (high - low)[which] / quota[which]
-    chosen = low[which] + ((number + start[which]) * step).astype(np.int64)
+    step = (block_ends - block_begins)[block][which] / quota[which]
+    chosen = block_begins[block][which] + ((number + start[which]) * step).astype(np.int64)
     short = every[np.repeat(counts <= crops_per_track, counts)]
     return np.sort(np.concatenate([short, chosen]))
 
@@ -103,6 +108,27 @@ def epoch_order(examples: Examples, *, crops_per_track: int, seed: int, epoch: i
     sorted_by_window = shuffled[np.argsort(window[shuffled], kind="stable")]
     ends = np.cumsum(np.bincount(window, minlength=count))
     return [part for part in np.split(chosen[sorted_by_window], ends[:-1]) if len(part)]
+
+
+def _blocks(
+    begins: Int64[np.ndarray, " tracks"], ends: Int64[np.ndarray, " tracks"], least: Int64[np.ndarray, " tracks"],
+    group_bounds: Int64[np.ndarray, " groups_and_1"],
+) -> tuple[Int64[np.ndarray, " blocks"], Int64[np.ndarray, " blocks"]]:  # fmt: skip
+    """Begins and ends, ascending, of the row groups' parts of tracks; parts smaller than `least` are joined to more."""
+    found = []
+    while len(begins):
+        cut = group_bounds[np.minimum(np.searchsorted(group_bounds, begins + least), len(group_bounds) - 1)]
+        cut = np.where(ends - cut < least, ends, cut)
+        found.append(np.stack([begins, cut]))
+        left = cut < ends
+        begins, ends, least = cut[left], ends[left], least[left]
+    block_begins, block_ends = np.sort(np.concatenate(found, axis=1), axis=1)  # they do not overlap
+    return block_begins, block_ends
+
+
+def _fractions(random: np.random.Generator, count: int) -> Float64[np.ndarray, " count"]:
+    """From 0 until 1, and such that adding a whole number is exact."""
+    return random.integers(0, 1 << 20, count) / (1 << 20)
 
 
 def _track_bounds(examples: Examples) -> Int64[np.ndarray, " tracks_and_1"]:

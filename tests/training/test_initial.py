@@ -157,9 +157,10 @@ def test_what_is_no_whole_model_is_told(train: Callable, earlier: Path, tmp_path
     save_file(weights | {"head.bias": torch.full((4,), torch.nan)}, earlier / "model.safetensors")
     with pytest.raises(ValueError, match="holds weights that are not finite"):
         train(tmp_path / "model", init=earlier)
-    (earlier / "metrics.json").write_text('{"sources": NaN}', "utf-8")
-    with pytest.raises(ValueError, match=r"metrics\.json is damaged: NaN"):
-        train(tmp_path / "model", init=earlier)
+    for not_finite in ("NaN", "1e999"):
+        (earlier / "metrics.json").write_text(f'{{"sources": {{"videos": {not_finite}}}}}', "utf-8")
+        with pytest.raises(ValueError, match=r"metrics\.json is damaged: Out of range float"):
+            train(tmp_path / "model", init=earlier)
     (earlier / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"has no model\.safetensors"):
         train(tmp_path / "model", init=earlier)

@@ -62,6 +62,26 @@ def test_each_crop_of_a_track_is_drawn_as_often_as_any_other() -> None:
     assert np.abs(counts[256:300].mean() / expected - 1) < 0.05
 
 
+@pytest.mark.parametrize(
+    ("lengths", "group_rows", "crops_per_track"),
+    [
+        ([30, 300, 300], 128, 64),  # all of it may be read
+        ([11, 100, 300, 77], 32, 5),  # one row group at a time
+        ([70, 1000], 64, 29),  # a few of them, and ends that are smaller; 29 is shared by none of them
+        ([100, 250], 3, 16),  # row groups smaller than a cluster
+    ],
+)
+def test_where_row_groups_begin_makes_no_crop_likelier(
+    lengths: list[int], group_rows: int, crops_per_track: int
+) -> None:
+    examples, epochs = simulated(lengths, group_rows=group_rows), 2000
+    counts = np.zeros(len(examples))
+    for epoch in range(epochs):
+        counts[drawn(examples, crops_per_track=crops_per_track, seed=2, epoch=epoch)] += 1
+    share = np.repeat([min(1.0, crops_per_track / length) for length in lengths], lengths)
+    assert (np.abs(counts - epochs * share) <= 5 * np.sqrt(epochs * share * (1 - share))).all()
+
+
 def test_crops_are_drawn_anew_in_each_epoch_and_by_another_seed() -> None:
     examples = simulated([3000] * 20)
     first = drawn(examples, crops_per_track=32, seed=0, epoch=0)
