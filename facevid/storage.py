@@ -120,6 +120,13 @@ def remove(path: str | Path) -> None:
         system.rm_file(inside)
 
 
+def drop_partial_files(folder: Path) -> None:
+    """Remove what writers that were killed left directly in a local folder; nobody may be writing there."""
+    for left in folder.glob(f"{_PARTIAL}*"):
+        if not left.is_dir():
+            left.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_file(path: str | Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     """A file to write to, which appears under its name when the block ends well, and never if it raises.

@@ -42,7 +42,12 @@ def drop_new_tables(out: Path) -> None:
 
 
 def settle_tables(out: Path) -> None:
-    """What the builds before left: whole tables take the place of the old ones, others are removed."""
+    """What the builds before left: whole tables take the place of the old ones, others are removed.
+
+    Whoever calls it holds the lock of the output.
+    """
+    for folder in (out, *(out / table for table in TABLES)):
+        storage.drop_partial_files(folder)  # a description, or a shard that was copied from another disk
     if not swap_tables(out):
         drop_new_tables(out)
 

@@ -119,6 +119,8 @@ def model_card(config: dict[str, Any], metrics: dict[str, Any]) -> str:
     rows = "\n".join(_row(split) for split in final.values() if split)
     held_out = [split for split in (final.get("val"), final.get("test")) if split]
     weights = f"The weights are those after step {metrics['shipped_steps']} of {metrics['steps']}"
+    if not metrics["shipped_steps"]:
+        weights = f"The weights are those that the training began with: its {metrics['steps']} steps made none better"
     if final.get("val"):
         weights += ", chosen by the error on val,\nwhich is therefore a little too small; test had no say in it."
     else:

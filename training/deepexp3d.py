@@ -18,7 +18,7 @@ from training.dataset_model import face_model_of
 from training.evaluation import Metrics, evaluate
 from training.examples import Examples, load_splits
 from training.export import resolve_device, software_versions, write_model
-from training.history import EpochRecord, epoch_record, shipped_words
+from training.history import EpochRecord, epoch_record, metrics_record, shipped_of, shipped_words
 from training.initial import InitialWeights, initial_weights
 from training.loader import ordered_batches
 from training.loop import TrainingLoop
@@ -40,7 +40,7 @@ class TrainingResult:
         folder: The model folder.
         history: One record per epoch.
         shipped_steps: Optimiser steps after which the weights were as they are in the folder: those of the smallest
-            vertex error on the val split, or the last ones where that split is empty.
+            vertex error on the val split, 0 if the initial weights had it; the last ones where that split is empty.
         final: Metrics of these weights per split; None where the split is empty.
         crops_per_s: Training crops per second, evaluation left out.
     """
@@ -61,7 +61,7 @@ def train_deepexp3d(
     in `OUT.training`: the same call goes on from there, and gives what it would have given in one run, to the bit on
     the same machine.
 
-    The weights that are written are those of the epoch that was best on the val split.
+    The weights that are written are those of the epoch that was best on the val split; those of `init` count too.
 
     Args:
         dataset: Dataset folder, or a bucket's address. Only kept frames that have a crop are used.
@@ -135,11 +135,16 @@ def _train(
             report(line)
     network.to(device)
     history: list[EpochRecord] = []
+    before: Metrics | None = None
     best, stop = BestWeights(), StopRequest(report)
 
     def save() -> None:
         state = loop.state()
-        progress = {"loop": state.progress, "history": [asdict(line) for line in history]}
+        progress = {
+            "loop": state.progress,
+            "before": None if before is None else asdict(before),
+            "history": [asdict(line) for line in history],
+        }
         saved.save(best.added_to(replace(state, progress=progress)))
 
     def evaluation_follows(epoch: int) -> bool:
@@ -160,6 +165,7 @@ def _train(
         try:
             earlier = best.taken_from(earlier)
             loop.restore(replace(earlier, progress=earlier.progress["loop"]))
+            before = metrics_record(earlier.progress["before"])
             history += [epoch_record(line) for line in earlier.progress["history"]]
         except (KeyError, TypeError, ValueError) as error:
             raise saved.damaged(error) from error
@@ -170,8 +176,9 @@ def _train(
             network, examples, model, mean_expression=mean_expression, options=options, device=device, report=report
         )
 
-    if begin is not None and earlier is None and (val := metrics(splits["val"])) is not None:
-        report(f"before the training: {val.errors}")
+    if begin is not None and earlier is None and (before := metrics(splits["val"])) is not None:
+        report(f"before the training: {before.errors}")
+        best.offer(network, steps=0, vertex_error_mm=before.vertex_error_mm)
     for epoch, loss in loop.epochs():
         due = evaluation_follows(epoch)
         if due:
@@ -187,7 +194,7 @@ def _train(
     save()  # whatever happens to the disk now, the training is not lost
 
     best.put_into(network)
-    shipped = next((line for line in history if line.steps == best.steps), history[-1])
+    shipped = shipped_of(best.steps, before, history)
     report(shipped_words(shipped, history[-1]))
     final = {"train": metrics(train), "val": shipped.val, "test": metrics(splits["test"])}
     for seen in final.values():
@@ -195,6 +202,7 @@ def _train(
             report(f"final {seen}")
     record = {
         "final": {name: asdict(seen) if seen else None for name, seen in final.items()},
+        "before": None if before is None else asdict(before),
         "history": [asdict(line) for line in history],
         "train_loss_mean_expression_mm2": loop.mean_expression_loss_mm2,
         "sources": asdict(sources_of(opened, train.videos)),

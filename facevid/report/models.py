@@ -128,6 +128,8 @@ def _deepexp3d(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> Mo
     history = metrics["history"]
     steps = [float(line["steps"]) for line in history]
     tested = [(float(line["steps"]), line["val"]) for line in history if line["val"]]
+    if before := metrics.get("before"):  # those of `train --init`
+        tested.insert(0, (0.0, before))
     losses = {
         "train": (steps, [line["train_loss_mm2"] for line in history]),
         "mean expression": (steps, [metrics["train_loss_mean_expression_mm2"]] * len(steps)),

@@ -144,6 +144,32 @@ def test_new_tables_that_are_not_whole_are_removed_by_the_next_build(out: Path) 
     assert not new_tables(out).exists()
 
 
+def test_what_a_kill_left_half_written_is_removed_by_the_next_build(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        # Killed between the bytes of the description and its name: nothing is tidied up.
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        patch.setattr(storage, "sync_folder", lambda _: None)
+        rename = Path.replace
+
+        def dying(source: Path, target: Path) -> Path:
+            if source.name.startswith(".partial-"):
+                raise Killed
+            return rename(source, target)
+
+        patch.setattr(Path, "replace", dying)
+        with pytest.raises(Killed):
+            settle_tables(out)
+    (out / "crops" / ".partial-0123456789abcdef").write_bytes(b"of another disk")
+    assert len(list(out.glob(".partial-*"))) == 1
+
+    settle_tables(out)
+
+    assert not list(out.rglob(".partial-*"))
+    facevid.open(out).verify()
+
+
 def test_shards_whose_content_is_the_same_are_not_replaced(out: Path) -> None:
     old, new = (DatasetDescription.from_json((each / DESCRIPTION_FILE).read_text()) for each in (out, new_tables(out)))
     # The failures are, but for the number of shards, those of before.

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,37 @@ def test_it_goes_on_from_the_weights_and_names_them(train: Callable, earlier: Pa
     before, first = (re.findall(r"val: vertex error ([0-9.]+) mm", lines[words.index(word)])[0]
                      for word in ("before", "epoch"))
     assert float(before) == pytest.approx(float(first), rel=0.5)
+
+
+def test_weights_that_no_epoch_makes_better_are_shipped_as_they_were(
+    train: Callable, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate, save, errors_mm = deepexp3d.evaluate, Checkpoints.save, iter((1.0, 1.5, 2.0))
+
+    def ever_worse(network: object, examples: Any, *rest: Any, **options: Any) -> Any:
+        found = evaluate(network, examples, *rest, **options)
+        return replace(found, vertex_error_mm=next(errors_mm)) if examples.split == "val" else found
+
+    def save_and_stop(self: Checkpoints, state: State) -> None:
+        save(self, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deepexp3d, "evaluate", ever_worse)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "due", lambda _: True)
+        patch.setattr(Checkpoints, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "model", init=earlier)
+    lines: list[str] = []
+    weights, record = train(tmp_path / "model", init=earlier, lines=lines)  # goes on: that they were best is not lost
+    began = load_file(earlier / "model.safetensors")
+    assert all(torch.equal(weights[name], value) for name, value in began.items())
+    assert (record["shipped_steps"], record["steps"]) == (0, 4)
+    assert record["before"] == record["final"]["val"]
+    assert record["before"]["vertex_error_mm"] == 1.0
+    assert not any("the best so far" in line for line in lines)
+    told = next(line for line in lines if line.startswith("no epoch was better on the val split than the weights that"))
+    assert "vertex error 1.000 mm, 2.000 mm after the last step, 4." in told
 
 
 def test_without_an_earlier_model_the_weights_are_random_ones(train: Callable, tmp_path: Path) -> None:
@@ -193,3 +225,4 @@ def test_the_card_tells_of_all_that_a_model_was_trained_on(dataset: Path, earlie
     places = [card.index(text) for text in wanted]
     assert places == sorted(places)
     assert "began with" not in model_card(config, metrics | {"init": None})
+    assert "its 9 steps made none better" in model_card(config, metrics | {"steps": 9, "shipped_steps": 0})
