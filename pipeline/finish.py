@@ -18,6 +18,7 @@ from pipeline.driver import BuildError, Driver
 from pipeline.funnel import Census, take_census, with_reasons
 from pipeline.job import Job
 from pipeline.manifest import Manifest, ManifestRow
+from pipeline.rejects import unknown_tracks
 from pipeline.row_state import RowState
 from pipeline.store import Store
 from pipeline.swap import CONTENT_FILE, drop_new_tables, new_tables, swap_tables
@@ -76,6 +77,7 @@ def assemble(
             write_documents(open_dataset(job.out))
         storage.write_bytes(job.state / FINISHED_FILE, b"{}")
         report("assemble: the tables are up to date")
+        _tell_unknown_tracks(job, rows, report)
         return Assembled(written=False, worker_deaths=0, failures=census.failures)
     report("assemble: writing shards")
     drop_new_tables(job.out)
@@ -101,8 +103,18 @@ def assemble(
     steps = with_reasons(steps, new_tables(job.out), shards)
     write_description(job, model, shards, steps, content_key=key)
     swap_tables(job.out)
+    _tell_unknown_tracks(job, rows, report)
     storage.write_bytes(job.state / FINISHED_FILE, b"{}")
     return Assembled(written=True, worker_deaths=deaths, failures=census.failures)
+
+
+def _tell_unknown_tracks(job: Job, rows: Manifest, report: Callable[[str], None]) -> None:
+    if not job.rejects:
+        return
+    table = open_dataset(job.out).table("tracks", columns=["video_id", "track"])
+    found = zip(table["video_id"].to_pylist(), table["track"].to_pylist(), strict=True)
+    if unknown := unknown_tracks(job.rejects, rows.rows, found):
+        report(f"entries of the reject list whose video has no such track: {len(unknown)}, such as {unknown[0]!r}")
 
 
 def _look(rows: Manifest, job: Job, store: Store, report: Callable[[str], None]) -> tuple[Census, str]:

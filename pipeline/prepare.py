@@ -100,7 +100,7 @@ def run_job(
         BuildError: Something broke that is not one video's fault.
     """
     if job.options.slice is None and (unknown := unknown_rejects(job.rejects, rows.rows)):  # the list is for all rows
-        report(f"{len(unknown)} entries of the reject list name no video of the manifest, such as {unknown[0]!r}")
+        report(f"entries of the reject list that name no video of the manifest: {len(unknown)}, such as {unknown[0]!r}")
     try:
         storage.make_private_folder(state_folder(whole_out(job)))
         for folder in (job.state, job.store_folder):

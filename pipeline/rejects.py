@@ -5,7 +5,7 @@ to have a video fetched no more is the deny list's matter.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from pipeline.manifest import ManifestRow
@@ -48,3 +48,19 @@ def unknown_rejects(rejects: Collection[str], rows: Sequence[ManifestRow]) -> tu
         return ()
     known = {row.video_id for row in rows}
     return tuple(entry for entry in rejects if entry not in known and _TRACK.sub("", entry) not in known)
+
+
+def unknown_tracks(
+    rejects: Collection[str], rows: Sequence[ManifestRow], tracks: Iterable[tuple[str, int]]
+) -> tuple[str, ...]:
+    """Entries that name a track which its video does not have; of videos without any track, nothing is said.
+
+    Args:
+        rejects: The entries.
+        rows: The manifest.
+        tracks: All tracks that were found: the video's id, and the number of the track in it.
+    """
+    found = list(tracks)
+    known = {row.video_id for row in rows} | {f"{video_id}:{track}" for video_id, track in found}
+    with_tracks = {video_id for video_id, _ in found}
+    return tuple(entry for entry in rejects if entry not in known and _TRACK.sub("", entry) in with_tracks)

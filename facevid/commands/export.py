@@ -94,15 +94,15 @@ def _chosen(dataset: "Dataset", video_id: str | None, track: int | None) -> tupl
     """The video and the track that are meant."""
     rows = dataset.table("tracks", columns=["video_id", "track", "frames", "kept"]).to_pylist()
     videos = sorted({row["video_id"] for row in rows})
+    some = ", ".join(videos[:_MOST_NAMED]) + (", ..." if len(videos) > _MOST_NAMED else "")
     if video_id is None and len(videos) != 1:
-        some = ", ".join(videos[:_MOST_NAMED]) + (", ..." if len(videos) > _MOST_NAMED else "")
         raise ValueError(f"{dataset.root} has {len(videos)} videos with faces: name one with --video-id ({some})")
     wanted = videos[0] if video_id is None else video_id
     if wanted not in videos:
         import difflib
 
         near = difflib.get_close_matches(wanted, videos, n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
+        meant = f"; did you mean {near[0]!r}?" if near else f"; there are {some}" if videos else ""
         raise ValueError(f"video_id={wanted!r} has no face track in {dataset.root}{meant}")
     own = [row for row in rows if row["video_id"] == wanted]
     if track is None:

@@ -103,7 +103,8 @@ class Fit:
             raise ValueError(f"first_frame={self.first_frame} is that of a video; name it with --video and --overlay")
         for name, path in (("video", self.video), ("source", self.source if self._is_video else None)):
             if path is not None and not path.is_file():
-                raise FileNotFoundError(f"{name}={str(path)!r}: there is no such file")
+                what = "this is a folder, and a fit takes one video" if path.is_dir() else "there is no such file"
+                raise FileNotFoundError(f"{name}={str(path)!r}: {what}")
 
     def _outputs(self) -> tuple[Path, ...]:
         files = self.files

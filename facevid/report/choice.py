@@ -84,7 +84,7 @@ def chosen_videos(rows: Mapping[str, Sequence[Mapping[str, Any]]], choice: Choic
         return Chosen(video_ids=tuple(ranked), told=told)
     pages, page = max(1, math.ceil(count / MAX_VIDEOS)), choice.page or 1
     if page > pages:
-        raise ValueError(f"page={page}: the {count} videos fill {pages} pages of {MAX_VIDEOS}")
+        raise ValueError(f"page={page}: the last page is {pages} ({count} videos, {MAX_VIDEOS} a page)")
     first = MAX_VIDEOS * (page - 1)
     shown = tuple(sorted(rows)[first : first + MAX_VIDEOS])
     told = f"Page {page} of {pages}: videos {first + 1} to {first + len(shown)} of {count}, by id." if pages > 1 else ""

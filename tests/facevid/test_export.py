@@ -188,6 +188,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ((), "nothing to write: name a file with --gltf"),
         (("--gltf", "f.glb"), "has 2 videos with faces: name one with --video-id (a, b)"),
         (("--video-id", "A", "--gltf", "f.glb"), "video_id='A' has no face track in "),
+        (("--video-id", "../x", "--gltf", "f.glb"), "; there are a, b"),
         (("--video-id", "a", "--track", "7", "--gltf", "f.glb"), "track=7 of video_id='a': there are 0, 1, 2"),
         (("--video-id", "a", "--gltf", "f.obj"), "must end in .glb"),
         (("--video-id", "a", "--obj", "f.obj", "--frame", "8"), "frame=8 is not in the fit, whose 8 frames"),

@@ -11,7 +11,7 @@ from pipeline.config import BuildOptions
 from pipeline.job import Job, result_config
 from pipeline.manifest import ManifestRow
 from pipeline.prepare import make_job
-from pipeline.rejects import is_rejected, read_rejects, unknown_rejects
+from pipeline.rejects import is_rejected, read_rejects, unknown_rejects, unknown_tracks
 
 ROWS = tuple(ManifestRow(video_id=name, url=name, line=n) for n, name in enumerate(("a", "b", "c:1")))
 
@@ -34,6 +34,12 @@ def test_an_entry_is_a_video_or_one_of_its_tracks_whatever_ids_look_like() -> No
     assert is_rejected(rejects, "c:1", 0)
     assert is_rejected(rejects, "c", 1)
     assert unknown_rejects(("a", "b:2", "c:1", "c:1:0", "d", "b:x", "d:1"), ROWS) == ("d", "b:x", "d:1")
+
+
+def test_an_entry_whose_video_has_no_such_track_is_found_where_the_video_has_any() -> None:
+    tracks = [("a", 0), ("a", 1), ("c:1", 0)]
+    assert unknown_tracks(("a", "a:1", "a:2", "b:4", "c:1", "c:1:0", "c:1:9", "d:0"), ROWS, tracks) == ("a:2", "c:1:9")
+    assert unknown_tracks(("c:1",), ROWS, [("c", 0)]) == ()  # the id of a video, not a track of c
 
 
 def test_the_entries_are_part_of_what_is_built_and_not_where_they_stand(tmp_path: Path) -> None:
@@ -62,4 +68,4 @@ def test_entries_that_name_no_video_are_told_when_a_build_begins(
     job = replace(job_in(tmp_path), rejects=("a", "typo:3"))
     with pytest.raises(InterruptedError):
         prepare.run_job(job, MODEL, manifest_of(*ROWS), report=told.append)
-    assert told == ["1 entries of the reject list name no video of the manifest, such as 'typo:3'"]
+    assert told == ["entries of the reject list that name no video of the manifest: 1, such as 'typo:3'"]

@@ -233,8 +233,9 @@ def test_what_somebody_rejects_is_marked_without_any_work_on_videos_and_comes_ba
     before = data(tmp_path)
     assert set(reasons().values()) == {None, "reprojection_error"}
 
-    _, _, calls = build(tmp_path, monkeypatch, "a", "b", "c", rejects=("a:0", "b"))
+    _, lines, calls = build(tmp_path, monkeypatch, "a", "b", "c", rejects=("a:0", "b", "c:7"))
     assert [stage for stage, _ in calls] == ["assemble"]
+    assert "entries of the reject list whose video has no such track: 1, such as 'c:7'" in lines
     assert reasons() == {
         ("a", 0): "rejected", ("a", 1): "reprojection_error", ("b", 0): "rejected", ("b", 1): "rejected",
         ("c", 0): None, ("c", 1): "reprojection_error",

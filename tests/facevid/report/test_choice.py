@@ -29,7 +29,7 @@ def test_the_pages_together_show_every_video_once() -> None:
     assert [video_id for page in shown for video_id in page.video_ids] == sorted(MANY)
     assert shown[2].told.startswith("Page 3 of 3: videos 81 to 83 of 83, by id.")
     assert chosen_videos(MANY, Choice()) == shown[0]
-    with pytest.raises(ValueError, match="page=4: the 83 videos fill 3 pages of 40"):
+    with pytest.raises(ValueError, match=r"page=4: the last page is 3 \(83 videos, 40 a page\)"):
         chosen_videos(MANY, Choice(page=4))
 
 
@@ -52,7 +52,7 @@ def test_videos_are_shown_by_name_in_the_order_that_was_asked_for() -> None:
         (["--worst", "41"], "worst=41 must lie between 1 and 40"),
         (["--worst", "0"], "worst=0 must lie"),
         (["--page", "0"], "page=0 is below 1"),
-        (["--page", "2"], "page=2: the 2 videos fill 1 pages"),
+        (["--page", "2"], "page=2: the last page is 1 (2 videos, 40 a page)"),
         (["--worst", "3", "--page", "1"], "worst and page each say which videos are shown: give one of them"),
         (["--videos", "a,nobody"], "videos='nobody' has no face track"),
         (["--videos", "a", "nobody"], "videos='nobody' has no face track"),

@@ -129,6 +129,7 @@ def test_the_scheme_of_a_video_is_one_that_can_be_found(
         ("clip.mp4", ("--overlay", "clip.mp4"), "'clip.mp4' is the video file itself"),
         ("clip.mp4", ("--obj", "face.obj", "--frame", "4"), "frame=4 is not among the frames 5 to 12"),
         ("none.mp4", (), "source='none.mp4': there is no such file"),
+        ("folder", (), "source='folder': this is a folder, and a fit takes one video"),
         ("empty.mp4", (), "empty.mp4 shows no face in any of its 8 frames"),
         ("landmarks.npz", ("--track", "1"), "track=1 is one of a video; landmarks.npz holds one face"),
     ],
@@ -137,9 +138,10 @@ def test_what_does_not_go_with_a_video_is_one_line_and_writes_nothing(
     source: str, words: tuple[str, ...], complaint: str, clip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("empty.mp4").write_bytes(b"")
+    Path("folder").mkdir()
     assert cli.main(["fit", source, "--out", "fit.npz", *words]) == 2
     assert complaint in capsys.readouterr().err.splitlines()[-1]
-    assert sorted(path.name for path in clip.parent.iterdir()) == ["clip.mp4", "empty.mp4"]
+    assert sorted(path.name for path in clip.parent.iterdir()) == ["clip.mp4", "empty.mp4", "folder"]
 
 
 @pytest.mark.usefixtures("asked")
