@@ -321,6 +321,11 @@ NETWORK = {
             NETWORK,
             ("0.500 mm; baseline", "1.000 mm; correlation of the coefficients -", "No val split", "held-out videos"),
         ),
+        (  # the axis reaches up to the error of the weights that the training began with
+            {"format": "facevid-deepexp3d", "preset": "fast", "training": {"batch_size": 16}},
+            NETWORK | {"shipped_steps": 0, "before": LEARNED | {"vertex_error_mm": 40.0}},
+            (">40</text>",),
+        ),
         ({"format": "other"}, {}, ("Unknown kind of model: other.",)),
         ({"format": "facevid-deepexp3d"}, {}, ("The metrics cannot be read: KeyError",)),
         ([], {}, ("The metrics cannot be read: TypeError",)),
