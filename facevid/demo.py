@@ -143,7 +143,7 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
     report(f"demo: done in {time.monotonic() - began_s:.0f} s. Open {page.resolve()}")
     report(
         "      The fits are the real thing. Both networks are toys, trained for seconds on two persons and on made-up "
-        "coefficients: they show that the line runs, not what it can do (README, What is shown)."
+        "coefficients: they show that the line runs, not what it can do (docs/results.md)."
     )
     report(f"      dataset: {dataset}   models: {models}   prediction: {out / 'prediction.csv'}")
     report(f"      what of the dataset could be handed on: facevid release {dataset} --to {out / 'release'} --dry-run")

@@ -1,4 +1,4 @@
-"""What the README says can be typed as it stands."""
+"""What the README and the pages beside it say can be typed as it stands."""
 
 import re
 import shlex
@@ -12,10 +12,11 @@ import pytest
 from facevid import cli
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
-LINES = re.findall(r"^    (\.venv/bin/facevid .*)$", README, re.MULTILINE)
+PAGES = {path: path.read_text("utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README, TEXT = PAGES[ROOT / "README.md"], "\n".join(PAGES.values())
+LINES = sorted(set(re.findall(r"^    (?:[A-Z_]+=\S+ )?(\.venv/bin/facevid .*)$", TEXT, re.MULTILINE)))
 COMMANDS = [shlex.split(line, comments=True)[1:] for line in LINES]
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -40,11 +41,16 @@ def test_every_make_target_and_every_folder_of_the_tree_exists() -> None:
     folders = re.findall(r"^([a-z][a-z0-9/]*/) {2,}", README, re.MULTILINE)
     assert {"demo", "test", "check", "help"} <= set(targets)
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
-    assert len(folders) == 11
+    assert len(folders) == 12
     assert all((ROOT / folder).is_dir() for folder in folders)
 
 
-def test_every_link_into_the_repository_leads_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
-    assert links
-    assert all((ROOT / link).exists() for link in links)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_link_into_the_repository_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", PAGES[page])
+    assert all((page.parent / link).exists() for link in links), links
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    links = {(ROOT / link).resolve() for link in re.findall(r"\]\((?!https?://)([^)#]+)", README)}
+    assert set(PAGES) - {ROOT / "README.md"} <= links
