@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,11 @@ POINTS, N_IDENTITY, N_EXPRESSION = 5, 3, 4
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("facevid", deadline=None)
 settings.load_profile("facevid")
+
+# nohup and shells in the background leave these ignored, and all that tests start and signal would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
