@@ -2,13 +2,13 @@
 
 import re
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from deaths import Death, Killed
 from pretend import Line, facts_of
 from synthetic import manifest_of, with_options
 
@@ -28,10 +28,6 @@ from pipeline.row_state import row_state
 from pipeline.source_lists import keep_lists
 from pipeline.store import file_sha256
 from pipeline.store_users import using_store
-
-
-class Killed(BaseException):
-    """As `kill -9`: nobody catches it."""
 
 
 class Web(Line):
@@ -141,22 +137,11 @@ def test_a_death_at_any_step_leaves_what_the_next_purge_finishes(
     while not done:
         shutil.rmtree(folder)
         shutil.copytree(saved, folder)
-        left = steps
-
-        def dying(real: Callable[..., Any]) -> Callable[..., Any]:
-            def step(*arguments: Any, **named: Any) -> Any:
-                nonlocal left
-                left -= 1
-                if left < 0:
-                    raise Killed
-                return real(*arguments, **named)
-
-            return step
-
+        death = Death(after=steps)
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "rename", dying(Path.rename))
-            patch.setattr(Path, "unlink", dying(Path.unlink))
-            patch.setattr("pipeline.purge.shutil.rmtree", dying(shutil.rmtree))
+            patch.setattr(Path, "rename", death.at(Path.rename))
+            patch.setattr(Path, "unlink", death.at(Path.unlink))
+            patch.setattr("pipeline.purge.shutil.rmtree", death.at(shutil.rmtree))
             with suppress(Killed):
                 line.purge("denied")
                 done = True

@@ -5,15 +5,14 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deaths import Death, Killed
 from pretend import Line
 from synthetic import MODEL, manifest_of, with_options
 
@@ -29,10 +28,6 @@ from pipeline.forecast import forecast_text
 from pipeline.funnel import take_census
 from pipeline.manifest import ManifestRow
 from pipeline.swap import new_tables, settle_tables, standing_bytes, swap_tables
-
-
-class Killed(BaseException):
-    """As `kill -9`: nobody catches it."""
 
 
 def write_tables(line: Line, *rows: ManifestRow) -> None:
@@ -102,22 +97,11 @@ def test_a_death_at_any_step_leaves_the_old_or_the_new_or_what_the_next_build_re
     while not done:
         # Each round begins with the old dataset, and dies one step later than the one before.
         out = copied(folder, tmp_path / f"killed-{len(seen)}")
-        left = len(seen)
-
-        def dying(real: Callable[..., Any]) -> Callable[..., Any]:
-            def step(*arguments: Any, **named: Any) -> Any:
-                nonlocal left
-                left -= 1
-                if left < 0:
-                    raise Killed
-                return real(*arguments, **named)
-
-            return step
-
+        death = Death(after=len(seen))
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "replace", dying(Path.replace))
-            patch.setattr(storage, "remove", dying(storage.remove))
-            patch.setattr(shutil, "rmtree", dying(shutil.rmtree))
+            patch.setattr(Path, "replace", death.at(Path.replace))
+            patch.setattr(storage, "remove", death.at(storage.remove))
+            patch.setattr(shutil, "rmtree", death.at(shutil.rmtree))
             with suppress(Killed):
                 done = swap_tables(out)
         try:

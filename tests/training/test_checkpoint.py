@@ -26,7 +26,6 @@ from training.examples import Examples
 from training.loader import Batch
 from training.loop import TrainingLoop
 from training.model_folder import refuse_existing
-from training.networks import ExpressionNetwork
 from training.stopping import Terminated
 
 OPTIONS = TrainOptions(preset="fast", epochs=2, batch_size=4, workers=0, learning_rate=4e-3)
@@ -34,28 +33,12 @@ Train = Callable[..., tuple[dict[str, torch.Tensor], dict]]
 Stop = Callable[..., None]
 
 
-def small_network(_: str, n_expression: int, *, seed: int) -> ExpressionNetwork:
-    """Of all that a state consists of a little, in milliseconds a step."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 16, stride=16), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
-        return ExpressionNetwork(backbone, 8, n_expression)
-
-
 @pytest.fixture
 def train(
-    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path, written: list
 ) -> Iterator[Train]:
     """Trains on 13 crops, three steps an epoch; gives the weights and the record of the model that is written."""
     dataset = write_dataset(toy_track(video_id="a", frames=13), toy_track(video_id="b", frames=3, split="val"))
-    written: list[tuple[dict[str, torch.Tensor], dict]] = []
-
-    def write_model(out: Path, network: torch.nn.Module, config: object, record: dict, **_: object) -> None:
-        out.mkdir()
-        written.append((network.state_dict(), record))
-
-    monkeypatch.setattr(deepexp3d, "write_model", write_model)
-    monkeypatch.setattr(deepexp3d, "build_network", small_network)
 
     def run(out: Path, options: TrainOptions = OPTIONS, lines: list[str] | None = None) -> tuple:
         train_deepexp3d(dataset, out, options, [].append if lines is None else lines.append)

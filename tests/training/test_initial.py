@@ -19,17 +19,9 @@ from training.checkpoint import Checkpoints, State
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
 from training.model_config import ModelConfig
-from training.networks import ExpressionNetwork
 
 OPTIONS = TrainOptions(preset="fast", epochs=2, batch_size=4, workers=0, learning_rate=1e-9, weight_decay=0.0)
 SOURCES = {"dataset_sha256": "d", "videos": 3, "licences": {"CC-BY-4.0": 2}}
-
-
-def small_network(_: str, n_expression: int, *, seed: int) -> ExpressionNetwork:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 16, stride=16), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
-        return ExpressionNetwork(backbone, 8, n_expression)
 
 
 @pytest.fixture
@@ -38,7 +30,7 @@ def dataset(write_dataset: Callable[..., Path], toy_track: type) -> Path:
 
 
 @pytest.fixture
-def earlier(dataset: Path, tmp_path: Path) -> Path:
+def earlier(dataset: Path, tmp_path: Path, small_network: Callable) -> Path:
     """The folder of an earlier model, of the small network with weights of its own."""
     about, folder = facevid.open(dataset).description, tmp_path / "earlier"
     folder.mkdir()
@@ -54,16 +46,8 @@ def earlier(dataset: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def train(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, torch.Tensor], dict]]:
+def train(dataset: Path, written: list) -> Callable[..., tuple[dict[str, torch.Tensor], dict]]:
     """Trains in milliseconds; gives the weights and the record of the model that is written."""
-    written: list[tuple[dict[str, torch.Tensor], dict]] = []
-
-    def write_model(out: Path, network: torch.nn.Module, config: object, record: dict, **_: object) -> None:
-        out.mkdir()
-        written.append((network.state_dict(), record))
-
-    monkeypatch.setattr(deepexp3d, "write_model", write_model)
-    monkeypatch.setattr(deepexp3d, "build_network", small_network)
 
     def run(out: Path, *, init: Path | None, lines: list[str] | None = None) -> tuple:
         train_deepexp3d(dataset, out, OPTIONS, [].append if lines is None else lines.append, init=init)
@@ -128,7 +112,9 @@ def test_weights_that_no_epoch_makes_better_are_shipped_as_they_were(
     assert "vertex error 1.000 mm, 2.000 mm after the last step, 4." in told
 
 
-def test_without_an_earlier_model_the_weights_are_random_ones(train: Callable, tmp_path: Path) -> None:
+def test_without_an_earlier_model_the_weights_are_random_ones(
+    train: Callable, small_network: Callable, tmp_path: Path
+) -> None:
     weights, record = train(tmp_path / "model", init=None)
     torch.testing.assert_close(weights["head.weight"], small_network("fast", 4, seed=0).head.weight.detach(),
                                atol=1e-5, rtol=0.0)
