@@ -100,7 +100,7 @@ def run_demo(out: Path, *, workers: int, report: Callable[[str], None]) -> Path:
     shutil.rmtree(models, ignore_errors=True)
     # A rate for few steps: at the default one the loss hardly falls before they are over.
     brief = TrainOptions(preset="fast", max_steps=120, batch_size=16, learning_rate=4e-3, val_every=2)
-    train_deepexp3d(dataset, models / "deepexp3d", brief, report=report)
+    train_deepexp3d([dataset], models / "deepexp3d", brief, report=report)
 
     report("demo 4/6: classifier of expressions on synthetic coefficients")
     from training.expression import train_expression

@@ -46,6 +46,9 @@ class ToyTrack:
     crops_from: int = 0
     sigma: float = 0.1
     licence: str | None = None
+    url: str = "x.mp4"
+    source: str = ""
+    """What the video's file holds; the default is one of its own."""
 
 
 def toy_face_model() -> FaceModel:
@@ -114,10 +117,10 @@ def _rows(track: ToyTrack, face_model_sha256: str) -> tuple[dict, list[dict], li
         "fit_status": "converged", "fit_iterations": 5, "reprojection_error": 0.01,
         "holdout_error": 0.02, "jitter": 0.001, "appearance_similarity": 0.9, "appearance_jump": 0.1,
         "kept": track.kept,
-        "filtered_reason": None if track.kept else "identity_norm", "url": "x.mp4", "title": None, "uploader": None,
+        "filtered_reason": None if track.kept else "identity_norm", "url": track.url, "title": None, "uploader": None,
         "licence": track.licence, "attribution": None, "upload_date": None, "format_id": None,
-        "fetched_at": None, "source_sha256": "0" * 64, "width_px": 640,
-        "height_px": 360, "fps": 25.0, "codec": "h264", "landmark_scheme": "toy5", "detector": "toy",
+        "fetched_at": None, "source_sha256": hashlib.sha256((track.source or track.video_id).encode()).hexdigest(),
+        "width_px": 640, "height_px": 360, "fps": 25.0, "codec": "h264", "landmark_scheme": "toy5", "detector": "toy",
         "detector_sha256": "0" * 64, "face_model": "toy", "face_model_sha256": face_model_sha256,
     }
     return row, frames, crops

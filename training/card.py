@@ -60,12 +60,9 @@ for all.
 
 ## Data and licence
 
-Trained on a FaceVid dataset with configuration hash
-`{dataset_config_hash}`
-and content (sha256 over those of its shards)
-`{dataset_sha256}`.
+Trained on {datasets}
 {licences}{init}
-Where each video came from, and whom to credit, stands in that dataset's tracks table; whether its licence allows
+Where each video came from, and whom to credit, stands in the tracks table of its dataset; whether its licence allows
 sharing this model is for whoever trained it to decide. The face model's licence: {face_model_licence}.
 """
 
@@ -139,8 +136,7 @@ def model_card(config: dict[str, Any], metrics: dict[str, Any]) -> str:
         face_model=config["face_model"],
         face_model_sha256=config["face_model_sha256"],
         face_model_licence=config["face_model_licence"],
-        dataset_config_hash=config["dataset_config_hash"],
-        dataset_sha256=sources["dataset_sha256"],
+        datasets=_datasets(config["datasets"]),
         licences=licences_in_words(sources["videos"], sources["licences"]),
         init=_ancestors(metrics.get("init")),
         onnx_max_difference=metrics["onnx_max_difference"],
@@ -161,7 +157,7 @@ def _ancestors(init: dict[str, Any] | None) -> str:
         earlier = "this training" if not number else "that one's"
         lines += (
             f"\n\nThe weights that {earlier} began with have the sha256\n`{_plain(init.get('weights_sha256'))}`\n"
-            f"and were trained on a dataset with configuration hash\n`{_plain(init.get('dataset_config_hash'))}`."
+            f"and were trained on {_datasets(init.get('datasets', [{'config_hash': init.get('dataset_config_hash')}]))}"
         )
         match init.get("sources"):
             case {"videos": int(videos), "licences": dict(licences)} if _counts(licences):
@@ -170,6 +166,23 @@ def _ancestors(init: dict[str, Any] | None) -> str:
                 lines += "\nUnder which licences its videos stood is not known."
         init = init.get("init")
     return f"{lines}\n\nModels before that are not listed."
+
+
+def _datasets(listed: object) -> str:
+    """Which datasets, in Markdown, to end a sentence with."""
+    known = [one for one in listed if isinstance(one, dict)] if isinstance(listed, (list, tuple)) else []
+    if not known:
+        return "datasets that are not known."
+    if len(known) == 1:
+        return f"a FaceVid dataset with {_hashes(known[0])}."
+    lines = "".join(f"\n- {_hashes(one)}" for one in known)
+    return f"{len(known)} FaceVid datasets; a video that was in several was used once:\n{lines}\n"
+
+
+def _hashes(dataset: dict[str, Any]) -> str:
+    config, content = (_plain(dataset.get(name) or "") for name in ("config_hash", "content_sha256"))
+    found = f"configuration hash\n  `{config}`"
+    return f"{found}\n  and content (sha256 over those of its shards)\n  `{content}`" if content else found
 
 
 def _counts(licences: dict[Any, Any]) -> bool:

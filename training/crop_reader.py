@@ -69,7 +69,7 @@ class CropReader(AbstractContextManager["CropReader"]):
         shard = int(self._examples.shard[members[0]])
         file = self._open.get(shard)
         if file is None:
-            file = self._examples.dataset.open_shard(self._examples.shards[shard])
+            file = self._examples.shards[shard].open()
             if len(self._open) < _MOST_OPEN:
                 self._open[shard] = file
         try:

@@ -1,19 +1,25 @@
-"""The face model that a dataset was fitted with, which its coefficients speak of."""
+"""The face model that datasets were fitted with, which their coefficients speak of."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from facevid import storage
 from facevid.dataset import Dataset
 from facevid.description import DatasetError
 from fitting.face_model import FaceModel, load_face_model
 
 
-def face_model_of(dataset: Dataset) -> FaceModel:
-    """The copy of it that lies with the dataset.
+def face_model_of(datasets: Sequence[Dataset]) -> FaceModel:
+    """The copy of it that lies with one of the datasets: releases may come without.
+
+    Args:
+        datasets: Fitted with the same face model.
 
     Raises:
         DatasetError: It cannot be read, or is another one.
     """
+    dataset = next((one for one in datasets if storage.exists(one.face_model_path)), datasets[0])
     try:
         with tempfile.TemporaryDirectory() as folder:  # the dataset may be in a bucket
             local = Path(folder) / "face_model.npz"

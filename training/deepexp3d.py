@@ -1,6 +1,6 @@
-"""The training of DeepExp3D: from the shards of a dataset to a model folder."""
+"""The training of DeepExp3D: from the shards of one dataset or more to a model folder."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from facevid.dataset import Dataset, open_dataset
+from facevid.dataset import Dataset
 from facevid.description import DatasetError
 from facevid.splits import Split
 from training.best import BestWeights
@@ -26,8 +26,9 @@ from training.losses import gram_matrix_mm2
 from training.model_config import ModelConfig
 from training.networks import ExpressionNetwork, build_network
 from training.order import epoch_size
-from training.sources import content_sha256, sources_of
+from training.sources import content_sha256, source_dataset, sources_of
 from training.stopping import StopRequest, interruption
+from training.together import open_together
 
 _PROBES = 4
 
@@ -53,8 +54,9 @@ class TrainingResult:
 
 
 def train_deepexp3d(
-    dataset: Path | str, out: Path, options: TrainOptions, report: Callable[[str], None], *, init: Path | None = None
-) -> TrainingResult:
+    datasets: Sequence[Path | str], out: Path, options: TrainOptions, report: Callable[[str], None], *,
+    init: Path | None = None,
+) -> TrainingResult:  # fmt: skip
     """Train on the train split, evaluate on val and test, and write a model folder.
 
     What a training has come to is saved after ten seconds, from then on every few minutes, and before each evaluation,
@@ -64,7 +66,8 @@ def train_deepexp3d(
     The weights that are written are those of the epoch that was best on the val split; those of `init` count too.
 
     Args:
-        dataset: Dataset folder, or a bucket's address. Only kept frames that have a crop are used.
+        datasets: Dataset folders, or buckets' addresses, at least one; in which order makes no difference. Only kept
+            frames that have a crop are used, and a video that is there more than once is used once.
         out: Model folder, which must not exist yet.
         options: How.
         report: Called with each line of progress.
@@ -73,15 +76,16 @@ def train_deepexp3d(
     Raises:
         ValueError: `out` exists or is being trained, what was saved is of another training, the device is not there, or
             `init` is of another kind.
-        DatasetError: No dataset, nothing to train on, a damaged shard, or somebody in two splits.
+        DatasetError: No dataset, nothing to train on, a damaged shard, somebody in two splits, or datasets that do not
+            go together.
         OSError: `out` cannot be written, which is told before the training.
         FloatingPointError: The training diverged.
         KeyboardInterrupt: By Ctrl-C, or, as `Terminated`, by SIGTERM during a step, which is then saved. At other times
             SIGTERM does what the caller has it do.
     """
     device = resolve_device(options.device)
-    opened = open_dataset(dataset)
-    begin = None if init is None else initial_weights(init, opened, options.preset)
+    opened = open_together(datasets)
+    begin = None if init is None else initial_weights(init, opened[0], options.preset)
     with checkpoints(out, _about(opened, options, begin)) as saved:
         try:
             return _train(opened, out, options, device, begin=begin, saved=saved, report=report)
@@ -91,20 +95,20 @@ def train_deepexp3d(
             raise
 
 
-def _about(dataset: Dataset, options: TrainOptions, begin: InitialWeights | None) -> dict[str, object]:
+def _about(datasets: Sequence[Dataset], options: TrainOptions, begin: InitialWeights | None) -> dict[str, object]:
     """What decides the weights that come out, and how they are measured."""
     indifferent = {"device", "workers"}
     chosen = {name: value for name, value in asdict(options).items() if name not in indifferent}
-    face_model = dataset.description.face_model_sha256
+    face_model = datasets[0].description.face_model_sha256
     init = None if begin is None else begin.sha256
     return {
-        "dataset": content_sha256(dataset), "face_model_sha256": face_model, "init": init,
+        "datasets": [content_sha256(dataset) for dataset in datasets], "face_model_sha256": face_model, "init": init,
         **software_versions(), **chosen,
     }  # fmt: skip
 
 
 def _train(
-    opened: Dataset, out: Path, options: TrainOptions, device: torch.device, *, begin: InitialWeights | None,
+    opened: Sequence[Dataset], out: Path, options: TrainOptions, device: torch.device, *, begin: InitialWeights | None,
     saved: Checkpoints, report: Callable[[str], None],
 ) -> TrainingResult:
     earlier = saved.load()
@@ -112,26 +116,22 @@ def _train(
     splits = load_splits(opened, report)
     train = splits["train"]
     if not len(train):
-        if opened.description.is_release and not opened.shards("crops"):
-            raise DatasetError(
-                f"{opened.root} is a release without crops, and training looks at crops: ask for one with them "
-                "(facevid release --with-crops), or build from the same videos"
-            )
+        roots = ", ".join(dataset.root for dataset in opened)
         raise DatasetError(
-            f"{opened.root}: no kept crop in the train split. Was it built without crops, or were all tracks filtered? "
-            f"`facevid status {opened.root}` tells"
+            f"{roots}: no kept crop in the train split. Were all tracks filtered, or none given that split? "
+            f"`facevid status {opened[0].root}` tells"
         )
     for line in _introduction(splits, options, device):
         report(line)
 
     mean_expression = train.expression.mean(axis=0, dtype=np.float64).astype(np.float32)
-    network = build_network(options.preset, opened.description.n_expression, seed=options.seed)
+    network = build_network(options.preset, model.n_expression, seed=options.seed)
     if begin is None:
         with torch.no_grad():
             network.head.bias.copy_(torch.from_numpy(mean_expression))
     else:
         begin.put_into(network)
-        for line in begin.introduction(opened):
+        for line in begin.introduction(opened[0]):
             report(line)
     network.to(device)
     history: list[EpochRecord] = []
@@ -233,8 +233,8 @@ def _write(
         raise
 
 
-def _config(dataset: Dataset, options: TrainOptions) -> ModelConfig:
-    description = dataset.description
+def _config(datasets: Sequence[Dataset], options: TrainOptions) -> ModelConfig:
+    description = datasets[0].description  # they are alike in what is said of them here
     return ModelConfig(
         preset=options.preset,
         n_expression=description.n_expression,
@@ -242,7 +242,7 @@ def _config(dataset: Dataset, options: TrainOptions) -> ModelConfig:
         face_model_sha256=description.face_model_sha256,
         face_model_licence=description.face_model_licence,
         landmark_scheme=description.landmark_scheme,
-        dataset_config_hash=description.config_hash,
+        datasets=tuple(source_dataset(dataset) for dataset in datasets),
         training=asdict(options),
         versions=software_versions(),
     )

@@ -12,14 +12,39 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, Int32, Int64
 
+from facevid import storage
 from facevid.dataset import Dataset
 from facevid.description import DatasetError
+from facevid.shard_file import ShardFile
 from facevid.shards import ShardInfo
 from facevid.splits import SPLITS, Split
 from facevid.track_arrays import vectors
+from training.used_videos import used_videos
 
 _KEY = ["video_id", "track", "frame"]
 _REPORT_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CropShard:
+    """One shard of crops of one of the datasets.
+
+    Attributes:
+        dataset: Whose.
+        info: Which.
+    """
+
+    dataset: Dataset
+    info: ShardInfo
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return storage.join(self.dataset.root, self.info.path)
+
+    def open(self) -> ShardFile:
+        """The shard to read from; see `Dataset.open_shard`."""
+        return self.dataset.open_shard(self.info)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,30 +52,28 @@ class Examples:
     """The kept crops of one split, in stored order; an example is named by its index in this order.
 
     Attributes:
-        dataset: Where the pictures are.
         split: Which split.
         expression: Labels, standard deviations.
         expression_sigma: Posterior standard deviation of each.
         video: Index into `videos` per example.
-        videos: Ids of the videos that have any, sorted.
+        videos: The videos that have any, sorted: number of the dataset, and id.
         track: Number of the face track per example, ascending.
         shard: Index into `shards` per example.
         row_group: Row group of the shard.
         row: Row in the row group.
-        shards: The crops' shards.
+        shards: The crops' shards, of all datasets.
     """
 
-    dataset: Dataset
     split: Split
     expression: Float32[np.ndarray, "examples n_expression"]
     expression_sigma: Float32[np.ndarray, "examples n_expression"]
     video: Int32[np.ndarray, " examples"]
-    videos: tuple[str, ...]
+    videos: tuple[tuple[int, str], ...]
     track: Int32[np.ndarray, " examples"]
     shard: Int32[np.ndarray, " examples"]
     row_group: Int32[np.ndarray, " examples"]
     row: Int32[np.ndarray, " examples"]
-    shards: tuple[ShardInfo, ...]
+    shards: tuple[CropShard, ...]
 
     def __len__(self) -> int:
         return len(self.expression)
@@ -60,57 +83,36 @@ class Examples:
         return np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64))
 
 
-def check_splits(tracks: pa.Table) -> None:
-    """Make sure that nobody is seen in two splits.
+def load_splits(
+    datasets: Sequence[Dataset], report: Callable[[str], None] = lambda _: None
+) -> dict[Split, Examples]:
+    """All kept crops of some datasets, by split; every shard is read once.
 
     Args:
-        tracks: The tracks table with video_id, subject_id and split.
-
-    Raises:
-        DatasetError: A video or a subject is in two splits, so that the evaluation would be worthless.
-    """
-    for column in ("video_id", "subject_id"):
-        homes: dict[str, str] = {}
-        for who, split in zip(tracks[column].to_pylist(), tracks["split"].to_pylist(), strict=True):
-            if who and homes.setdefault(who, split) != split:
-                raise DatasetError(
-                    f"{column} {who!r} is in the splits {homes[who]} and {split}: a network would be tested on what it "
-                    "was trained on. Give all its rows of the manifest one split and build again"
-                )
-
-
-def load_splits(dataset: Dataset, report: Callable[[str], None] = lambda _: None) -> dict[Split, Examples]:
-    """All kept crops, by split; every shard is read once.
-
-    Args:
-        dataset: An open dataset.
+        datasets: Open datasets, with the same coefficients.
         report: Receives a line every few seconds.
 
     Raises:
         DatasetError: Splits leak into each other, or crops and frames do not belong together.
     """
-    tracks = dataset.table("tracks", columns=["video_id", "track", "subject_id", "split", "kept"])
-    check_splits(tracks)
-    homes = {
-        (video_id, track): home
-        for video_id, track, home, kept in zip(
-            *(tracks[name].to_pylist() for name in ("video_id", "track", "split", "kept")), strict=True
-        )
-        if kept
+    used = used_videos(datasets, report)
+    numbers: list[dict[str, int]] = [{} for _ in datasets]
+    for number, (place, video_id) in enumerate(used.videos):
+        numbers[place][video_id] = number
+    places = [(place, shard) for place, dataset in enumerate(datasets) for shard in dataset.shards("crops")]
+    shards = tuple(CropShard(dataset=datasets[place], info=shard) for place, shard in places)
+    twins = {
+        (place, _name(shard)): shard for place, dataset in enumerate(datasets) for shard in dataset.shards("frames")
     }
-    videos = sorted({video_id for video_id, _ in homes})
-    numbers = {video_id: number for number, video_id in enumerate(videos)}
-    shards = dataset.shards("crops")
-    frames = {shard.path.rsplit("/", 1)[-1]: shard for shard in dataset.shards("frames")}
     parts: dict[Split, list[_Part]] = {split: [] for split in SPLITS}
-    total, done = sum(shard.rows for shard in shards), 0
+    total, done = sum(shard.rows for _, shard in places), 0
     began_s = reported_s = time.monotonic()
-    for number, shard in enumerate(shards):
-        twin = frames.get(shard.path.rsplit("/", 1)[-1])
+    for number, (place, shard) in enumerate(places):
+        twin = twins.get((place, _name(shard)))
         if shard.rows and twin is None:
-            raise DatasetError(f"{shard.path} has no frames shard beside it; build the dataset again")
+            raise DatasetError(f"{shards[number].path} has no frames shard beside it; build the dataset again")
         if shard.rows and twin is not None:
-            for split, part in _join(dataset, number, shard, twin, homes=homes, numbers=numbers):
+            for split, part in _join(shards[number], number, twin, homes=used.splits[place], numbers=numbers[place]):
                 parts[split].append(part)
         done += shard.rows
         now_s = time.monotonic()
@@ -118,17 +120,23 @@ def load_splits(dataset: Dataset, report: Callable[[str], None] = lambda _: None
             reported_s = now_s
             rate = done / (now_s - began_s)
             report(f"labels: {done} of {total} crops, {rate:.0f}/s, about {(total - done) / rate:.0f} s left")
-    return {split: _examples(dataset, split, parts[split], videos) for split in SPLITS}
+    width = datasets[0].description.n_expression
+    return {split: _examples(split, parts[split], shards, used.videos, width) for split in SPLITS}
 
 
-def _examples(dataset: Dataset, split: Split, parts: Sequence["_Part"], videos: Sequence[str]) -> Examples:
-    n_expression = dataset.description.n_expression
+def _name(shard: ShardInfo) -> str:
+    return shard.path.rsplit("/", 1)[-1]
+
+
+def _examples(
+    split: Split, parts: Sequence["_Part"], shards: tuple[CropShard, ...], videos: Sequence[tuple[int, str]],
+    n_expression: int,
+) -> Examples:  # fmt: skip
     seen, video = np.unique(_joined(part.video for part in parts), return_inverse=True)
     return Examples(
-        dataset=dataset,
         split=split,
         videos=tuple(videos[number] for number in seen.tolist()),
-        shards=dataset.shards("crops"),
+        shards=shards,
         expression=_stacked((part.expression for part in parts), n_expression),
         expression_sigma=_stacked((part.sigma for part in parts), n_expression),
         video=video.astype(np.int32),
@@ -141,7 +149,7 @@ def _examples(dataset: Dataset, split: Split, parts: Sequence["_Part"], videos: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """The examples of one split in one shard; `video` counts the kept videos of all splits, `track` anything."""
+    """The examples of one split in one shard; `video` counts the videos of all splits, `track` anything."""
 
     shard: int
     expression: Float32[np.ndarray, "examples n_expression"]
@@ -153,13 +161,13 @@ class _Part:
 
 
 def _join(
-    dataset: Dataset, number: int, crops_shard: ShardInfo, frames_shard: ShardInfo, *,
+    crops_shard: CropShard, number: int, frames_shard: ShardInfo, *,
     homes: Mapping[tuple[str, int], str], numbers: Mapping[str, int],
 ) -> Iterator[tuple[Split, _Part]]:
     """Match the crops of a shard with the frames of its twin: same hash, so the same tracks."""
-    with dataset.open_shard(crops_shard) as file:
+    with crops_shard.open() as file:
         groups, crops = file.row_groups, file.read(_KEY)
-    with dataset.open_shard(frames_shard) as file:
+    with crops_shard.dataset.open_shard(frames_shard) as file:
         frames = file.read([*_KEY, "kept", "expression", "expression_sigma"])
     codes, track_codes = _codes(frames, crops)
     frame_keys, crop_keys = codes[: len(frames)], codes[len(frames) :]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from facevid import storage
 from facevid.dataset import Dataset
 from training.config import Preset
-from training.model_config import METRICS_FILE, WEIGHTS_FILE, read_config
+from training.model_config import METRICS_FILE, WEIGHTS_FILE, SourceDataset, read_config
 from training.networks import ExpressionNetwork
 
 
@@ -25,14 +25,14 @@ class InitialWeights:
         folder: Its folder.
         sha256: Of its file of weights.
         landmark_scheme: Landmarks that registered the crops that it was trained on.
-        dataset_config_hash: Configuration of the dataset that it was trained on.
+        datasets: What it was trained on.
         metrics: What its `metrics.json` says; empty where there is none.
     """
 
     folder: Path
     sha256: str
     landmark_scheme: str
-    dataset_config_hash: str
+    datasets: tuple[SourceDataset, ...]
     metrics: Mapping[str, Any]
 
     def put_into(self, network: ExpressionNetwork) -> None:
@@ -63,7 +63,7 @@ class InitialWeights:
         """What `metrics.json` and the card say of it: which weights, and what they were trained on, first to last."""
         return {
             "weights_sha256": self.sha256,
-            "dataset_config_hash": self.dataset_config_hash,
+            "datasets": [asdict(one) for one in self.datasets],
             "sources": self.metrics.get("sources"),
             "init": self.metrics.get("init"),
         }
@@ -100,7 +100,7 @@ def initial_weights(folder: Path, dataset: Dataset, preset: Preset) -> InitialWe
         raise ValueError(f"{named} has no {WEIGHTS_FILE}")
     return InitialWeights(
         folder=folder, sha256=storage.sha256(str(weights)), landmark_scheme=config.landmark_scheme,
-        dataset_config_hash=config.dataset_config_hash, metrics=_metrics(folder),
+        datasets=config.datasets, metrics=_metrics(folder),
     )  # fmt: skip
 
 

@@ -23,6 +23,19 @@ CHANNEL_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceDataset:
+    """One of the datasets that a model was trained on.
+
+    Attributes:
+        config_hash: Hash of its configuration.
+        content_sha256: sha256 over those of its shards; empty where an earlier version wrote the model.
+    """
+
+    config_hash: str
+    content_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """The content of a model's `config.json`.
 
@@ -33,7 +46,7 @@ class ModelConfig:
         face_model_sha256: sha256 of its file.
         face_model_licence: Its licence.
         landmark_scheme: Landmarks that registered the training crops.
-        dataset_config_hash: Hash of the configuration of the dataset.
+        datasets: What it was trained on, in the order of the content's sha256.
         training: The options of the training.
         versions: Versions of facevid and torch.
     """
@@ -44,7 +57,7 @@ class ModelConfig:
     face_model_sha256: str
     face_model_licence: str
     landmark_scheme: str
-    dataset_config_hash: str
+    datasets: tuple[SourceDataset, ...]
     training: dict[str, Any]
     versions: dict[str, str]
 
@@ -106,10 +119,15 @@ def read_config(folder: Path) -> ModelConfig:
         raise ValueError(f"{path} has format_version {seen!r}; this program reads {FORMAT_VERSION}")
     if plain.get("preset") not in get_args(Preset):
         raise ValueError(f"{path} names an unknown preset {plain.get('preset')!r}")
+    if "datasets" not in plain and "dataset_config_hash" in plain:  # as written for one dataset, which was the most
+        plain["datasets"] = [{"config_hash": plain["dataset_config_hash"], "content_sha256": ""}]
     try:
-        return ModelConfig(**{name: plain[name] for name in ModelConfig.__dataclass_fields__})
+        fields = {name: plain[name] for name in ModelConfig.__dataclass_fields__}
+        return ModelConfig(**fields | {"datasets": tuple(SourceDataset(**one) for one in plain["datasets"])})
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}") from error
+    except TypeError as error:
+        raise ValueError(f"{path} says something else of its datasets than this program writes: {error}") from error
 
 
 def learned_nothing(folder: Path) -> bool:

@@ -1,11 +1,12 @@
-"""What a model was trained on, for its card: the dataset's content, and under which licences its videos stand."""
+"""What a model was trained on, for its card: which datasets, and under which licences its videos stand."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from facevid.dataset import Dataset
+from training.model_config import SourceDataset
 
 _MOST_LISTED, _LONGEST = 20, 80
 
@@ -15,12 +16,10 @@ class Sources:
     """Where the training crops come from.
 
     Attributes:
-        dataset_sha256: See `content_sha256`.
         videos: How many videos.
         licences: How many of them state which licence, the most frequent first; without those that state none.
     """
 
-    dataset_sha256: str
     videos: int
     licences: dict[str, int]
 
@@ -30,17 +29,21 @@ def content_sha256(dataset: Dataset) -> str:
     return hashlib.sha256("".join(shard.sha256 for shard in dataset.description.shards).encode()).hexdigest()
 
 
-def sources_of(dataset: Dataset, videos: Collection[str]) -> Sources:
-    """The sources of these videos of a dataset."""
-    wanted = set(videos)
-    tracks = dataset.table("tracks", columns=["video_id", "licence"])
-    stated = {
-        video: licence
-        for video, licence in zip(tracks["video_id"].to_pylist(), tracks["licence"].to_pylist(), strict=True)
-        if video in wanted and licence
-    }
-    licences = dict(Counter(stated.values()).most_common())
-    return Sources(dataset_sha256=content_sha256(dataset), videos=len(wanted), licences=licences)
+def source_dataset(dataset: Dataset) -> SourceDataset:
+    """What a model says of a dataset that it was trained on."""
+    return SourceDataset(config_hash=dataset.description.config_hash, content_sha256=content_sha256(dataset))
+
+
+def sources_of(datasets: Sequence[Dataset], videos: Collection[tuple[int, str]]) -> Sources:
+    """The sources of these videos, each named by the number of its dataset and its id."""
+    stated = {}
+    for number, dataset in enumerate(datasets):
+        tracks = dataset.table("tracks", columns=["video_id", "licence"])
+        for video_id, licence in zip(tracks["video_id"].to_pylist(), tracks["licence"].to_pylist(), strict=True):
+            if licence:
+                stated[number, video_id] = licence
+    licences = dict(Counter(stated[video] for video in sorted(set(videos)) if video in stated).most_common())
+    return Sources(videos=len(set(videos)), licences=licences)
 
 
 def licences_in_words(videos: int, licences: dict[str, int]) -> str:

@@ -45,7 +45,7 @@ def untrained(folder: Path, preset: Preset, model: FaceModel) -> Path:
     """A model folder with random weights: what a network says does not change how long it takes."""
     config = ModelConfig(
         preset=preset, n_expression=model.n_expression, face_model=model.name, face_model_sha256=model.sha256,
-        face_model_licence=model.licence, landmark_scheme="mediapipe68", dataset_config_hash="none",
+        face_model_licence=model.licence, landmark_scheme="mediapipe68", datasets=(),
         training=asdict(TrainOptions(preset=preset)), versions=software_versions(),
     )  # fmt: skip
     metrics = {

@@ -64,7 +64,7 @@ def leave_one_out(videos: Path, out: Path, *, steps: int, say: Callable[[str], N
             device="cpu",
         )  # fmt: skip
         began_s = time.monotonic()
-        result = train_deepexp3d(str(out / "dataset"), out / f"without-{index}", options, report=lambda _: None)
+        result = train_deepexp3d([out / "dataset"], out / f"without-{index}", options, report=lambda _: None)
         test, train = result.final["test"], result.final["train"]
         if test is None or train is None or test.mean_pearson is None or train.relative_error is None:
             raise ValueError(f"no face was fitted in {', '.join(person)}")

@@ -11,21 +11,28 @@ from training.config import TrainOptions, training_folder
 from training.expression_options import ExpressionOptions
 from training.predict_options import PredictOptions
 
+_DATASETS = tyro.conf.arg(metavar="DATASET [DATASET ...]", help_behavior_hint="(required)")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainDeepExp3D:
-    """Train DeepExp3D, one registered face crop in and expression coefficients out, from a dataset's shards.
+    """Train DeepExp3D, one registered face crop in and expression coefficients out, from the shards of datasets.
+
+    Several datasets, of one face model and one scheme of landmarks, are trained on as one, in whatever order they are
+    named. A video that is there twice is used once, from where it is held out.
 
     Run it again to go on with a training that was stopped: its state is saved every few minutes, before evaluations,
     and after Ctrl-C, beside the model to be. The weights that are best on the val split become the model.
 
     Example: facevid train deepexp3d out --out models/deepexp3d --preset fast --crops-per-track 32
 
-    On a second dataset: facevid train deepexp3d second --out models/second --init models/deepexp3d --learning-rate 1e-4
+    On two datasets: facevid train deepexp3d out second --out models/both
+
+    On a second one later: facevid train deepexp3d second --out models/2 --init models/deepexp3d --learning-rate 1e-4
     """
 
-    dataset: tyro.conf.Positional[str]
-    """Folder of the dataset, or its address in a bucket (s3:// or gs://)."""
+    datasets: tyro.conf.Positional[Annotated[tuple[str, ...], _DATASETS]]
+    """Folders of datasets, or their addresses in a bucket (s3:// or gs://)."""
     out: Path
     """Folder of the model."""
     init: Path | None = None
@@ -42,7 +49,7 @@ class TrainDeepExp3D:
         from training.deepexp3d import train_deepexp3d
 
         use_one_opencv_thread()
-        train_deepexp3d(self.dataset, self.out, self.options, report=say, init=self.init)
+        train_deepexp3d(self.datasets, self.out, self.options, report=say, init=self.init)
         print(self.out)
         return 0
 

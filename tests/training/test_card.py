@@ -13,7 +13,7 @@ from pipeline.faces.picture import Picture
 from pipeline.faces.register import TEMPLATE68_PX, register
 from pipeline.faces.schemes import IBUG68
 from training.export import write_model
-from training.model_config import ModelConfig
+from training.model_config import ModelConfig, SourceDataset
 from training.networks import build_network
 from training.onnx_network import load_onnx
 
@@ -34,12 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network.head.weight.data.mul_(20)
     config = ModelConfig(
         preset="fast", n_expression=28, face_model="toy", face_model_sha256="0" * 64, face_model_licence="CC0-1.0",
-        landmark_scheme="mediapipe68", dataset_config_hash="c0ffee", training={}, versions={},
+        landmark_scheme="mediapipe68", datasets=(SourceDataset(config_hash="c0ffee", content_sha256="0" * 64),),
+        training={}, versions={},
     )  # fmt: skip
-    metrics = {
-        "final": {}, "steps": 1, "shipped_steps": 1,
-        "sources": {"dataset_sha256": "0" * 64, "videos": 0, "licences": {}},
-    }  # fmt: skip
+    metrics = {"final": {}, "steps": 1, "shipped_steps": 1, "sources": {"videos": 0, "licences": {}}}
     out = tmp_path_factory.mktemp("models") / "model"
     write_model(out, network, config, metrics, probes=np.zeros((1, 224, 224, 3), np.uint8))
     return out

@@ -41,7 +41,7 @@ def train(
     dataset = write_dataset(toy_track(video_id="a", frames=13), toy_track(video_id="b", frames=3, split="val"))
 
     def run(out: Path, options: TrainOptions = OPTIONS, lines: list[str] | None = None) -> tuple:
-        train_deepexp3d(dataset, out, options, [].append if lines is None else lines.append)
+        train_deepexp3d([dataset], out, options, [].append if lines is None else lines.append)
         return written[-1]
 
     return run

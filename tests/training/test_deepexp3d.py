@@ -31,7 +31,7 @@ def test_it_learns_ten_crops_by_heart_and_ships_what_it_learned(
     dataset = write_dataset(toy_track(video_id="a", frames=10))
     options = TrainOptions(preset="fast", epochs=36, batch_size=10, learning_rate=4e-3, augment=False, workers=1)
     lines: list[str] = []
-    result = train_deepexp3d(dataset, tmp_path / "model", options, lines.append)
+    result = train_deepexp3d([dataset], tmp_path / "model", options, lines.append)
 
     final = result.final["train"]
     assert final is not None
@@ -44,7 +44,7 @@ def test_it_learns_ten_crops_by_heart_and_ships_what_it_learned(
     assert any("no video in the val split" in line for line in lines)
 
     # The folder alone gives the same answers, through torch and through ONNX Runtime.
-    examples = load_splits(facevid.open(dataset))["train"]
+    examples = load_splits([facevid.open(dataset)])["train"]
     (batch,) = ordered_batches(examples, np.arange(10), batch_size=10, workers=0)
     model = load_deepexp3d(result.folder)
     predicted = model.predict(batch.crops)
@@ -76,7 +76,7 @@ def test_held_out_videos_are_evaluated_and_a_few_are_called_a_few(
         toy_track(video_id="a", frames=4), toy_track(video_id="b", frames=3, split="val"),
         toy_track(video_id="c", frames=2, split="test"),
     )
-    result = train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)
+    result = train_deepexp3d([dataset], tmp_path / "model", BRIEF, lambda _: None)
     val, test = result.final["val"], result.final["test"]
     assert val is not None
     assert test is not None
@@ -101,14 +101,14 @@ def test_as_many_threads_work_as_there_are_cores_unless_they_are_counted(monkeyp
 def test_nothing_to_train_on_is_told(write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path) -> None:
     dataset = write_dataset(toy_track(video_id="b", split="val"))
     with pytest.raises(DatasetError, match="no kept crop in the train split"):
-        train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)
+        train_deepexp3d([dataset], tmp_path / "model", BRIEF, lambda _: None)
     assert not list(tmp_path.glob("*model*"))
 
 
 def test_an_evaluation_of_many_crops_says_how_far_it_is(
     write_dataset: Callable[..., Path], toy_track: type, toy_model: FaceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examples = load_splits(facevid.open(write_dataset(toy_track(video_id="a", frames=10))))["train"]
+    examples = load_splits([facevid.open(write_dataset(toy_track(video_id="a", frames=10)))])["train"]
     monkeypatch.setattr(evaluation, "_REPORT_EVERY_S", 0.0)
     lines: list[str] = []
     evaluation.evaluate(
@@ -132,7 +132,7 @@ def test_options_that_train_nothing_are_refused(option: str, value: float) -> No
 def test_a_model_is_never_overwritten(write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(ValueError, match="exists already; choose another folder"):
-        train_deepexp3d(write_dataset(toy_track(video_id="a")), tmp_path / "model", BRIEF, lambda _: None)
+        train_deepexp3d([write_dataset(toy_track(video_id="a"))], tmp_path / "model", BRIEF, lambda _: None)
 
 
 def test_a_subject_in_two_splits_stops_the_training(
@@ -142,7 +142,7 @@ def test_a_subject_in_two_splits_stops_the_training(
         toy_track(video_id="a", subject_id="s"), toy_track(video_id="b", subject_id="s", split="val")
     )
     with pytest.raises(DatasetError, match="subject_id 's' is in the splits"):
-        train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)
+        train_deepexp3d([dataset], tmp_path / "model", BRIEF, lambda _: None)
 
 
 def test_another_face_model_beside_the_dataset_stops_the_training(
@@ -152,7 +152,7 @@ def test_another_face_model_beside_the_dataset_stops_the_training(
     path = dataset / "facevid.json"
     path.write_text(path.read_text("utf-8").replace('"face_model_sha256": "', '"face_model_sha256": "0'), "utf-8")
     with pytest.raises(DatasetError, match="is not the face model that the dataset was fitted with"):
-        train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)
+        train_deepexp3d([dataset], tmp_path / "model", BRIEF, lambda _: None)
 
 
 def test_a_face_model_of_another_width_stops_the_training(
@@ -162,4 +162,4 @@ def test_a_face_model_of_another_width_stops_the_training(
     path = dataset / "facevid.json"
     path.write_text(path.read_text("utf-8").replace('"n_expression": 4', '"n_expression": 5'), "utf-8")
     with pytest.raises(DatasetError, match=r"face_model\.npz has 4 expression components, and the dataset 5"):
-        train_deepexp3d(dataset, tmp_path / "model", BRIEF, lambda _: None)
+        train_deepexp3d([dataset], tmp_path / "model", BRIEF, lambda _: None)

@@ -22,7 +22,7 @@ from training import examples as module
 from training import order
 from training.augment import Augmentation
 from training.crop_reader import CropReader
-from training.examples import Examples, check_splits, load_splits
+from training.examples import Examples, load_splits
 from training.face_reader import read_image
 from training.loader import ordered_batches, training_batches
 from training.order import epoch_order
@@ -38,7 +38,7 @@ def examples(write_dataset: Callable[..., Path], toy_track: type) -> Examples:
         toy_track(video_id="d", frames=4, split="val"),
         shards=3,
     )
-    return load_splits(facevid.open(path))["train"]
+    return load_splits([facevid.open(path)])["train"]
 
 
 def disc_position(crop: np.ndarray, expression: np.ndarray) -> float:
@@ -49,11 +49,11 @@ def disc_position(crop: np.ndarray, expression: np.ndarray) -> float:
 
 def test_only_kept_crops_of_the_split_are_examples(examples: Examples) -> None:
     assert len(examples) == 5 + 5 + 9
-    assert examples.videos == ("a", "c")
+    assert examples.videos == ((0, "a"), (0, "c"))
     assert np.bincount(examples.video).tolist() == [5, 14]
-    val = load_splits(examples.dataset)["val"]
-    assert (len(val), val.videos) == (4, ("d",))
-    assert len(load_splits(examples.dataset)["test"]) == 0
+    val = load_splits([examples.shards[0].dataset])["val"]
+    assert (len(val), val.videos) == (4, ((0, "d"),))
+    assert len(load_splits([examples.shards[0].dataset])["test"]) == 0
 
 
 def test_every_picture_comes_with_its_own_label(examples: Examples) -> None:
@@ -124,25 +124,7 @@ def test_fewer_examples_than_a_batch_make_one_batch(examples: Examples) -> None:
 def test_evenly_spread_choices_are_ascending_and_without_repeats(examples: Examples) -> None:
     assert examples.evenly(4).tolist() == [0, 6, 12, 18]
     assert examples.evenly(100).tolist() == list(range(19))
-    assert load_splits(examples.dataset)["test"].evenly(5).tolist() == []
-
-
-@pytest.mark.parametrize(
-    ("rows", "complaint"),
-    [
-        ([("v", None, "train"), ("v", None, "val")], "video_id 'v' is in the splits train and val"),
-        ([("v", "s", "train"), ("w", "s", "test")], "subject_id 's' is in the splits train and test"),
-    ],
-)
-def test_somebody_in_two_splits_is_refused(rows: list[tuple[str, str | None, str]], complaint: str) -> None:
-    columns = dict(zip(("video_id", "subject_id", "split"), map(list, zip(*rows, strict=True)), strict=True))
-    with pytest.raises(DatasetError, match=complaint):
-        check_splits(pa.table(columns))
-
-
-def test_videos_without_a_named_subject_may_be_in_different_splits() -> None:
-    check_splits(pa.table({"video_id": ["v", "w"], "subject_id": pa.array([None, None], pa.string()),
-                           "split": ["train", "val"]}))
+    assert load_splits([examples.shards[0].dataset])["test"].evenly(5).tolist() == []
 
 
 def endless_png(side_px: int = 50_000) -> bytes:
@@ -258,7 +240,7 @@ def test_shards_of_a_stranger_are_refused_by_name_before_training(
 ) -> None:
     forge_shard(one_video, table, change)
     with pytest.raises(DatasetError, match=rf"{table}/part-00000-of-00001\.parquet:? {complaint}"):
-        load_splits(facevid.open(one_video))["train"]
+        load_splits([facevid.open(one_video)])["train"]
 
 
 def test_a_label_that_nobody_trains_on_may_be_anything(
@@ -266,7 +248,7 @@ def test_a_label_that_nobody_trains_on_may_be_anything(
 ) -> None:
     path = write_dataset(toy_track(video_id="a", frames=8, dropped_frames=(3,)), shards=1)
     forge_shard(path, "frames", with_value("expression", 3, [math.nan] * 4))
-    assert len(load_splits(facevid.open(path))["train"]) == 7
+    assert len(load_splits([facevid.open(path)])["train"]) == 7
 
 
 def test_a_crop_without_a_picture_is_told(one_video: Path, forge_shard: Callable[..., Path]) -> None:
@@ -275,7 +257,7 @@ def test_a_crop_without_a_picture_is_told(one_video: Path, forge_shard: Callable
         return table.set_column(table.column_names.index("jpeg"), "jpeg", pa.array(values, pa.binary()))
 
     forge_shard(one_video, "crops", without_one)
-    examples = load_splits(facevid.open(one_video))["train"]
+    examples = load_splits([facevid.open(one_video)])["train"]
     with pytest.raises(DatasetError, match=r"crops/part-.*: column jpeg lacks values in 1 rows"):
         list(ordered_batches(examples, np.arange(8), batch_size=8, workers=0))
 
@@ -287,7 +269,7 @@ def test_tracks_of_one_video_are_told_apart_however_many_there_are(
     keys = [(video_id, track) for video_id in "ab" for track in (0, 1 << 14, 1 << 20)]
     tracks = [toy_track(video_id=video_id, track=track, frames=3) for video_id, track in keys]
     dataset = facevid.open(write_dataset(*tracks, shards=1))
-    examples = load_splits(dataset)["train"]
+    examples = load_splits([dataset])["train"]
     wanted = [row["expression"] for row in dataset.table("frames", columns=["expression"]).to_pylist()]
     np.testing.assert_array_equal(examples.expression, wanted)
 
@@ -305,10 +287,10 @@ def test_all_splits_come_of_one_reading_which_says_how_far_it_is(
 
     monkeypatch.setattr(Dataset, "open_shard", open_shard)
     lines: list[str] = []
-    found = load_splits(examples.dataset, lines.append)
+    found = load_splits([examples.shards[0].dataset], lines.append)
 
     assert {split: len(some) for split, some in found.items()} == {"train": 19, "val": 4, "test": 0}
-    assert set(read.values()) == {1}
+    assert {count for path, count in read.items() if not path.startswith("tracks/")} == {1}
     # All crops but those of videos that nobody trains on count too.
     assert lines[-1].startswith("labels: 31 of 31 crops, ")
 
@@ -316,4 +298,4 @@ def test_all_splits_come_of_one_reading_which_says_how_far_it_is(
 def test_an_empty_shard_gives_no_example(write_dataset: Callable[..., Path], toy_track: type) -> None:
     dataset = facevid.open(write_dataset(toy_track(video_id="a", frames=4), shards=3))
     assert sorted(shard.rows for shard in dataset.shards("crops")) == [0, 0, 4]
-    assert len(load_splits(dataset)["train"]) == 4
+    assert len(load_splits([dataset])["train"]) == 4

@@ -9,13 +9,13 @@ import torch
 
 from training import export
 from training.export import load_deepexp3d, resolve_device, write_model
-from training.model_config import ModelConfig, learned_nothing
+from training.model_config import ModelConfig, SourceDataset, learned_nothing, read_config
 from training.networks import build_network
 
 CONFIG = {
     "format": "facevid-deepexp3d", "format_version": 1, "preset": "fast", "n_expression": 4, "face_model": "toy",
     "face_model_sha256": "0" * 64, "face_model_licence": "CC0-1.0", "landmark_scheme": "toy5",
-    "dataset_config_hash": "c0ffee", "training": {}, "versions": {},
+    "datasets": (), "training": {}, "versions": {},
 }
 
 
@@ -36,6 +36,15 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, change: dict[str,
 def test_an_empty_folder_is_refused_with_a_word_on_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is no DeepExp3D model .* make one with `facevid train deepexp3d`"):
         load_deepexp3d(tmp_path)
+
+
+def test_a_model_of_an_earlier_version_names_the_one_dataset_that_it_was_trained_on(tmp_path: Path) -> None:
+    earlier = {name: value for name, value in CONFIG.items() if name != "datasets"} | {"dataset_config_hash": "c0ffee"}
+    (tmp_path / "config.json").write_text(json.dumps(earlier), "utf-8")
+    assert read_config(tmp_path).datasets == (SourceDataset(config_hash="c0ffee", content_sha256=""),)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"datasets": [{"who": "knows"}]}), "utf-8")
+    with pytest.raises(ValueError, match=r"config\.json says something else of its datasets than this program writes"):
+        read_config(tmp_path)
 
 
 def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:

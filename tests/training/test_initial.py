@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from training.card import model_card
 from training.checkpoint import Checkpoints, State
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
-from training.model_config import ModelConfig
+from training.model_config import ModelConfig, SourceDataset
 
 OPTIONS = TrainOptions(preset="fast", epochs=2, batch_size=4, workers=0, learning_rate=1e-9, weight_decay=0.0)
-SOURCES = {"dataset_sha256": "d", "videos": 3, "licences": {"CC-BY-4.0": 2}}
+DATASETS = (SourceDataset(config_hash="c0ffee", content_sha256="d"),)
+SOURCES = {"videos": 3, "licences": {"CC-BY-4.0": 2}}
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def earlier(dataset: Path, tmp_path: Path, small_network: Callable) -> Path:
     config = ModelConfig(
         preset="fast", n_expression=about.n_expression, face_model=about.face_model,
         face_model_sha256=about.face_model_sha256, face_model_licence="CC0-1.0", landmark_scheme=about.landmark_scheme,
-        dataset_config_hash="c0ffee", training={}, versions={},
+        datasets=DATASETS, training={}, versions={},
     )  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config.to_json()), "utf-8")
     (folder / "metrics.json").write_text(json.dumps({"sources": SOURCES, "init": None}), "utf-8")
@@ -50,7 +51,7 @@ def train(dataset: Path, written: list) -> Callable[..., tuple[dict[str, torch.T
     """Trains in milliseconds; gives the weights and the record of the model that is written."""
 
     def run(out: Path, *, init: Path | None, lines: list[str] | None = None) -> tuple:
-        train_deepexp3d(dataset, out, OPTIONS, [].append if lines is None else lines.append, init=init)
+        train_deepexp3d([dataset], out, OPTIONS, [].append if lines is None else lines.append, init=init)
         return written[-1]
 
     return run
@@ -70,7 +71,7 @@ def test_it_goes_on_from_the_weights_and_names_them(train: Callable, earlier: Pa
     sha256 = storage.sha256(str(earlier / "model.safetensors"))
     assert any(line.startswith("beginning with the weights of ") and sha256[:12] in line for line in lines)
     assert record["init"] == {
-        "weights_sha256": sha256, "dataset_config_hash": "c0ffee", "sources": SOURCES, "init": None
+        "weights_sha256": sha256, "datasets": [asdict(DATASETS[0])], "sources": SOURCES, "init": None
     }  # fmt: skip
     assert not any("registered by" in line for line in lines)
     words = [line.split(" ")[0] for line in lines]
@@ -195,16 +196,17 @@ def test_crops_that_were_registered_by_other_landmarks_are_remarked_on(
 
 def test_the_card_tells_of_all_that_a_model_was_trained_on(dataset: Path, earlier: Path) -> None:
     first = {"weights_sha256": "1" * 64, "dataset_config_hash": "<script>\n# c0de", "sources": "no", "init": 5}
-    second = {"weights_sha256": "2" * 64, "dataset_config_hash": "c0ffee", "sources": SOURCES, "init": first}
+    second = {"weights_sha256": "2" * 64, "datasets": [asdict(DATASETS[0])] * 2, "sources": SOURCES, "init": first}
     metrics: dict[str, Any] = {
-        "final": {}, "sources": {"dataset_sha256": "d", "videos": 1, "licences": {}}, "steps": 1, "shipped_steps": 1,
+        "final": {}, "sources": {"videos": 1, "licences": {}}, "steps": 1, "shipped_steps": 1,
         "onnx_max_difference": 0.0, "init": second,
     }  # fmt: skip
     config = json.loads((earlier / "config.json").read_text("utf-8"))
     card = model_card(config, metrics)
     wanted = [
         f"The weights that this training began with have the sha256\n`{'2' * 64}`\n",
-        "`c0ffee`.\nLicences of the 3 training videos: `CC-BY-4.0` 2, none stated 1.",
+        "were trained on 2 FaceVid datasets; a video that was in several was used once:\n\n- configuration hash\n",
+        "(sha256 over those of its shards)\n  `d`\n\nLicences of the 3 training videos: `CC-BY-4.0` 2, none stated 1.",
         f"The weights that that one's began with have the sha256\n`{'1' * 64}`\n",
         "`scriptc0de`.\nUnder which licences its videos stood is not known.",
     ]

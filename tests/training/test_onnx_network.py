@@ -22,7 +22,7 @@ from training.onnx_network import load_onnx
 
 CONFIG = ModelConfig(
     preset="fast", n_expression=4, face_model="toy", face_model_sha256="0" * 64, face_model_licence="CC0-1.0",
-    landmark_scheme="toy5", dataset_config_hash="c0ffee", training={}, versions={},
+    landmark_scheme="toy5", datasets=(), training={}, versions={},
 )  # fmt: skip
 
 

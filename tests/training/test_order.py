@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from facevid.dataset import Dataset
 from training import order
 from training.examples import Examples
 from training.order import drawn, epoch_order, epoch_size
@@ -21,8 +20,9 @@ def simulated(lengths: list[int], *, group_rows: int = 128, shards: int = 1) -> 
     rows, nothing = np.concatenate(row), np.zeros((sum(lengths), 0), np.float32)
     video = np.concatenate(track).astype(np.int32)
     return Examples(
-        dataset=object.__new__(Dataset), split="train", expression=nothing, expression_sigma=nothing, video=video,
-        videos=tuple(map(str, range(len(lengths)))), track=video, shard=np.concatenate(shard).astype(np.int32),
+        split="train", expression=nothing, expression_sigma=nothing, video=video,
+        videos=tuple((0, str(number)) for number in range(len(lengths))), track=video,
+        shard=np.concatenate(shard).astype(np.int32),
         row_group=(rows // group_rows).astype(np.int32), row=(rows % group_rows).astype(np.int32), shards=(),
     )  # fmt: skip
 

@@ -102,7 +102,7 @@ def write_network(folder: Path, model: FaceModel, *, answer: np.ndarray | None) 
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS_FILE)
     config = ModelConfig(
         preset="fast", n_expression=model.n_expression, face_model=model.name, face_model_sha256=model.sha256,
-        face_model_licence=model.licence, landmark_scheme="mediapipe68", dataset_config_hash="", training={},
+        face_model_licence=model.licence, landmark_scheme="mediapipe68", datasets=(), training={},
         versions={},
     )
     _export_onnx(network.eval(), folder / ONNX_FILE)

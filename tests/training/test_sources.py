@@ -15,7 +15,7 @@ def test_videos_are_counted_by_licence_and_those_of_other_splits_are_not(
         toy_track(video_id="b", licence="CC0-1.0"), toy_track(video_id="c", licence="CC-BY-4.0"),
         toy_track(video_id="d"), toy_track(video_id="e", split="val", licence="secret"),
     ))
-    sources = sources_of(dataset, ("a", "b", "c", "d"))
+    sources = sources_of([dataset], tuple((0, video_id) for video_id in "abcd"))
     assert (sources.videos, sources.licences) == (4, {"CC-BY-4.0": 2, "CC0-1.0": 1})
     words = licences_in_words(sources.videos, sources.licences)
     assert words == "Licences of the 4 training videos: `CC-BY-4.0` 2, `CC0-1.0` 1, none stated 1."

@@ -110,7 +110,7 @@ def test_a_folder_without_a_dataset_is_refused_in_a_sentence(
 def test_training_on_a_release_without_crops_says_what_is_missing(dataset: Path, tmp_path: Path) -> None:
     run("release", dataset, "--to", tmp_path / "new")
     with pytest.raises(facevid.description.DatasetError, match="is a release without crops, and training looks at"):
-        train_deepexp3d(tmp_path / "new", tmp_path / "model", TrainOptions(), report=lambda _: None)
+        train_deepexp3d([tmp_path / "new"], tmp_path / "model", TrainOptions(), report=lambda _: None)
 
 
 def test_denied_videos_stay_back_though_the_tables_have_their_addresses_in_another_spelling(
