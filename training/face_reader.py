@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from fitting.face_model import INNER_POINTS, FaceModel
+from fitting.face_model import FaceModel
 from pipeline.faces.follow import FaceFollower, face_in_image
 from pipeline.faces.landmarks import FaceLandmarks, MediapipeDetector
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.register import register
-from training.head_pose import HeadPose, head_pose
+from training.head_pose import HeadPose, HeadPoser
 from training.model_config import ModelConfig
 from training.onnx_network import load_onnx
 from training.prediction_progress import PredictionProgress
@@ -62,10 +62,7 @@ class FaceReader:
         self.face_model = face_model
         self._options = FacesOptions()
         self._detector = MediapipeDetector(networks, scheme=config.landmark_scheme)
-        embedding = face_model.embedding(config.landmark_scheme)
-        ids, weights = embedding.vertex_ids[INNER_POINTS], embedding.weights[INNER_POINTS]
-        self._inner_mean_mm = np.einsum("pk,pkc->pc", weights, face_model.mean_mm[ids])
-        self._inner_basis_mm = np.einsum("pk,npkc->npc", weights, face_model.expression_basis_mm[:, ids])
+        self._poser = HeadPoser(face_model, config.landmark_scheme)
 
     def follower(self) -> FaceFollower:
         """What follows one face through a video."""
@@ -86,9 +83,8 @@ class FaceReader:
     def pose(
         self, face: FaceLandmarks, expression: Float32[np.ndarray, " n_expression"]
     ) -> HeadPose | None:
-        """The camera that brings the mean identity with this expression nearest to the inner landmarks, or None."""
-        head_mm = self._inner_mean_mm + np.tensordot(expression, self._inner_basis_mm, axes=1)
-        return head_pose(face.points_px[INNER_POINTS], head_mm)
+        """How the head is held, as `training.head_pose.HeadPoser` finds it; None where nobody knows."""
+        return self._poser.pose(face.points_px, expression)
 
     def read_images(
         self, paths: Sequence[Path], report: Callable[[str], None]
