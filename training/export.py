@@ -15,6 +15,7 @@ from jaxtyping import Float32, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from facevid import storage
 from training.card import model_card
 from training.model_config import (
     CARD_FILE,
@@ -114,7 +115,9 @@ def write_model(
         difference = _onnx_difference(network, folder / ONNX_FILE, probes)
         full = metrics | {"onnx_max_difference": difference}
         _write_json(folder / METRICS_FILE, full)
-        _write_json(folder / CONFIG_FILE, config.to_json())
+        # What stands side by side and is not of one training is then refused by `read_config`.
+        sha256 = {name: storage.sha256(str(folder / name)) for name in (WEIGHTS_FILE, ONNX_FILE)}
+        _write_json(folder / CONFIG_FILE, config.to_json() | {"sha256": sha256})
         (folder / CARD_FILE).write_text(model_card(config.to_json(), full), "utf-8")
 
 

@@ -1,6 +1,6 @@
 """What stands in a DeepExp3D folder beside its weights: what the network is, what it wants to see, what it learned.
 
-Standard library and numpy alone: prediction on a CPU does not wait for torch to load.
+No torch: prediction on a CPU does not wait for torch to load.
 """
 
 import json
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from facevid import storage
 from pipeline.faces.register import CROP_SIZE_PX, INNER_POINTS, TEMPLATE68_PX
 from pipeline.faces.schemes import IBUG68
 from training.config import Preset
@@ -101,7 +102,8 @@ def read_config(folder: Path) -> ModelConfig:
     """What a folder says that it holds.
 
     Raises:
-        ValueError: It is no DeepExp3D folder, of a newer format, or damaged.
+        ValueError: It is no DeepExp3D folder, of a newer format, or damaged, or holds weights or an ONNX form that are
+            not those it was written with.
     """
     path = folder / CONFIG_FILE
     try:
@@ -121,6 +123,7 @@ def read_config(folder: Path) -> ModelConfig:
         raise ValueError(f"{path} names an unknown preset {plain.get('preset')!r}")
     if "datasets" not in plain and "dataset_config_hash" in plain:  # as written for one dataset, which was the most
         plain["datasets"] = [{"config_hash": plain["dataset_config_hash"], "content_sha256": ""}]
+    _check_files(folder, plain.get("sha256", {}))
     try:
         fields = {name: plain[name] for name in ModelConfig.__dataclass_fields__}
         return ModelConfig(**fields | {"datasets": tuple(SourceDataset(**one) for one in plain["datasets"])})
@@ -128,6 +131,19 @@ def read_config(folder: Path) -> ModelConfig:
         raise ValueError(f"{path} lacks {error}") from error
     except TypeError as error:
         raise ValueError(f"{path} says something else of its datasets than this program writes: {error}") from error
+
+
+def _check_files(folder: Path, sha256: object) -> None:
+    """Refuse files of two trainings; of a folder that was written before there were these hashes nobody knows."""
+    known = sha256 if isinstance(sha256, dict) else {}
+    for name in (WEIGHTS_FILE, ONNX_FILE):
+        path = folder / name
+        if name in known and path.is_file() and (seen := storage.sha256(str(path))) != known[name]:
+            raise ValueError(
+                f"{path} is not the file that {CONFIG_FILE} beside it was written with (sha256 {seen[:12]}, not "
+                f"{str(known[name])[:12]}): weights, ONNX form and configuration are made together; copy the model's "
+                "whole folder again, or train it again"
+            )
 
 
 def learned_nothing(folder: Path) -> bool:

@@ -2,17 +2,19 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from pipeline.faces.picture import Picture
 from pipeline.faces.register import TEMPLATE68_PX, register
 from pipeline.faces.schemes import IBUG68
-from training.export import write_model
+from training.export import _export_onnx, load_deepexp3d, write_model
 from training.model_config import ModelConfig, SourceDataset
 from training.networks import build_network
 from training.onnx_network import load_onnx
@@ -80,3 +82,21 @@ def test_the_configuration_holds_what_the_input_is_made_with(folder: Path) -> No
     np.testing.assert_allclose(about["registration"]["template_px"], TEMPLATE68_PX, atol=1e-4)
     assert about["registration"]["registered_points"] == [17, 68]
     assert tuple(about["registration"]["mediapipe_face_mesh_points"]) == IBUG68
+
+
+@pytest.mark.parametrize("stale", ["model.onnx", "model.safetensors"])
+def test_files_of_two_trainings_in_one_folder_are_refused(folder: Path, tmp_path: Path, stale: str) -> None:
+    for name in ("config.json", "model.onnx", "model.safetensors"):
+        shutil.copy(folder / name, tmp_path / name)
+    load_onnx(tmp_path)
+    load_deepexp3d(tmp_path)
+    network = load_deepexp3d(folder).network
+    network.head.weight.data.mul_(2)
+    if stale == "model.onnx":
+        _export_onnx(network, tmp_path / stale)
+    else:
+        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, tmp_path / stale)
+    # In each form, also the one that does not read that file: nobody can know which of the two was meant.
+    for load in (load_onnx, load_deepexp3d):
+        with pytest.raises(ValueError, match=rf"{re.escape(stale)} is not the file that config\.json .* whole folder"):
+            load(tmp_path)
