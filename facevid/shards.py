@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from jaxtyping import Bool
 
 from facevid import storage
 from facevid.schema import TABLES
@@ -204,21 +205,31 @@ def _checked(
         yield batch
 
 
-def _check_order(table_name: str, keys: pa.Table) -> None:
-    before, after = keys.slice(0, keys.num_rows - 1), keys.slice(1)
+def order_faults(table_name: str, rows: pa.Table) -> tuple[Bool[np.ndarray, " pairs"], Bool[np.ndarray, " pairs"]]:
+    """Which rows, from the second on, come before the one before them, and which have the same key though none may.
+
+    Args:
+        table_name: frames, tracks, crops or failures.
+        rows: Consecutive rows of a shard, with the columns of the table's key.
+    """
+    before, after = rows.slice(0, max(0, rows.num_rows - 1)), rows.slice(1)
     ascends = np.zeros(before.num_rows, bool)
     ties = np.ones(before.num_rows, bool)
-    for name in keys.column_names:
+    for name in _KEYS[table_name]:
         # A failure of a whole video has no track and comes before those of its tracks.
         left, right = (
             column if name == "video_id" else pc.fill_null(column, -1) for column in (before[name], after[name])
         )
         ascends |= ties & pc.less(left, right).to_numpy()
         ties &= pc.equal(left, right).to_numpy()
-    wrong = ~(ascends | ties)
-    if wrong.any():
-        row = after.slice(int(wrong.argmax()), 1).to_pylist()[0]
+    return ~(ascends | ties), ties & (table_name in _UNIQUE)
+
+
+def _check_order(table_name: str, keys: pa.Table) -> None:
+    descends, repeats = order_faults(table_name, keys)
+    if descends.any():
+        row = keys.slice(1 + int(descends.argmax()), 1).to_pylist()[0]
         raise ValueError(f"{table_name}: rows are not sorted by {', '.join(keys.column_names)}; {row} comes too late")
-    if table_name in _UNIQUE and ties.any():
-        row = after.slice(int(ties.argmax()), 1).to_pylist()[0]
+    if repeats.any():
+        row = keys.slice(1 + int(repeats.argmax()), 1).to_pylist()[0]
         raise ValueError(f"{table_name}: two rows have the key {row}")

@@ -113,7 +113,7 @@ def _rows(track: ToyTrack, face_model_sha256: str) -> tuple[dict, list[dict], li
     row = key | {
         "split": track.split, "subject_id": track.subject_id, "frames": track.frames, "first_frame": 0,
         "last_frame": track.frames - 1, "start_s": 0.0, "end_s": (track.frames - 1) / 25,
-        "identity": [0.5] * N_IDENTITY, "identity_norm": 0.87,
+        "identity": [0.5] * N_IDENTITY, "identity_norm": 0.75**0.5,
         "fit_status": "converged", "fit_iterations": 5, "reprojection_error": 0.01,
         "holdout_error": 0.02, "jitter": 0.001, "appearance_similarity": 0.9, "appearance_jump": 0.1,
         "kept": track.kept,

@@ -147,21 +147,33 @@ class Release:
 class Verify:
     """Check a dataset that you received: every file's size, sha256, rows and columns, and that nothing else is there.
 
-    Exits with 1 where something is wrong, and names all of it. README.md is not compared: publishers may edit it.
+    Then whether what stands in the tables can be: numbers in their bounds, times that rise, tables that agree with one
+    another, crops that are pictures. Exits with 1 where something is wrong, and names all of it, a line for each kind
+    of damage. README.md is not compared: publishers may edit it.
 
-    Example: facevid verify facevid-1.0
+    Example: facevid verify facevid-1.0 --crops 0
     """
 
     dataset: tyro.conf.Positional[str]
     """Folder of the dataset, or a bucket's address."""
+    crops: int = 1000
+    """Crops to decode, spread evenly over all there are; 0 decodes them all."""
+
+    def __post_init__(self) -> None:
+        """Refuse a value outside its range."""
+        if self.crops < 0:
+            raise ValueError(f"crops={self.crops} must be at least 0")
 
     def run(self) -> int:
         """Check, print what is wrong."""
+        from facevid.release.values import Pictures
         from facevid.release.verify import faults, read_described
+        from training.decoding import decoded_crop
 
         dataset = read_described(self.dataset)
         shards = dataset.description.shards
         total, done, found = sum(shard.bytes for shard in shards), 0, 0
+        rows, rows_done = sum(shard.rows for shard in shards if shard.table in {"frames", "crops"}), 0
         with _told() as progress:
 
             def on_bytes(size: int) -> None:
@@ -169,7 +181,13 @@ class Verify:
                 done += size
                 progress("check", done, total)
 
-            for fault in faults(dataset, on_bytes=on_bytes):
+            def on_rows(count: int) -> None:
+                nonlocal rows_done
+                rows_done += count
+                progress("values", rows_done, rows)
+
+            pictures = Pictures(decode=decoded_crop, most=self.crops)
+            for fault in faults(dataset, pictures, on_bytes=on_bytes, on_rows=on_rows):
                 found += 1
                 print("".join(sign if sign.isprintable() else "?" for sign in fault))  # words of a stranger
         if found:
@@ -178,7 +196,9 @@ class Verify:
             return 1
         frames = sum(shard.rows for shard in shards if shard.table == "frames")
         tracks = sum(shard.rows for shard in shards if shard.table == "tracks")
-        print(f"{self.dataset} is whole: {frames:,} frames of {tracks:,} tracks, {total / 1e6:,.1f} MB")
+        crops = sum(shard.rows for shard in shards if shard.table == "crops")
+        decoded = f"; {min(self.crops or crops, crops):,} of {crops:,} crops were decoded" if crops else ""
+        print(f"{self.dataset} is whole: {frames:,} frames of {tracks:,} tracks, {total / 1e6:,.1f} MB{decoded}")
         return 0
 
 
@@ -231,7 +251,7 @@ def _told() -> "Iterator[Progress]":
         if what not in bars:
             for bar in bars.values():
                 bar.close()
-            unit = "B" if what == "check" else " frames"
+            unit = {"check": "B", "values": " rows"}.get(what, " frames")
             bars[what] = tqdm(desc=what, total=total, unit=unit, unit_scale=True, delay=_TOLD_AFTER_S, leave=False)
         bars[what].update(done - bars[what].n)
 

@@ -1,4 +1,4 @@
-"""Whether a dataset that somebody handed on is whole: every file as listed, no other, tables that fit together."""
+"""Whether a dataset that somebody handed on is whole: every file as listed, no other, and values that can be."""
 
 import json
 import os
@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 
 from facevid import storage
 from facevid.dataset import Dataset
-from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, RELEASE_STEP, DatasetDescription, DatasetError
+from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, DatasetError
 from facevid.release.card import CARD_FILE
 from facevid.release.croissant import CROISSANT_FILE
 from facevid.release.documents import is_own_card
+from facevid.release.values import Pictures, value_faults
 from facevid.schema import SCHEMA_VERSION, TABLES
 from facevid.shards import ShardInfo
-from facevid.splits import SPLITS
 
 _OURS = frozenset({DESCRIPTION_FILE, FACE_MODEL_FILE, CARD_FILE, CROISSANT_FILE})
 _OF_OTHERS = frozenset({".git", ".gitattributes", ".gitignore", ".cache", ".huggingface", "LICENSE", "LICENSE.txt"})
@@ -40,14 +40,20 @@ def read_described(root: str) -> Dataset:
     return Dataset(root=root, description=DatasetDescription.from_json(text, where=where))
 
 
-def faults(dataset: Dataset, *, on_bytes: Callable[[int], None] = lambda _: None) -> Iterator[str]:
+def faults(
+    dataset: Dataset, pictures: Pictures, *,
+    on_bytes: Callable[[int], None] = lambda _: None, on_rows: Callable[[int], None] = lambda _: None,
+) -> Iterator[str]:  # fmt: skip
     """Everything that is wrong, one sentence each, as it is found; nothing where the dataset is whole.
 
-    The card is not compared: whoever publishes a dataset may edit it.
+    Values are looked at where every file is the one that is listed. The card is not compared: whoever publishes a
+    dataset may edit it.
 
     Args:
         dataset: See `read_described`.
+        pictures: Which of the crops are decoded.
         on_bytes: Called with the bytes of each file that was read.
+        on_rows: Called with the rows of frames and crops of which the values were looked at.
     """
     about = dataset.description
     sound = []
@@ -61,7 +67,10 @@ def faults(dataset: Dataset, *, on_bytes: Callable[[int], None] = lambda _: None
     yield from _strays(dataset)
     yield from _metadata_faults(dataset)
     if len(sound) == len(about.shards):
-        yield from _row_faults(dataset)
+        try:
+            yield from value_faults(dataset, pictures, on_rows=on_rows)
+        except DatasetError as error:
+            yield str(error)
 
 
 def not_ours(release: Dataset) -> list[str]:
@@ -196,40 +205,3 @@ def _metadata_faults(dataset: Dataset) -> Iterator[str]:
         return
     if listed != wanted:
         yield f"{CROISSANT_FILE} lists other files, or other hashes, than {DESCRIPTION_FILE}"
-
-
-def _row_faults(dataset: Dataset) -> Iterator[str]:
-    """What the tables say of one another; asked only where every file is the one that is listed."""
-    about = dataset.description
-    splits: dict[tuple[str, str], str] = {}
-    frames, all_read = 0, True
-    columns = ("video_id", "track", "subject_id", "split", "frames", "face_model_sha256", "detector_sha256")
-    for shard in dataset.shards("tracks"):
-        try:
-            with dataset.open_shard(shard) as file:
-                if lacking := [name for name in columns if name not in file.columns]:
-                    yield f"{shard.path} lacks columns: {', '.join(lacking)}"
-                    return
-                rows = file.read(columns).to_pylist()
-        except DatasetError as error:
-            all_read = False
-            yield str(error)
-            continue
-        for row in rows:
-            name = f"track {row['track']} of {row['video_id']!r} in {shard.path}"
-            frames += row["frames"]
-            for column in ("face_model_sha256", "detector_sha256"):
-                if row[column] != getattr(about, column):
-                    yield f"{name} says {column} {row[column]}, not {getattr(about, column)}"
-            if row["split"] not in SPLITS:
-                yield f"{name} is in split {row['split']!r}, which is none of {', '.join(SPLITS)}"
-            together = ("subject", row["subject_id"]) if row["subject_id"] else ("video", row["video_id"])
-            if splits.setdefault(together, row["split"]) != row["split"]:
-                both = f"{splits[together]} and {row['split']}"
-                yield f"{together[0]} {together[1]!r} is in two splits, {both}: training would leak"
-    there = sum(shard.rows for shard in dataset.shards("frames"))
-    if all_read and frames != there:
-        yield f"the tracks speak of {frames:,} frames, the frames table has {there:,}"
-    for step in about.funnel:
-        if step.step == RELEASE_STEP and step.ok != there:
-            yield f"the funnel says that {step.ok:,} frames went out, the frames table has {there:,}"

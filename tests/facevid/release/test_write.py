@@ -17,9 +17,11 @@ from facevid.release import write
 from facevid.release.choice import OUT, Choice, Tally
 from facevid.release.forecast import forecast_text
 from facevid.release.publication import Publication
+from facevid.release.values import Pictures
 from facevid.release.verify import faults, read_described
 from facevid.release.whole_folder import whole_folder
 from facevid.release.write import ReleaseOptions, write_release
+from training.decoding import decoded_crop
 
 FAILED = {"video_id": "z", "track": None, "url": "/home/anna/z.mp4", "stage": "faces", "code": "no_face",
           "retryable": False, "attempt": 1, "message": "/home/anna/z.mp4 has no face"}  # fmt: skip
@@ -75,7 +77,7 @@ def test_kept_rows_go_out_and_tracks_speak_of_what_went_out(dataset: Path, tmp_p
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         "README.md", "croissant.json", "face_model.npz", "facevid.json", "frames", "tracks"
     ]
-    assert not list(faults(read_described(str(tmp_path / "new"))))
+    assert not list(faults(read_described(str(tmp_path / "new")), Pictures(decode=decoded_crop, most=0)))
 
 
 def test_where_everything_is_kept_the_shards_are_those_of_the_build(
