@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import cv2
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
@@ -16,6 +15,7 @@ from pipeline.faces.options import FacesOptions
 from pipeline.faces.picture import Picture
 from pipeline.faces.register import register
 from training.head_pose import HeadPose, HeadPoser
+from training.image_files import read_image
 from training.model_config import ModelConfig
 from training.onnx_network import load_onnx
 from training.prediction_progress import PredictionProgress
@@ -117,21 +117,6 @@ class FaceReader:
             picture = Picture(read_image(path))
             if (face := self.find(picture)) is not None:
                 yield index, self.crop(picture, face)
-
-
-def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """An image file as RGB, turned as its EXIF orientation says.
-
-    Raises:
-        ValueError: The file is no image that OpenCV reads.
-    """
-    try:
-        bgr = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", dtype=np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise ValueError(f"{path} is an image that OpenCV does not take: {error.err}") from error
-    if bgr is None:
-        raise ValueError(f"{path} is no image")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _network(folder: Path, device: str) -> Network:

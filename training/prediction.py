@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import cv2
-
+from facevid.counted import counted
 from fitting.face_model import DEFAULT_MODEL_PATH, FaceModel, load_face_model
+from fitting.whole_file import require_writable
 from pipeline.faces.errors import VideoError
 from pipeline.faces.video import open_video
 from training.drawings import DrawingFolder, write_picture
 from training.expression_classifier import ExpressionClassifier, load_expression
-from training.face_reader import FaceReader, read_image
+from training.face_reader import FaceReader
+from training.image_files import images_among, pictures_in, read_image, refuse_heif
 from training.model_config import learned_nothing
 from training.predict_options import PredictOptions
 from training.prediction_progress import PredictionProgress
@@ -80,10 +81,11 @@ def predict(
 
     Raises:
         FileNotFoundError: There is no such source or classifier.
-        ValueError: The source is neither an image nor a video that can be decoded, or a folder of whose images none
-            can be, the drawings' folder holds what no prediction drew, a table's suffix is unknown or it would replace
-            another file of this prediction, the face model has no ARKit weights, or the models do not belong to one
-            face model.
+        OSError: A table cannot be written.
+        ValueError: The source is neither an image nor a video that can be decoded, or a HEIF image, or a folder of
+            whose images none can be decoded, the drawings' folder holds what no prediction drew, a table's suffix is
+            unknown or it would replace another file of this prediction, the face model has no ARKit weights, or the
+            models do not belong to one face model.
     """
     check_table_path(out)
     if arkit is not None:
@@ -100,6 +102,9 @@ def predict(
     drawings = DrawingFolder(drawn) if drawn is not None and path.is_dir() else None
     if drawings is not None:
         drawings.check()
+    for file in (out, arkit):
+        if file is not None:
+            require_writable(file)
     model = load_face_model(face_model or DEFAULT_MODEL_PATH)
     if arkit is not None and model.arkit is None:
         raise ValueError(f"face model {model.name!r} has no map to ARKit weights: leave --arkit out")
@@ -126,6 +131,8 @@ def predict(
                 raise ValueError(f"none of the images in the folder {path} can be read, such as {damaged[0].name}")
             left_out = tuple(sorted(others + damaged))
         elif images:
+            if (pictures := pictures_in(path)) > 1:
+                report(f"predict: {path.name} holds {pictures} pictures; the first is read; for all, convert it to MP4")
             seen = seen_image(reader, read_image(path), source=path.name, keep=drawn is not None)
             for _, drawing in run.read([seen]):
                 if drawn is not None and drawing is not None:
@@ -134,10 +141,13 @@ def predict(
             damage = _video(run, reader, path, drawn=drawn, files=files, options=options, report=report)
     if left_out:
         count = len(images) + len(others)
-        report(f"predict: left out as no image: {len(left_out)} of {count} files, such as {left_out[0].name}")
-    what = "images" if images else "frames"
+        report(
+            f"predict: left out {len(left_out)} of {count} files that are no images, or damaged, such as "
+            f"{left_out[0].name}"
+        )
     written = ", ".join(str(file) for file in (out, arkit, drawn) if file is not None)
-    report(f"predict: {run.frames} {what}, a face in {run.faces}; {written}")
+    found = f"a face in {run.faces}" if run.faces else "no face found"
+    report(f"predict: {counted(run.frames, 'image' if images else 'frame')}, {found}; {written}")
     return PredictionResult(
         table=out, arkit=arkit, drawn=drawn, frames=run.frames, faces=run.faces, left_out=left_out, damage=damage
     )
@@ -146,13 +156,12 @@ def predict(
 def _images_of(path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Of one file, or of a folder's, those that begin as images do, and the others, of which no more is read."""
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    images: list[Path] = []
-    others: list[Path] = []
-    for file in files:
-        (images if cv2.haveImageReader(str(file)) else others).append(file)
+    images, others = images_among(files)
     if path.is_dir() and not images:
         raise ValueError(f"the folder {path} holds no image; of videos, give one at a time")
-    return tuple(images), tuple(others)
+    if not path.is_dir() and not images:
+        refuse_heif(path)
+    return images, others
 
 
 def _folder(

@@ -23,7 +23,8 @@ from pipeline.faces.picture import Picture
 from pipeline.faces.video import open_video
 from training.config import PRESETS, Preset, TrainOptions
 from training.export import load_deepexp3d, software_versions, write_model
-from training.face_reader import FaceReader, read_image
+from training.face_reader import FaceReader
+from training.image_files import read_image
 from training.model_config import ModelConfig
 from training.networks import build_network
 from training.onnx_network import load_onnx

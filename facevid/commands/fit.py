@@ -105,6 +105,15 @@ class Fit:
             if path is not None and not path.is_file():
                 what = "this is a folder, and a fit takes one video" if path.is_dir() else "there is no such file"
                 raise FileNotFoundError(f"{name}={str(path)!r}: {what}")
+        if self._is_video:
+            self._refuse_image()
+
+    def _refuse_image(self) -> None:
+        from training.image_files import images_among
+
+        if images_among([self.source])[0]:
+            raise ValueError(f"source={str(self.source)!r} is an image, and a fit takes a video or a file of "
+                             "landmarks; of images, facevid predict tells the expression")  # fmt: skip
 
     def _outputs(self) -> tuple[Path, ...]:
         files = self.files

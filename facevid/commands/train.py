@@ -97,9 +97,9 @@ class TrainExpression:
 class Predict:
     """Predict expression coefficients, and with --expression a class, for an image, a folder of images or a video.
 
-    Writes a tidy table (coefficients, and how the head is held), and beside it pictures or a video with landmarks, mesh
-    and class drawn in. Run again with the same --out, it replaces what it wrote. The class says which expression a face
-    shows; it does not say what a person feels.
+    It reads the largest face of an image, and in a video follows one. Writes a tidy table (coefficients, and how the
+    head is held), and beside it pictures or a video with landmarks, mesh and class drawn in. Run again with the same
+    --out, it replaces what it wrote. The class says which expression a face shows; it does not say what a person feels.
 
     Example: facevid predict clip.mp4 --deepexp3d models/deepexp3d --out clip.csv --arkit weights.csv
     """

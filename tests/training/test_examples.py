@@ -23,7 +23,7 @@ from training import order
 from training.augment import Augmentation
 from training.crop_reader import CropReader
 from training.examples import Examples, load_splits
-from training.face_reader import read_image
+from training.image_files import read_image
 from training.loader import ordered_batches, training_batches
 from training.order import epoch_order
 

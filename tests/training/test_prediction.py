@@ -34,7 +34,8 @@ from training.drawings import RECORD, DrawingFolder
 from training.export import _export_onnx
 from training.expression import train_expression
 from training.expression_options import CLASSES, ExpressionOptions
-from training.face_reader import FaceReader, read_image
+from training.face_reader import FaceReader
+from training.image_files import read_image
 from training.model_config import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, ModelConfig
 from training.networks import build_network
 from training.predict_options import PredictOptions
@@ -222,7 +223,7 @@ def test_a_folder_gives_a_row_and_a_drawing_per_image_and_names_what_is_none(set
     assert [(row["source"], bool(row["e0"])) for row in rows] == [("a.png", False), ("b.png", True), ("c.png", True)]
     assert (result.frames, result.faces) == (3, 2)
     assert [path.name for path in result.left_out] == ["half.png", "notes.txt"]
-    assert any("left out as no image: 2 of 5 files, such as half.png" in line for line in lines)
+    assert any("left out 2 of 5 files that are no images, or damaged, such as half.png" in line for line in lines)
     assert result.drawn == tmp_path / "table-drawn"
     assert sorted(path.name for path in result.drawn.iterdir()) == [
         RECORD, "a.png.png", "b.png.png", "c.png.png"

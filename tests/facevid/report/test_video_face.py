@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pygltflib
 import pytest
@@ -130,6 +131,7 @@ def test_the_scheme_of_a_video_is_one_that_can_be_found(
         ("clip.mp4", ("--obj", "face.obj", "--frame", "4"), "frame=4 is not among the frames 5 to 12"),
         ("none.mp4", (), "source='none.mp4': there is no such file"),
         ("folder", (), "source='folder': this is a folder, and a fit takes one video"),
+        ("photo.mp4", (), "source='photo.mp4' is an image, and a fit takes a video or a file of landmarks; of images"),
         ("empty.mp4", (), "empty.mp4 shows no face in any of its 8 frames"),
         ("landmarks.npz", ("--track", "1"), "track=1 is one of a video; landmarks.npz holds one face"),
     ],
@@ -139,9 +141,10 @@ def test_what_does_not_go_with_a_video_is_one_line_and_writes_nothing(
 ) -> None:
     Path("empty.mp4").write_bytes(b"")
     Path("folder").mkdir()
+    Path("photo.mp4").write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
     assert cli.main(["fit", source, "--out", "fit.npz", *words]) == 2
     assert complaint in capsys.readouterr().err.splitlines()[-1]
-    assert sorted(path.name for path in clip.parent.iterdir()) == ["clip.mp4", "empty.mp4", "folder"]
+    assert sorted(path.name for path in clip.parent.iterdir()) == ["clip.mp4", "empty.mp4", "folder", "photo.mp4"]
 
 
 @pytest.mark.usefixtures("asked")
