@@ -62,8 +62,9 @@ def frames_schema(*, points: int, n_expression: int) -> pa.Schema:
         _field("expression_sigma", _vector(n_expression),
                "posterior standard deviation of each, the identity's own uncertainty included, same unit"),
         _field("reprojection_error", pa.float32(),
-               "median distance of the inner 51 fitted points to landmarks_px, over face_size_px"),
-        _field("face_size_px", pa.float32(), "outer-eye distance as fitted, seen from the front, pixels"),
+               "median distance of the inner 51 landmarks of the fitted face to landmarks_px, over the distance of its "
+               "outer eye landmarks seen from the front"),
+        _field("face_size_px", pa.float32(), "distance of the fitted outer eye corners, seen from the front, pixels"),
         _field("sharpness", pa.float32(),
                "variance of the Laplacian of the registered crop's luma (0 to 1), times 1000"),
         _field("brightness", pa.float32(), "mean luma of what is picture in the registered crop, 0 to 1"),

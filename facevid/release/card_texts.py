@@ -18,9 +18,56 @@ deviations of the face model,
     px      = c + (q[:2] + translation_px - c) / (1 + q[2] / focal_px)      perspective, where it is not,
     c       = ((width_px - 1) / 2, (height_px - 1) / 2)                     the middle of the picture
 
-The face model, `face_model.npz`, has the mean as `mean_mm`, U_id as `identity_basis_mm`, U_exp as
-`expression_basis_mm`. `e = 0` is its mean expression, not the neutral face, which it has as `neutral_expression`.
-Times (`pts_s`) are presentation times in seconds on the file's clock."""
+The face model, `face_model.npz`, is a file of numpy's: the mean is its `mean_mm`, U_id its `identity_basis_mm`, U_exp
+its `expression_basis_mm`, each of all vertices, and `triangles` joins these to a surface. `e = 0` is its mean
+expression, not the neutral face, which it has as `neutral_expression`. Times (`pts_s`) are presentation times in
+seconds on the file's clock.
+
+A landmark is the mean of three vertices, `landmarks/<scheme>/vertex_ids`, with the `weights` beside them; the scheme is
+the tracks' `landmark_scheme`. A detector marks some points of a face consistently elsewhere than there: by
+`calibration/<scheme>/offset_mm`, in the head frame, where the model knows it. Add it to the landmarks, as the fit did,
+wherever they are compared with detected ones; it is no part of the face, so never add it to the vertices.
+
+```python
+import numpy
+import pandas
+
+frames, tracks = pandas.read_parquet("frames"), pandas.read_parquet("tracks")
+model, scheme = numpy.load("face_model.npz"), tracks.landmark_scheme[0]
+ids, weights = model[f"landmarks/{scheme}/vertex_ids"], model[f"landmarks/{scheme}/weights"]
+
+
+def at_landmarks(vertices_mm):
+    return (vertices_mm[..., ids, :] * weights[:, :, None]).sum(axis=-2)
+
+
+marks_mm = at_landmarks(model["mean_mm"]) + model.get(f"calibration/{scheme}/offset_mm", 0)
+U_id, U_exp = at_landmarks(model["identity_basis_mm"]), at_landmarks(model["expression_basis_mm"])
+
+
+def fitted_landmarks(track, rows):
+    # In the picture, (frames, points, 2), and the distance of the outer eye corners as if seen from the front, pixels.
+    head_mm = marks_mm + numpy.tensordot(track.identity, U_id, 1)
+    head_mm = head_mm + numpy.tensordot(numpy.stack(rows.expression), U_exp, 1)
+    scale, turn = rows.scale_px_per_mm.to_numpy()[:, None, None], numpy.stack(rows.rotation_wxyz)[:, None]
+    aside = 2 * numpy.cross(turn[..., 1:], head_mm)
+    q = scale * (head_mm + turn[..., :1] * aside + numpy.cross(turn[..., 1:], aside))  # scale * (R @ head_mm)
+    px = q[..., :2] + numpy.stack(rows.translation_px)[:, None]
+    if pandas.notna(track.focal_px):
+        c = (numpy.array([track.width_px, track.height_px]) - 1) / 2
+        px = c + (px - c) / (1 + q[..., 2:] / track.focal_px)
+    return px, numpy.linalg.norm(scale * (head_mm[:, [36]] - head_mm[:, [45]]), axis=-1)
+
+
+whose = tracks.set_index(["video_id", "track"])
+for key, rows in frames.groupby(["video_id", "track"]):
+    px, outer_eye_px = fitted_landmarks(whose.loc[key], rows)
+    away_px = numpy.linalg.norm(px - numpy.stack(rows.landmarks_px).reshape(px.shape), axis=-1)
+    error = numpy.median(away_px[:, 17:68] / outer_eye_px, axis=1)  # rows.reprojection_error
+```
+
+Points 0 to 16 of the scheme `ibug68` are the outline of the face in the picture, which wanders over the cheek as the
+head turns; the fit lets them, and this places them on the jaw."""
 
 WITHOUT_MODEL = """\
 **The face model is not part of this release**, as its licence does not say that it may be handed on. The tables can be

@@ -86,8 +86,9 @@ def test_what_the_card_says_can_be_run_and_gives_a_manifest(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks = re.findall(r"```python\n(.*?)```", card_of(dataset), re.DOTALL)
-    run = [block for block in blocks if "import datasets" not in block]
-    assert len(run) == 3 == len(blocks) - 1
+    # The landmarks of a toy model are none: tests/pipeline/test_card_formula.py runs what needs them.
+    run = [block for block in blocks if "import datasets" not in block and "face_model.npz" not in block]
+    assert len(run) == 3 == len(blocks) - 2
     monkeypatch.chdir(dataset)
     names: dict[str, object] = {}
     for block in run:
