@@ -12,7 +12,7 @@ from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, RECEIVED, REM
 from facevid.keep import parse_keep
 from facevid.schema import TABLES, dataset_schemas
 from facevid.shard_file import ShardFile
-from facevid.shards import ShardInfo
+from facevid.shards import ShardInfo, is_home
 from facevid.splits import SPLITS, Split
 from facevid.track_arrays import TRACK_COLUMNS, TrackArrays, by_track, track_arrays
 
@@ -170,7 +170,7 @@ class Dataset:
                     yield track_arrays(row, chosen)
 
     def track(self, video_id: str, track: int) -> TrackArrays:
-        """One track with all its frames, kept or not. Of the other tracks only the names are read.
+        """One track with all its frames, kept or not. Read are the row groups that hold it, of two shards.
 
         Args:
             video_id: The manifest's id of the video.
@@ -180,12 +180,22 @@ class Dataset:
             ValueError: The dataset has no such track, or no frames of it.
             DatasetError: A shard is missing or damaged, or an earlier version wrote it without some of the columns.
         """
+        rows = self._of_track("tracks", video_id, track, self.schema("tracks").names)
+        frames = self._of_track("frames", video_id, track, TRACK_COLUMNS)
+        if not rows.num_rows or not frames.num_rows:
+            raise ValueError(f"track={track} of video_id={video_id!r} is not in {self.root}, or has no frames there")
+        return track_arrays(rows.to_pylist()[0], frames)
+
+    def _of_track(self, name: str, video_id: str, track: int, columns: Sequence[str]) -> pa.Table:
+        """The rows of a track in one of the tables."""
         wanted = (pc.field("video_id") == video_id) & (pc.field("track") == track)
-        rows = self.table("tracks").filter(wanted).to_pylist()
-        for shard in self.shards("frames") if rows else ():
-            if self._read(shard, ["video_id", "track"]).filter(wanted).num_rows:
-                return track_arrays(rows[0], self._read(shard, list(TRACK_COLUMNS)).filter(wanted))
-        raise ValueError(f"track={track} of video_id={video_id!r} is not in {self.root}, or has no frames there")
+        parts = [self.schema(name).empty_table().select(list(columns))]
+        for shard in self.shards(name):
+            if is_home(shard, video_id, track):
+                with self.open_shard(shard) as file:
+                    groups = file.row_groups_of(video_id, track)
+                    parts += [file.read(columns, row_group=group).filter(wanted) for group in groups]
+        return pa.concat_tables(parts)
 
     def _row_groups(self, shard: ShardInfo, columns: list[str]) -> Iterator[pa.Table]:
         with self.open_shard(shard) as file:

@@ -5,9 +5,10 @@ width are taken where every value is what it was, rounded at most, in the schema
 text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -93,6 +94,29 @@ class ShardFile(AbstractContextManager["ShardFile"]):
                 known = column.statistics is not None and column.statistics.has_null_count
                 found[name] = column.statistics.null_count if known else None
         return found
+
+    def row_groups_of(self, video_id: str, track: int) -> tuple[int, ...]:
+        """The row groups that may hold rows of a track, by what the file says of itself; all where it says nothing.
+
+        Args:
+            video_id: The manifest's id of the video.
+            track: Index of the track in the video.
+        """
+        return tuple(
+            group for group in range(self._file.metadata.num_row_groups)
+            if self._may_hold(group, {"video_id": video_id, "track": track})
+        )
+
+    def _may_hold(self, row_group: int, key: Mapping[str, Any]) -> bool:
+        metadata = self._file.metadata.row_group(row_group)
+        for index in range(metadata.num_columns):
+            column = metadata.column(index)
+            value, known = key.get(column.path_in_schema), column.statistics
+            # Ids may be stored as bytes, of which only the file's own order is known.
+            comparable = known is not None and known.has_min_max and type(known.min) is type(value)
+            if comparable and not known.min <= value <= known.max:
+                return False
+        return True
 
     def read(self, columns: Sequence[str], *, row_group: int | None = None) -> pa.Table:
         """Some columns, of the schema's types and in the order asked for.

@@ -85,6 +85,18 @@ def shard_name(shard: int, shards: int) -> str:
     return f"part-{shard:05d}-of-{shards:05d}.parquet"
 
 
+def is_home(shard: ShardInfo, video_id: str, track: int) -> bool:
+    """Whether rows of a track belong into a shard, by its name."""
+    number, count = numbers_of(shard)
+    return shard_of(video_id, track, count) == number
+
+
+def numbers_of(shard: ShardInfo) -> tuple[int, int]:
+    """Index of a shard and number of the shards of its table, by its name."""
+    _, number, _, count = shard.path.removesuffix(".parquet").rsplit("/", 1)[-1].split("-")
+    return int(number), int(count)
+
+
 def write_shard(root: str, table_name: str, shard: int, shards: int, table: pa.Table) -> ShardInfo:
     """Write one shard from a table in memory; see `write_shard_batches`."""
     return write_shard_batches(root, table_name, shard, shards, schema=table.schema, batches=table.to_batches())

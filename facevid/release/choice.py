@@ -13,7 +13,7 @@ from jaxtyping import Int32
 from facevid import storage
 from facevid.dataset import Dataset
 from facevid.description import DatasetError
-from facevid.shards import ShardInfo
+from facevid.shards import ShardInfo, numbers_of
 from facevid.track_arrays import by_track
 
 OUT, FILTERED, DENIED, LICENCE = "out", "filtered", "deny_list", "licence"
@@ -132,8 +132,7 @@ def homes(dataset: Dataset, tables: Sequence[str]) -> list[Home]:
     found: dict[tuple[int, int], dict[str, ShardInfo]] = {}
     for table in tables:
         for shard in dataset.shards(table):
-            _, number, _, count = shard.path.removesuffix(".parquet").rsplit("/", 1)[-1].split("-")
-            found.setdefault((int(number), int(count)), {})[table] = shard
+            found.setdefault(numbers_of(shard), {})[table] = shard
     if len({count for _, count in found}) > 1:
         raise DatasetError(f"{dataset.root}: its tables are not split into shards alike; build the dataset again")
     return [Home(number=key[0], count=key[1], shards=found[key]) for key in sorted(found)]

@@ -1,5 +1,6 @@
 """Opening and reading a dataset, and what is said about one that is damaged."""
 
+import io
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 import facevid
 from facevid import storage
+from facevid.dataset import Dataset
 from facevid.description import DatasetDescription, DatasetError, FunnelStep
 from facevid.shard_file import ShardFile
 from facevid.track_arrays import TrackArrays
@@ -40,6 +42,58 @@ def test_tracks_come_with_their_frames_as_arrays(dataset: Path) -> None:
     np.testing.assert_allclose(track.pts_s, np.arange(6) / 25)
     assert track.row["split"] == "train"
     assert track.identity.tolist() == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_for_one_track_only_the_row_groups_that_hold_it_are_read(
+    write_dataset: Callable[..., Path], toy_track: type, forge_shard: Callable[..., Path], statistics: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    tracks = [toy_track(video_id=name, track=track, frames=6) for name in ("a", "m", "z\u00e9") for track in (0, 1, 2)]
+    folder = write_dataset(*tracks, shards=1)
+
+    def in_groups_of_four(table: pa.Table) -> bytes:
+        pq.write_table(table, buffer := io.BytesIO(), row_group_size=4, write_statistics=statistics)
+        return buffer.getvalue()
+
+    forge_shard(folder, "frames", in_groups_of_four)
+    dataset, read = facevid.open(folder), []
+    original = ShardFile.read
+
+    def reading(self: ShardFile, columns: Sequence[str], *, row_group: int | None = None) -> pa.Table:
+        read.append((self.path.split("/")[-2], row_group))
+        return original(self, columns, row_group=row_group)
+
+    monkeypatch.setattr(ShardFile, "read", reading)
+    every = {(track.video_id, track.track): track for track in dataset.tracks(kept_only=False)}
+    for place, (key, wanted) in enumerate(every.items()):
+        read.clear()
+        found = dataset.track(*key)
+        assert found.row == wanted.row
+        assert found.frame.tolist() == list(range(6))
+        np.testing.assert_array_equal(found.expression, wanted.expression)
+        assert read[0] == ("tracks", 0)
+        groups = {group for _, group in read[1:]}
+        video = 18 * (place // 3)
+        assert groups >= set(range(6 * place // 4, (6 * place + 5) // 4 + 1))
+        assert groups <= (set(range(video // 4, (video + 17) // 4 + 1)) if statistics else set(range(14)))
+        assert len(groups) == 14 or (statistics and len(groups) <= 4)
+    for key in (("a", 3), ("b", 0), ("", 0)):
+        with pytest.raises(ValueError, match="is not in"):
+            dataset.track(*key)
+
+
+def test_for_one_track_only_its_own_shard_is_opened(
+    write_dataset: Callable[..., Path], toy_track: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = facevid.open(write_dataset(*(toy_track(video_id=name) for name in "abcdef"), shards=5))
+    opened: list[str] = []
+    original = Dataset.open_shard
+    monkeypatch.setattr(Dataset, "open_shard", lambda self, shard: opened.append(shard.path) or original(self, shard))
+    for name in "abcdef":
+        opened.clear()
+        assert dataset.track(name, 0).video_id == name
+        assert [path.split("/")[0] for path in opened] == ["tracks", "frames"]
 
 
 def test_tracks_that_lie_across_row_groups_come_whole(dataset: Path) -> None:
