@@ -19,6 +19,7 @@ from pipeline.job import index_key, state_folder
 from pipeline.needs import Needs, key_bytes, take_needs
 from pipeline.output_lock import build_lock
 from pipeline.plan import Plan, read_plan
+from pipeline.scratch import scratch_leftovers
 from pipeline.source_lists import changed_lists
 from pipeline.store import Store, source_in
 from pipeline.store_users import alone_in_store, forget_output, outputs_of, require_there
@@ -53,6 +54,7 @@ class Survey:
     Attributes:
         store: The store's folder.
         items: What belongs to each group; what belongs to several is in the first of them.
+        leftovers: What processes that are no more were writing; it goes with any group.
         denied_rows: Rows that are denied by list.
         needers: Other rows that need what denied ones have: why not everything of these may go.
         nameless: Results that no row needs and that do not say from which video they are.
@@ -60,6 +62,7 @@ class Survey:
 
     store: Path
     items: dict[Group, list[Item]] = field(default_factory=lambda: {group: [] for group in GROUPS})
+    leftovers: tuple[Item, ...] = ()
     denied_rows: int = 0
     needers: tuple[str, ...] = ()
     nameless: int = 0
@@ -126,8 +129,11 @@ def purge(
         for each in sorted({mine.job.out, *others}):
             locks.enter_context(build_lock(state_folder(each)))
         plans = [plan for plan in map(_plan, sorted(others)) if _same_folder(plan.job.store_folder, store.root)]
-        store.sweep()
+        leftovers = tuple(Item(kind="tmp", path=path, bytes=_size(path)) for path in scratch_leftovers(store.root))
+        if not dry_run:
+            store.sweep()
         survey = _survey(mine, plans, store, report)
+        survey.leftovers = leftovers
         if not dry_run:
             _remove([item for group in GROUPS if group in chosen for item in survey.items[group]], store, report)
             for path in lost:

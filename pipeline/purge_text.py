@@ -36,6 +36,10 @@ def purge_text(done: Purged, out: Path, *, dry_run: bool) -> str:
             counts[item.kind] += 1
             sizes[item.kind] += item.bytes
         lines += [f"    {_KIND_WORDS[kind]:<32}{counts[kind]:>9}{size_text(float(sizes[kind])):>9}" for kind in counts]
+    if survey.leftovers:
+        total = float(sum(item.bytes for item in survey.leftovers))
+        word = would if chosen else "goes with any of these"
+        lines.append(f"  {'left by processes that died':<34}{len(survey.leftovers):>9}{size_text(total):>9}  {word}")
     return "\n".join([*lines, *_remarks(done, out)])
 
 

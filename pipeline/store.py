@@ -6,7 +6,7 @@
       STAGE/ab/abcd.../          one result: a folder of small files, committed by one rename
       partial/ab/abcd.../        what has come of a download; the next try goes on with it
       holds                      who makes which result, see `pipeline.hold`
-      tmp/                       what is being written; leftovers of dead processes are swept
+      tmp/                       what is being written, see `pipeline.scratch`
       outputs/, lock             who uses the store, see `pipeline.store_users`
 
 `STAGE` is fetch, faces or fit; a result that is a failure is a folder with a `failure.json`. Everything is
@@ -18,9 +18,7 @@ of a store) is `pipeline.output_lock`.
 import hashlib
 import json
 import os
-import secrets
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from facevid.storage import sync_folder
 from pipeline.damage import intact, require_kinds
 from pipeline.download.partial import sweep_partials
 from pipeline.hold import held
+from pipeline.scratch import scratch_folder, sweep_scratch
 
 _SOURCE_FILE = "source"
 
@@ -217,20 +216,12 @@ class Store:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A new empty folder on the store's disk, removed at the end of the block."""
-        folder = self.root / "tmp" / f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(6)}"
-        folder.mkdir(parents=True)
-        try:
+        with scratch_folder(self.root) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what processes of this machine that are no more have left in `tmp`, and forgotten downloads."""
-        tmp = self.root / "tmp"
-        for folder in tmp.iterdir() if tmp.is_dir() else []:
-            host, _, pid = folder.name.rpartition("-")[0].rpartition("-")
-            if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
-                shutil.rmtree(folder, ignore_errors=True)
+        """Remove what processes that are no more have left in `tmp`, and forgotten downloads."""
+        sweep_scratch(self.root)
         sweep_partials(self.root)
 
 

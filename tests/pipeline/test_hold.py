@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import hold
-from pipeline.hold import held
+from pipeline.hold import held, is_held
 
 
 def test_who_asks_for_what_is_held_waits_until_it_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,3 +31,9 @@ def test_what_has_another_name_is_held_at_once(tmp_path: Path) -> None:
         held(tmp_path / "holds", "faces/ac", on_wait=lambda: waits.append("come")),
     ):
         assert waits == ["come"]
+
+
+def test_a_hold_can_be_asked_after_without_waiting(tmp_path: Path) -> None:
+    with held(tmp_path / "holds", "tmp/a"):
+        assert [is_held(tmp_path / "holds", name) for name in ("tmp/a", "tmp/b")] == [True, False]
+    assert not is_held(tmp_path / "holds", "tmp/a")

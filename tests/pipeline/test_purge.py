@@ -347,6 +347,23 @@ def test_the_command_says_what_may_go_and_removes_what_is_chosen(
     assert "no build was begun" in capsys.readouterr().err
 
 
+def test_what_a_dead_process_was_writing_goes_with_whatever_is_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = Web(tmp_path)
+    line.plan(line.web_row("bob", b"video"))
+    left = line.store.root / "tmp" / "container-of-before-17-ab12"
+    left.mkdir(parents=True)
+    (left / "video").write_bytes(bytes(60_000_000))
+
+    assert main(["purge", str(line.job.out)]) == 0
+    assert re.search(r"left by processes that died +1 +60 MB +goes with any of these", capsys.readouterr().out)
+    assert left.exists()
+    assert main(["purge", str(line.job.out), "--done-videos"]) == 0
+    assert re.search(r"left by processes that died +1 +60 MB +removed", capsys.readouterr().out)
+    assert not left.exists()
+
+
 def test_without_a_store_there_is_nothing_to_remove(tmp_path: Path) -> None:
     line = Web(tmp_path)
     line.job = with_options(line.job, fetch=FetchOptions())

@@ -1,9 +1,11 @@
 import fcntl
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -76,17 +78,36 @@ def test_a_video_lies_under_its_hash(tmp_path: Path) -> None:
     assert path.read_bytes() == b"video"
 
 
-def test_sweeping_removes_only_what_dead_processes_left(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    with store.scratch() as mine:
-        dead = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-"))
-        dead.mkdir()
-        (dead / "half").write_text("x")
+def dead_writer(store: Path) -> Path:
+    """What a process leaves in `tmp` that is killed while it writes."""
+    code = (
+        "import os, pathlib, signal, sys\nfrom pipeline.scratch import scratch_folder\n"
+        "with scratch_folder(pathlib.Path(sys.argv[1])) as folder:\n    (folder / 'half').write_bytes(bytes(60))\n"
+        "    print(folder, flush=True)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(store)], cwd=ROOT, capture_output=True, check=False)
+    return Path(ended.stdout.decode().strip())
+
+
+@pytest.mark.parametrize("host", [socket.gethostname(), "a-new-container"], ids=["same name", "new name"])
+def test_sweeping_removes_only_what_dead_processes_left_in_whatever_container(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, stack = Store(tmp_path), ExitStack()
+    dead = dead_writer(tmp_path)
+    assert (dead / "half").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 2**22 + 1)  # in a namespace of its own: it says nothing here
+        mine = stack.enter_context(store.scratch())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: host)
         store.sweep()
-        assert mine.exists()
-        assert not dead.exists()
+
+    assert mine.is_dir()
+    assert not dead.exists()
+    stack.close()
+    assert not any((tmp_path / "tmp").iterdir())
 
 
 def test_a_second_build_over_one_output_is_refused(tmp_path: Path) -> None:
