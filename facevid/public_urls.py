@@ -8,6 +8,8 @@ rows in the build's state folder, keep addresses as the user gave them: they are
 import re
 from urllib.parse import unquote
 
+from facevid.signed_links import unsigned_url
+
 REMOVED = "removed"
 """What stands in the place of a secret."""
 
@@ -19,8 +21,8 @@ _PARAMETER = re.compile(r"([^?#&;=]+)=([^#&;]*)")
 _NAME = re.compile(r"([^?#&;=]+)=")
 _USER_INSIDE = re.compile(r":[/\\]+[^/?#\\]*@")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
-# Names of parameters, or words in them: signed links of Amazon, Google, Azure and content networks (X-Amz-Signature,
-# X-Goog-Credential, sig, Key-Pair-Id, hdnts), sessions and keys of everyone else's (access_token, apiKey, jwt).
+# Names of parameters, or words in them: signatures of schemes that `signed_links` does not know, or of which a part is
+# missing (sig, Key-Pair-Id, hdnts), sessions and keys of everyone else's (access_token, apiKey, jwt).
 _SECRET = frozenset({
     "accesskey", "accesstoken", "apikey", "auth", "authkey", "authorization", "authtoken", "credential", "credentials",
     "hdnea", "hdntl", "hdnts", "hmac", "jwt", "key", "pass", "passwd", "password", "policy", "pwd", "secret", "session",
@@ -29,7 +31,9 @@ _SECRET = frozenset({
 
 
 def public_url(url: str) -> str:
-    """An address without user name and password, and without the values of parameters that let someone in.
+    """An address without user name and password, without its signature, and without values that let someone in.
+
+    A signature goes with all that belongs to it, so that a link which is signed anew looks the same.
 
     Args:
         url: Any text. A local path is returned as it is, and so is an address without secrets.
@@ -44,7 +48,7 @@ def public_url(url: str) -> str:
     elif colon and port and not port.isdecimal() and not host.startswith("[") and "@" in path + rest:
         # A password with a slash, or the like, in it: whatever it was meant to be, nobody is to read it.
         place, path, rest = (path + rest).rpartition("@")[2], "", ""
-    return f"{scheme}{place}{path}{_PARAMETER.sub(_public_parameter, rest)}"
+    return unsigned_url(f"{scheme}{place}{path}{_PARAMETER.sub(_public_parameter, rest)}")
 
 
 def without_secrets(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from facevid.failures import FailureCode
+from facevid.signed_links import unsigned_url
 from pipeline.config import FetchOptions, stable_hash
 from pipeline.download.buckets import copy_object
 from pipeline.download.cookies import read_cookies
@@ -213,8 +214,8 @@ class Fetcher:
 
 
 def partial_key(url: str, options: FetchOptions) -> str:
-    """Names the folder in which what has come of a download is kept."""
-    return stable_hash([url, options.min_height_px])
+    """Names the folder in which what has come of a download is kept; a link that is signed anew goes on with it."""
+    return stable_hash([unsigned_url(url), options.min_height_px])
 
 
 def _require_duration(file: Path, info: Mapping[str, Any]) -> None:

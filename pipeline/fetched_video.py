@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType
 
+from facevid.signed_links import unsigned_url
 from pipeline.damage import intact, require_kinds
 from pipeline.store import MAKE_AGAIN, Store, write_json
 
@@ -61,8 +62,8 @@ def write_fetched(folder: Path, video: FetchedVideo, *, local: bool) -> None:
 
 
 def address_hash(url: str) -> str:
-    """What a record says of an address, which may hold secrets."""
-    return hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()
+    """What a record says of an address, which may hold secrets; the same for every signing of it."""
+    return hashlib.sha256(unsigned_url(url).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from facevid import assets
 from facevid.failures import FailureCode, Stage
+from facevid.signed_links import unsigned_url
 from pipeline.config import BuildOptions
 from pipeline.faces.options import FacesOptions
 from pipeline.job import Job
@@ -109,7 +110,7 @@ def forecast(manifest: Manifest, job: Job) -> Forecast:
         if state.failure is not None:
             failed[state.failure.code] += 1
         if state.next_stage is Stage.FETCH and is_remote(row.url):
-            waiting.add(row.url)
+            waiting.add(unsigned_url(row.url))
         if length_s := _length_s(row, state):
             lengths.add(length_s)
         if state.fetched is not None and is_remote(row.url):

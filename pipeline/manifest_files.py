@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facevid.public_urls import public_url
+from facevid.signed_links import unsigned_url
 from pipeline.manifest import BadRow, Manifest, ManifestError, ManifestRow, is_remote, local_path
 from pipeline.manifest_columns import bad_row, row_of
 from pipeline.manifest_records import records
@@ -57,7 +58,7 @@ def read_manifest(path: Path, *, skip_bad_rows: bool = False) -> Manifest:
 def _remarks(rows: Sequence[ManifestRow], folder: Path) -> tuple[str, ...]:
     # Two rows may want different parts of one video; the same part twice would count its frames twice.
     found: list[str] = []
-    videos = [row.url if is_remote(row.url) else str(local_path(row.url, folder)) for row in rows]
+    videos = [unsigned_url(row.url) if is_remote(row.url) else str(local_path(row.url, folder)) for row in rows]
     times = Counter(videos)
     by_video: dict[str, list[ManifestRow]] = {}
     for row, video in zip(rows, videos, strict=True):

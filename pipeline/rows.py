@@ -12,6 +12,7 @@ from jaxtyping import Float32, Shaped
 from facevid.failures import Failure
 from facevid.public_urls import public_url, without_secrets
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
+from facevid.signed_links import unsigned_url
 from facevid.splits import split_of
 from fitting.angles import yaw_pitch_roll_deg
 from fitting.tracks import FittedTrack
@@ -211,7 +212,7 @@ def failures_batch(failures: list[Failure]) -> pa.RecordBatch:
 
 def _together(row: ManifestRow) -> str:
     # Clips of one video show the same people in the same light: they must not fall on both sides of a split.
-    return row.url if row.is_clip else row.video_id
+    return unsigned_url(row.url) if row.is_clip else row.video_id
 
 
 def _column(values: Any, field: pa.Field) -> pa.Array:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from facevid.signed_links import unsigned_url
 from pipeline.text_encoding import other_encoding
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -103,9 +104,10 @@ def _plain_host(host: str) -> str:
 
 
 def _plain(url: str) -> tuple[str, str] | None:
-    # (host, whole address in one spelling); http and https are one, as sites are the same under both.
+    # (host, whole address in one spelling); http and https are one, as sites are the same under both, and so is a link
+    # that was signed at another time.
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(unsigned_url(url))
         host, port = parts.hostname, parts.port
     except ValueError:
         return None

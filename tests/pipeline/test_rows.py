@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from signings import SIGNED_TWICE
 from synthetic import MODEL, POINTS, fitted_track, landmark_track
 
 from facevid.failures import Failure, FailureCode, Stage
@@ -135,6 +136,18 @@ def test_a_track_row_carries_provenance_and_split() -> None:
     assert (row["licence"], row["title"], row["fetched_at"]) == ("from the site", "T", None)
     assert (row["upload_date"], row["format_id"]) == ("2024-02-29", "18")
     assert (row["kept"], row["filtered_reason"]) == (True, None)
+
+
+def test_clips_of_a_video_stay_in_their_split_when_its_link_is_signed_anew() -> None:
+    splits: list[list[str]] = [[], []]
+    for links in SIGNED_TWICE.values():
+        for url, found in zip(links, splits, strict=True):
+            clip = ManifestRow(video_id="v", url=url, end_s=9.0)
+            (row,) = tracks_batch(replace(result(), row=clip), PRUNE, LABELS).to_pylist()
+            assert row["url"] == links[0].partition("?")[0]
+            found.append(row["split"])
+
+    assert splits[0] == splits[1]
 
 
 def test_a_pruned_track_stays_with_its_reason_and_none_of_its_frames_is_kept() -> None:
