@@ -10,7 +10,7 @@ from facevid import storage
 from facevid.dataset import open_dataset
 from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, DatasetError, FunnelStep
 from facevid.failures import FailureCode
-from facevid.release.documents import has_documents, write_documents
+from facevid.release.documents import has_documents, is_own_card, write_documents
 from facevid.shards import ShardInfo
 from fitting.face_model import FaceModel
 from pipeline.assemble import ContentKey, write_description
@@ -103,6 +103,8 @@ def assemble(
     steps = with_reasons(steps, new_tables(job.out), shards)
     write_description(job, model, shards, steps, content_key=key)
     swap_tables(job.out)
+    if not is_own_card(str(job.out)):
+        report("assemble: README.md was edited, or is not ours, and stays; without it, the next build writes a new one")
     _tell_unknown_tracks(job, rows, report)
     storage.write_bytes(job.state / FINISHED_FILE, b"{}")
     return Assembled(written=True, worker_deaths=deaths, failures=census.failures)

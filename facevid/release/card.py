@@ -4,6 +4,7 @@ The YAML is what Hugging Face reads. Words of strangers (licences, names) stand 
 made them harmless, and never in the YAML, but for the publisher's own, quoted as JSON.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 
@@ -16,7 +17,8 @@ from facevid.release.publication import Publication
 from facevid.schema import TABLES, columns
 
 CARD_FILE = "README.md"
-CARD_MARK = "<!-- written by facevid; whoever edits the card removes this line, and no build writes over it -->"
+_MARK = "<!-- written by facevid: sha256 {sha256} of what stands above; a card that says otherwise stays as it is -->\n"
+_EARLIER_MARK = b"<!-- written by facevid; whoever edits the card removes this line, and no build writes over it -->"
 _ROWS_OF = {
     "frames": "One row per face and frame, sorted by video, track and frame.",
     "tracks": "One row per face track, sorted by video and track.",
@@ -62,9 +64,25 @@ def card_text(dataset: Dataset, contents: Contents) -> str:
         "## Persons", "", card_texts.PERSONS, "",
         "## Licences of the videos", "", *_licences(contents), "",
         "## Citation", "", *_citation(publication), "",
-        CARD_MARK, "",
     ]  # fmt: skip
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    return text + _mark(text)
+
+
+def is_unedited(card: bytes) -> bool:
+    """Whether a card is as `card_text` gave it, which its last line tells, and may be written over."""
+    text, mark, rest = card.replace(b"\r\n", b"\n").rpartition(b"\n<!-- written by facevid")
+    if mark + rest == b"\n" + _EARLIER_MARK + b"\n":  # earlier versions asked those who edit it to remove this line
+        return True
+    try:
+        above = text.decode() + "\n"
+    except UnicodeDecodeError:
+        return False
+    return mark + rest == b"\n" + _mark(above).encode()
+
+
+def _mark(text: str) -> str:
+    return _MARK.format(sha256=hashlib.sha256(text.encode()).hexdigest())
 
 
 def _front_matter(about: DatasetDescription, publication: Publication, there: list[str]) -> Iterator[str]:

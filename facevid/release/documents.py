@@ -2,7 +2,7 @@
 
 from facevid import storage
 from facevid.dataset import Dataset
-from facevid.release.card import CARD_FILE, CARD_MARK, card_text
+from facevid.release.card import CARD_FILE, card_text, is_unedited
 from facevid.release.contents import read_contents
 from facevid.release.croissant import CROISSANT_FILE, croissant_text
 
@@ -10,7 +10,7 @@ from facevid.release.croissant import CROISSANT_FILE, croissant_text
 def write_documents(dataset: Dataset) -> None:
     """Write the card and the metadata of a dataset whose tables are all there.
 
-    A card that somebody edited (it lacks the mark), and a README.md that was there before, stay as they are.
+    A card that somebody edited, and a README.md that was there before, stay as they are.
 
     Raises:
         DatasetError: A shard is missing or damaged, or an earlier version wrote it without some of the columns.
@@ -24,7 +24,7 @@ def write_documents(dataset: Dataset) -> None:
 def is_own_card(root: str) -> bool:
     """Whether a card may be written there: there is none, or one that nobody has edited."""
     card = storage.join(root, CARD_FILE)
-    return not storage.exists(card) or CARD_MARK.encode() in storage.read_bytes(card)
+    return not storage.exists(card) or is_unedited(storage.read_bytes(card))
 
 
 def has_documents(root: str) -> bool:

@@ -14,15 +14,17 @@ from markdown_it import MarkdownIt
 
 import facevid
 from facevid.dataset import Dataset
-from facevid.release.card import CARD_MARK, card_text
+from facevid.release.card import card_text
 from facevid.release.contents import read_contents
-from facevid.release.documents import has_documents, write_documents
+from facevid.release.documents import has_documents, is_own_card, write_documents
 from facevid.release.markdown import plain
 from facevid.release.publication import Publication
 from pipeline.manifest_files import read_manifest
 
 FAILED = {"video_id": "z", "track": None, "url": "u", "stage": "faces", "code": "no_face", "retryable": False,
           "attempt": 1, "message": "no face was seen"}  # fmt: skip
+
+EARLIER_MARK = "<!-- written by facevid; whoever edits the card removes this line, and no build writes over it -->"
 
 
 @pytest.fixture
@@ -151,16 +153,47 @@ def test_the_same_dataset_gives_the_same_files(dataset: Path) -> None:
     assert [(dataset / name).read_bytes() for name in names] == first
 
 
-@pytest.mark.parametrize("mine", ["# My project\n", None])
-def test_a_card_that_somebody_wrote_or_edited_stays(dataset: Path, mine: str | None) -> None:
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda _: "# My project\n", lambda _: "", lambda _: "caf\udce9",
+        lambda text: text.replace("# FaceVid dataset", "# Faces of Anna", 1),  # and our last line stays in
+        lambda text: text + "Ask me: anna@example.org\n",
+        lambda text: "".join(text.splitlines(keepends=True)[:-1]),
+        lambda text: text[:300] + text[400:],
+        lambda text: text.rpartition("<!-- ")[0] + EARLIER_MARK + "and more\n",
+    ],
+    ids=["own", "empty", "no-text", "edited", "longer", "without-mark", "shorter", "earlier-and-longer"],
+)  # fmt: skip
+def test_a_card_that_somebody_wrote_or_edited_stays(dataset: Path, edit: Callable[[str], str]) -> None:
     opened = facevid.open(dataset)
     card = dataset / "README.md"
-    if mine is None:
-        write_documents(opened)
-        mine = card.read_text("utf-8").replace(CARD_MARK, "Ask me: anna@example.org")
-    card.write_text(mine, "utf-8")
     write_documents(opened)
-    assert card.read_text("utf-8") == mine
+    mine = edit(card.read_text("utf-8")).encode(errors="surrogateescape")
+    card.write_bytes(mine)
+    write_documents(opened)
+    assert card.read_bytes() == mine
+    card.unlink()
+    write_documents(opened)
+    assert is_own_card(str(dataset))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text, lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.rpartition("<!-- ")[0].replace("# FaceVid", "# Then") + EARLIER_MARK + "\n",
+    ],
+    ids=["as-it-was", "line-ends", "earlier"],
+)
+def test_a_card_that_nobody_edited_is_written_anew(dataset: Path, change: Callable[[str], str]) -> None:
+    opened = facevid.open(dataset)
+    write_documents(opened)
+    card = dataset / "README.md"
+    card.write_bytes(change(card.read_text("utf-8")).encode())
+    named = replace(opened, description=replace(opened.description, publication={"name": "Faces of Bob"}))
+    write_documents(named)
+    assert "# Faces of Bob\n" in card.read_text("utf-8")
 
 
 def test_a_dataset_without_tracks_has_a_card_too(write_dataset: Callable[..., Path]) -> None:
