@@ -1,8 +1,8 @@
 """Landmarks that others have found: `.npz` and `.csv` files of one face over time.
 
-- `.npz`: `landmarks` (frames x points x 2, pixels); optional `confidence` (frames x points), `pts_s` (frames) or `fps`,
-  `frame` (frames, whole numbers), `scheme` (text), `picture_px` (width and height of the picture), `smoothed` (as
-  `landmarks`: what is fitted, where that was smoothed over time; errors are measured against `landmarks`).
+- `.npz`: `landmarks` (frames x points x 2, pixels); optional `confidence` (frames x points), `pts_s` (frames, seconds)
+  or `fps`, `frame` (frames, whole numbers), `scheme` (text), `picture_px` (width and height of the picture), `smoothed`
+  (as `landmarks`: what is fitted, where that was smoothed over time; errors are measured against `landmarks`).
 - wide `.csv`: `frame`, optional `pts_s`, and `x0,y0,x1,y1,...` in any order; one row per frame.
 - wide `.csv` of OpenFace, see `fitting.openface_csv`.
 - tidy `.csv`: `frame,point,x,y`, optional `confidence` and `pts_s`; one row per frame and point.
@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from fitting.csv_cells import read_cells
 from fitting.landmark_csv import LandmarkTable, landmark_table
+from fitting.landmark_times import times_s
 from fitting.mediapipe_mesh import MESH_POINTS, USUAL_SCHEME, mesh_ids
 from fitting.npz import npz_bytes, read_npz
 from fitting.openface_csv import is_openface, openface_table
@@ -131,19 +132,12 @@ def _sequence(path: Path, table: LandmarkTable, scheme: str, fps: float) -> Land
         row = int(np.argmax(steps)) + 1
         raise ValueError(f"{path}, {table.place(row)}: frame {table.frame[row]} comes after {table.frame[row - 1]}; "
                          "frames must increase")  # fmt: skip
-    pts_s = (table.frame - table.frame[0]) / fps if table.pts_s is None else table.pts_s
-    if (lost := np.flatnonzero(~np.isfinite(pts_s))).size:
-        raise ValueError(f"{path}, {table.place(int(lost[0]))}: pts_s is {pts_s[lost[0]]}, expected seconds")
-    if (steps := np.diff(pts_s) <= 0).any():
-        row = int(np.argmax(steps)) + 1
-        raise ValueError(f"{path}, {table.place(row)}: pts_s {pts_s[row]} comes after {pts_s[row - 1]}; "
-                         "times must increase")  # fmt: skip
     return LandmarkSequence(
         scheme=scheme,
         observed_px=observed,
         smoothed_px=smoothed,
         weight=np.where(missing, 0.0, weight).astype(np.float32),
-        pts_s=pts_s.astype(np.float64),
+        pts_s=times_s(path, table, fps),
         picture_px=table.picture_px,
     )
 

@@ -23,7 +23,7 @@ class Fit:
     """Fit one face over time: the largest of a video, or one in a file of landmarks.
 
     PATH is a video, whose faces are found and followed as by a build; or landmarks that you have: .npz (landmarks:
-    frames x points x 2, pixels; optional confidence, pts_s or fps, scheme) or .csv (frame,x0,y0,... or
+    frames x points x 2, pixels; optional confidence, pts_s (seconds) or fps, scheme) or .csv (frame,x0,y0,... or
     frame,point,x,y, or what OpenFace writes of a video). Missing points are NaN or empty. The 468 or 478 points of
     MediaPipe's face mesh will do as well, in pixels, or as it gives them with --normalised and --picture-px.
 

@@ -254,6 +254,47 @@ def test_arguments_that_do_not_suit_the_file_are_named(tmp_path: Path) -> None:
         read_landmarks(tmp_path / "face.txt", scheme="s")
 
 
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (1000, r"face\.npz: pts_s rises by 33 from frame to frame: milliseconds\? .* divide them by 1,000\. If "),
+        (1000, r"If the frames do lie 33 s apart, leave the times out and give --fps 0\.030303 \(from Python, fps=\)$"),
+        (1e6, r"rises by 33000 from frame to frame: microseconds\? .* divide them by 1,000,000\."),
+        (1e9, r"nanoseconds\?"),
+        (90000, r"rises by 2970 from frame to frame: ticks of 1/90000 s\?"),
+        (1 / 60, r"minutes\? Times must be seconds: multiply them by 60\."),
+        (1 / 0.033, r"rises by 1 from frame to frame: frame numbers\? .* give the rate instead, such as --fps 30\."),
+        (20, r"rises by 0\.66 from frame to frame: are they seconds\?"),
+    ],
+)  # fmt: skip
+def test_times_that_can_hardly_be_seconds_are_refused_and_what_they_look_like_is_said(
+    tmp_path: Path, factor: float, message: str
+) -> None:
+    frame = np.arange(7, 10)
+    pts_s = frame if factor == 1 / 0.033 else frame * 0.033 * factor
+    with pytest.raises(ValueError, match=message):
+        read_landmarks(npz_file(tmp_path, landmarks=points(), pts_s=pts_s, frame=frame), scheme="s")
+
+
+@pytest.mark.parametrize(
+    ("frame", "pts_s"),
+    [
+        ([0, 1, 2], [0, 0.5, 1]), ([0, 1, 2], [0, 0.001, 0.002]), ([0, 100, 200], [0, 4, 8]),
+        ([0, 1, 3000], [0, 0.04, 120]), ([0], [86400]),
+    ],
+)  # fmt: skip
+def test_slow_and_fast_videos_are_taken_and_single_frames_out_of_long_ones(
+    tmp_path: Path, frame: list[int], pts_s: list[float]
+) -> None:
+    path = npz_file(tmp_path, landmarks=points(len(frame)), pts_s=pts_s, frame=np.array(frame))
+    assert read_landmarks(path, scheme="s").sequence.pts_s.tolist() == pts_s
+
+
+def test_a_time_lapse_is_taken_by_its_rate(tmp_path: Path) -> None:
+    path = npz_file(tmp_path, landmarks=points())
+    assert read_landmarks(path, scheme="s", fps=0.025).sequence.pts_s.tolist() == [0, 40, 80]
+
+
 def test_a_csv_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "face.csv").write_bytes(b"frame,x0,y0\n\xff\xfe")
     with pytest.raises(ValueError, match=r"face\.csv is no UTF-8 text"):
