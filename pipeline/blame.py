@@ -18,6 +18,7 @@ from pipeline.driver import BuildError, Driver, WaveEnd
 from pipeline.job import Job, limited_key
 from pipeline.manifest import Manifest
 from pipeline.marks import Mark
+from pipeline.memory_limit import out_of_memory_kills
 from pipeline.row_state import RowState, row_state
 from pipeline.store import Store
 from pipeline.tell import duration_text
@@ -44,6 +45,7 @@ class Labeller:
         report: Receives what a user should know.
         clock: The machine's monotonic clock, seconds; tests replace it and the sleeper.
         sleep: Waits for seconds.
+        kills: How many processes the system has ended for lack of memory; tests replace it.
     """
 
     def __init__(
@@ -57,10 +59,12 @@ class Labeller:
         report: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        kills: Callable[[], int] = out_of_memory_kills,
     ) -> None:
         self._job, self._rows, self._store = job, rows, store
         self._driver, self._watch, self._report = driver, watch, report
         self._clock, self._sleep = clock, sleep
+        self._kills, self._killed_before = kills, kills()
         self._place = {row.video_id: index for index, row in enumerate(rows.rows)}
         self._known_s: dict[Path, float | None] = {}
         self.deaths = 0
@@ -136,12 +140,19 @@ class Labeller:
                 raise BuildError(f"the label job left {len(unfinished)} rows unfinished without a word")
             barren = 0 if end.left or fetched or len(unfinished) < len(left) else barren + 1
             if barren >= _BARREN_DEATHS:
-                raise BuildError(
-                    "worker processes die or hang before they take a video in hand; see the logs in "
-                    f"{self._job.state / 'waves'}"
-                )
+                raise BuildError(self._why_barren(at_work))
             left = [index for index in unfinished if index not in accused and index not in resting]
         return suspects, resting
+
+    def _why_barren(self, workers: int) -> str:
+        logs = f"see the logs in {self._job.state / 'waves'}"
+        if killed := self._kills() - self._killed_before:
+            fewer = f", or use fewer workers than {workers} (--workers)" if workers > 1 else ""
+            return (
+                f"the system has ended {killed} processes for lack of memory, before they took a video in hand: give "
+                f"the job more memory{fewer}; {logs}"
+            )
+        return f"worker processes die or hang before they take a video in hand; {logs}"
 
     def _unfinished(self, rows: Iterable[int]) -> list[int]:
         return [i for i in rows if row_state(self._rows.rows[i], self._job, self._store).next_stage is not None]

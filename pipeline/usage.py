@@ -5,10 +5,10 @@ import gc
 import os
 from pathlib import Path
 
+from pipeline.memory_limit import memory_limit_bytes
 from pipeline.processes import descendants
 
 _PROC = Path("/proc")
-_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _SHARE = 0.9
 _BYTES_PER_S = 20e6
 
@@ -46,14 +46,8 @@ def cpu_s(pid: int) -> float:
 
 
 def memory_per_worker_bytes(workers: int) -> int:
-    """A fair share of this machine's (or container's) memory, a tenth left to others."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _CGROUP_LIMITS:
-        try:
-            limits.append(int(path.read_text()))
-        except (OSError, ValueError):  # not this kind of cgroup; "max"
-            continue
-    return int(_SHARE * min(limits)) // workers
+    """A fair share of the memory that this process may use with those below it, a tenth left to others."""
+    return int(_SHARE * memory_limit_bytes()) // workers
 
 
 def give_back_memory() -> None:

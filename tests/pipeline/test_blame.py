@@ -103,11 +103,12 @@ class Talk(Driver):
         for piece in pieces(self.row, self.line.job):
             do(piece, self.desk, *with_what)
 
-    def label(self, verdict: Verdict | None) -> None:
+    def label(self, verdict: Verdict | None, *, kills: Sequence[int] = (0, 0)) -> None:
         watch = Watched(verdict)
         labeller = Labeller(
-            self.line.job, manifest_of(self.row), self.line.store, self, watch, report=self.reported.append
-        )
+            self.line.job, manifest_of(self.row), self.line.store, self, watch, report=self.reported.append,
+            kills=iter(kills).__next__,
+        )  # fmt: skip
         labeller.label([0])
 
     def failures(self) -> dict[int, str]:
@@ -209,6 +210,22 @@ def test_a_wave_that_did_not_even_fetch_its_only_row_is_an_error(
 
     with pytest.raises(BuildError, match="left 1 rows unfinished without a word"):
         talk.label(None)
+
+
+@pytest.mark.parametrize(("kills", "words"), [
+    ((7, 10), r"has ended 3 processes for lack of memory, .* more memory, or use fewer workers than 4 \(--workers\)"),
+    ((7, 7), "worker processes die or hang before they take a video in hand"),
+])  # fmt: skip
+def test_workers_that_the_system_ends_at_once_for_their_memory_are_told_apart(
+    kills: tuple[int, int], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = Talk(tmp_path)
+    monkeypatch.setattr(worker_count, "_facts_at_once", lambda *_: FileFacts(duration_s=600.0))
+    talk.line.job = with_options(talk.line.job, workers=4)
+    monkeypatch.setattr(talk, "run", lambda *_, **__: WaveEnd(died=True))
+
+    with pytest.raises(BuildError, match=words):
+        talk.label(None, kills=kills)
 
 
 def test_a_worker_that_dies_before_it_has_begun_costs_the_row_its_next_step(tmp_path: Path) -> None:

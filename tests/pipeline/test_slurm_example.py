@@ -70,7 +70,20 @@ def test_an_array_job_labels_and_the_job_after_it_writes_the_tables(tmp_path: Pa
     dataset.verify()
     assert dataset.table("frames").num_rows == 20
     assert dataset.table("failures")["video_id"].to_pylist() == ["broken"]
-    assert "--cpus-per-task=1" in (tmp_path / "seen").read_text().split()
+    asked = (tmp_path / "seen").read_text().split()
+    assert asked.count("--cpus-per-task=1") == asked.count("--mem-per-cpu=1500M") == 2
+
+
+def test_memory_that_the_user_asks_for_is_left_to_the_user(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    script(tmp_path / "bin" / "sbatch", '#!/bin/sh\necho "$@" >> "$SEEN"\n')
+    environment = os.environ | {
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "SEEN": str(tmp_path / "seen"),
+        "SBATCH_MEM_PER_NODE": "64G",
+    }  # fmt: skip
+    subprocess.run([str(SUBMIT), "2", "m.csv", str(tmp_path / "out")], env=environment, check=True)
+    assert "--cpus-per-task=1" in (tmp_path / "seen").read_text()
+    assert "--mem-per-cpu" not in (tmp_path / "seen").read_text()
 
 
 @pytest.mark.parametrize("name", ["submit.sh", "build.sh"])

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
@@ -217,12 +216,3 @@ def test_what_was_freed_is_given_back_to_the_system() -> None:
 def test_where_nobody_can_tell_no_driver_is_ended_for_doing_nothing(bench: Bench) -> None:
     bench.watch = Watch(bench.state, LIMITS, clock=lambda: bench.now_s, work=None)
     assert bench.look(0.0, 2 * QUIET_S, 4 * QUIET_S) == []
-
-
-def test_a_workers_share_is_no_more_than_a_containers_limit(tmp_path: Path) -> None:
-    from pipeline import usage
-
-    (tmp_path / "max").write_text("1000000000\n")
-    (tmp_path / "none").write_text("max\n")
-    with patch.object(usage, "_CGROUP_LIMITS", (tmp_path / "max", tmp_path / "none", tmp_path / "gone")):
-        assert usage.memory_per_worker_bytes(2) == 450_000_000
