@@ -173,7 +173,7 @@ def _from_labels(
         networks=assets.fetch_landmark_networks(), deepexp3d=deepexp3d, face_model=face_model, device="cpu"
     )
     seen, rows = reader.read_images(table.images, report)
-    missed = tuple(str(image) for index, image in enumerate(table.images) if index not in set(seen.tolist()))
+    missed = tuple(str(table.images[index]) for index in np.setdiff1d(np.arange(len(table.images)), seen).tolist())
     if missed:
         report(f"expression: no face in {len(missed)} of {len(table.images)} images, such as {missed[0]}; left out")
     return _Samples(
