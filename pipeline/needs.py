@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from pipeline.earlier_rows import denied_earlier_rows
 from pipeline.fetch import partial_key
 from pipeline.fetched_video import address_hash, read_fetched
 from pipeline.job import Job, fetch_keys, index_key, limited_key
@@ -51,6 +52,7 @@ class Needs:
         to_read: sha256 of the videos that a row has yet to be searched in, or may be when it is tried again.
         denied: What was kept for denied rows, under the build's options.
         denied_rows: How many they are.
+        earlier: Denied rows as earlier manifests had them.
         addresses: `address_hash` of theirs.
         local_paths: Their local files.
         needers: Of a sha256 that a denied row has, the first other row that needs it, and its output.
@@ -60,6 +62,7 @@ class Needs:
     to_read: set[str] = field(default_factory=set)
     denied: Share = field(default_factory=Share)
     denied_rows: int = 0
+    earlier: list[ManifestRow] = field(default_factory=list)
     addresses: set[str] = field(default_factory=set)
     local_paths: set[str] = field(default_factory=set)
     needers: dict[str, str] = field(default_factory=dict)
@@ -81,14 +84,16 @@ def take_needs(mine: Plan, others: Iterable[Plan], store: Store, *, on_row: Call
         return denial(row.url, row.video_id, of_mine, mine.job.state) is not None
 
     own = _without_lists(mine.job)
-    for row in mine.manifest.rows:
-        if is_denied(row):
-            _add(row, own, store, needs.denied)
-            needs.denied_rows += 1
-            if is_remote(row.url):
-                needs.addresses.add(address_hash(row.url))
-            else:
-                needs.local_paths.add(str(local_path(row.url, mine.job.manifest_folder)))
+    denied = [row for row in mine.manifest.rows if is_denied(row)]
+    names = {row.video_id for row in denied}
+    needs.earlier = list(denied_earlier_rows(mine.job, mine.job.out, names))
+    needs.denied_rows = len(names.union(row.video_id for row in needs.earlier))
+    for row in (*denied, *needs.earlier):
+        _add(row, own, store, needs.denied)
+        if is_remote(row.url):
+            needs.addresses.add(address_hash(row.url))
+        else:
+            needs.local_paths.add(str(local_path(row.url, mine.job.manifest_folder)))
     for plan in (mine, *others):
         fetch, own = plan.job.options.fetch, _without_lists(plan.job)
         for row in plan.manifest.rows:

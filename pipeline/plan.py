@@ -15,7 +15,8 @@ import hashlib
 import json
 import mmap
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
@@ -23,8 +24,10 @@ from typing import Any, Generic, TypeVar, overload
 from facevid import storage
 from facevid.description import DatasetError
 from pipeline.damage import intact
+from pipeline.earlier_rows import note_earlier_rows
 from pipeline.job import Job, state_folder
 from pipeline.manifest import BadRow, Manifest, ManifestRow
+from pipeline.slices import begun_slices
 
 _FILE = "plan.json"
 _FORMAT = 2
@@ -94,11 +97,13 @@ class StoredRows(Sequence[_Row], Generic[_Row]):
 
 
 def write_plan(plan: Plan) -> None:
-    """Write the plan into the job's state folder."""
+    """Write the plan into the job's state folder, and note what an earlier one there had otherwise."""
     state = plan.job.state
     before = {path.name for pattern in ("rows-*", "bad_rows-*") for path in state.glob(pattern)}
     names = {"rows": _write_rows(state, "rows", plan.manifest.rows),
              "bad_rows": _write_rows(state, "bad_rows", plan.manifest.bad_rows)}  # fmt: skip
+    for earlier in _earlier_plans(plan.job, names["rows"]):
+        note_earlier_rows(plan.job, plan.manifest.rows, earlier.job, earlier.manifest.rows)
     content = {"format": _FORMAT, "job": plan.job.to_plain(), "folder": str(plan.manifest.folder), **names}
     storage.write_bytes(state / _FILE, json.dumps(content, ensure_ascii=False).encode(), private=True)
     used = {f"{name}{suffix}" for name in names.values() for suffix in (".jsonl", ".index")}
@@ -140,6 +145,22 @@ def read_plan(out: Path, *, whole: bool = False) -> Plan:
             rows.require_unaltered()
             bad_rows.require_unaltered()
         return Plan(job=job, manifest=Manifest(rows=rows, bad_rows=bad_rows, folder=folder))
+
+
+def _earlier_plans(job: Job, rows: str) -> Iterator[Plan]:
+    # Where the rows are the very same, nothing has to be compared; slices may have begun before there was a whole.
+    if _rows_name(job.out) == rows:
+        return
+    slices = begun_slices(job.out).values() if job.options.slice is None else ()
+    for out in (job.out, *slices):
+        with suppress(FileNotFoundError, DatasetError):  # a damaged plan is mended by this build; its rows are lost
+            yield read_plan(out)
+
+
+def _rows_name(out: Path) -> str | None:
+    with suppress(FileNotFoundError, ValueError, LookupError, TypeError):
+        return str(json.loads((state_folder(out) / _FILE).read_bytes())["rows"])
+    return None
 
 
 def _mapped(path: Path) -> mmap.mmap | bytes:

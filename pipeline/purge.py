@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from facevid.description import DatasetError
+from pipeline.earlier_rows import forget_earlier_rows
 from pipeline.fetched_video import Origin, read_origin
 from pipeline.job import index_key, state_folder
+from pipeline.manifest import ManifestRow
 from pipeline.needs import Needs, key_bytes, take_needs
 from pipeline.output_lock import build_lock
 from pipeline.plan import Plan, read_plan
@@ -55,7 +57,8 @@ class Survey:
         store: The store's folder.
         items: What belongs to each group; what belongs to several is in the first of them.
         leftovers: What processes that are no more were writing; it goes with any group.
-        denied_rows: Rows that are denied by list.
+        denied_rows: Rows that are denied by list, those that left the manifest included.
+        earlier: Denied rows as earlier manifests had them.
         needers: Other rows that need what denied ones have: why not everything of these may go.
         nameless: Results that no row needs and that do not say from which video they are.
     """
@@ -64,6 +67,7 @@ class Survey:
     items: dict[Group, list[Item]] = field(default_factory=lambda: {group: [] for group in GROUPS})
     leftovers: tuple[Item, ...] = ()
     denied_rows: int = 0
+    earlier: tuple[ManifestRow, ...] = ()
     needers: tuple[str, ...] = ()
     nameless: int = 0
 
@@ -138,7 +142,10 @@ def purge(
             _remove([item for group in GROUPS if group in chosen for item in survey.items[group]], store, report)
             for path in lost:
                 forget_output(store.root, path)
-    return Purged(survey=survey, chosen=frozenset(chosen))
+        done = Purged(survey=survey, chosen=frozenset(chosen))
+        if "denied" in chosen and not dry_run and not done.stayed:
+            forget_earlier_rows(mine.job.out, survey.earlier)
+    return done
 
 
 def _plan(out: Path) -> Plan:
@@ -157,7 +164,10 @@ def _same_folder(one: Path, other: Path) -> bool:
 def _survey(mine: Plan, others: Sequence[Plan], store: Store, report: Callable[[str], None]) -> Survey:
     rows = LookTeller("looking at rows", sum(len(plan.manifest.rows) for plan in (mine, *others)), report)
     needs = take_needs(mine, others, store, on_row=rows.seen)
-    found = Survey(store=store.root, denied_rows=needs.denied_rows, needers=tuple(sorted(needs.needers.values())))
+    found = Survey(
+        store=store.root, denied_rows=needs.denied_rows, earlier=tuple(needs.earlier),
+        needers=tuple(sorted(needs.needers.values())),
+    )  # fmt: skip
     _find_more_of_denied(needs, store)
     denied_copies = {key_bytes(index_key(sha256)) for sha256 in needs.denied.videos}
     copies_to_read = {key_bytes(index_key(sha256)) for sha256 in needs.to_read}

@@ -12,9 +12,10 @@ from facevid.failures import FailureCode, Stage
 from fitting.face_model import FaceModel
 from pipeline.blame import Labeller
 from pipeline.driver import Driver
+from pipeline.earlier_rows import denied_earlier_rows
 from pipeline.finish import FINISHED_FILE, Assembled, assemble
 from pipeline.funnel import take_census
-from pipeline.job import Job
+from pipeline.job import Job, fetch_keys
 from pipeline.manifest import Manifest, is_remote
 from pipeline.plan import Plan, write_plan
 from pipeline.progress import clear_progress, total_counts
@@ -91,7 +92,7 @@ class Waves:
             report("limits: without /proc nobody sees how much memory the workers use, or that Beam hangs")
         self._driver = Driver(job, beam_options, lock=lock, on_wait=self._on_wait)
         self._begun_at = utc_now()
-        self._denied = 0
+        self._denied: dict[str, str] = {}  # id and key of the fetch
 
     def run(self) -> BuildSummary:
         """Label, assemble (but a slice), write `run.json`."""
@@ -120,9 +121,9 @@ class Waves:
                 self._job, begun_at=self._begun_at, wall_s=summary.wall_s, label_s=labelled_s,
                 worker_deaths=summary.worker_deaths, counts=summary.counts,
             )  # fmt: skip
-        if self._denied:
+        if kept := self._kept_of_denied():
             self._report(
-                f"store: videos or results of {self._denied} denied rows are still in {self._store.root}; "
+                f"store: videos or results of {len(kept)} denied rows are still in {self._store.root}; "
                 f"`facevid purge {shlex.quote(str(self._job.out))} --denied` removes them"
             )
         return summary
@@ -148,14 +149,16 @@ class Waves:
             if next_stage is not None:
                 found.append(index)
             self._teller.found += next_stage is Stage.FIT
-            self._denied += self._is_kept_of_denied(state)
+            if state.failure is not None and state.failure.code is FailureCode.DENIED and not state.failed_key:
+                self._denied[state.failure.video_id] = state.fetch_key  # by a list: what a server says is stored
             looked.seen()
         return found
 
-    def _is_kept_of_denied(self, state: RowState) -> bool:
-        # What its server denies was never fetched; what a list denies may have been, before it stood there.
-        denied = state.failure is not None and state.failure.code is FailureCode.DENIED
-        return denied and self._store.find("fetch", state.fetch_key) is not None
+    def _kept_of_denied(self) -> set[str]:
+        # They may have been fetched before they stood on a list, under the address of now or of then.
+        earlier = denied_earlier_rows(self._job, self._job.out, self._denied)
+        keys = [*self._denied.items(), *((row.video_id, fetch_keys(row, self._job)[0]) for row in earlier)]
+        return {video_id for video_id, key in keys if self._store.find("fetch", key) is not None}
 
     def _prepare(self) -> None:
         looked = LookTeller("looking for what to try again", len(self._rows.rows), self._report)

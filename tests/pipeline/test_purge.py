@@ -25,6 +25,7 @@ from pipeline.plan import Plan, write_plan
 from pipeline.purge import Group, Purged, purge
 from pipeline.purge_text import purge_text
 from pipeline.row_state import row_state
+from pipeline.slices import slice_folder
 from pipeline.source_lists import keep_lists
 from pipeline.store import file_sha256
 from pipeline.store_users import using_store
@@ -180,6 +181,71 @@ def test_of_a_local_file_that_is_gone_the_crops_are_found(tmp_path: Path) -> Non
 
     assert len(line.held()) == 3
     assert row_state(bob, line.job, line.store).next_stage is None
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("https://x.org/anna.mp4?X-Amz-Date=1&X-Amz-Signature=a", "https://x.org/anna.mp4?X-Amz-Date=4&X-Amz-Signature=c"),
+    ("http://x.org/anna.mp4", "https://x.org/anna.mp4"), ("https://x.org/anna.mp4", "https://y.org/moved/anna.mp4"),
+])  # fmt: skip
+@pytest.mark.parametrize("gone", [False, True], ids=["row stays", "row is taken out"])
+def test_a_takedown_holds_where_the_address_has_changed(tmp_path: Path, old: str, new: str, gone: bool) -> None:
+    line = Web(tmp_path)
+    anna, bob = line.web_row("anna", b"long talk", url=old), line.web_row("bob", b"video")
+    line.run(anna, bob)
+    line.plan(anna, bob)
+    line.plan(replace(anna, url=new), bob)
+    rows = [bob] if gone else [replace(anna, url=new), bob]
+    line.plan(*rows, deny="id:anna")
+
+    done = line.purge("denied")
+
+    assert (done.survey.denied_rows, done.stayed) == (1, False)
+    assert sorted(name.split("/")[0] for name in line.held()) == ["faces", "fetch", "fit", "videos"]  # of Bob
+    assert row_state(bob, line.job, line.store).next_stage is None
+    # Then nothing here says any more where they were.
+    line.plan(bob)
+    files = [path for path in line.job.state.iterdir() if path.is_file() and path.name != "deny_list.txt"]
+    assert not any(b"anna" in path.read_bytes() for path in files)
+
+
+def test_a_local_file_that_was_moved_and_is_denied_at_once_leaves_nothing(tmp_path: Path) -> None:
+    line = Web(tmp_path)
+    anna, bob = line.row("anna", b"long talk"), line.row("bob")
+    line.run(anna, bob)
+    line.plan(anna, bob)
+    (tmp_path / anna.url).rename(tmp_path / "moved")
+    line.plan(replace(anna, url="moved"), bob, deny="id:anna")
+
+    assert not line.purge("denied").stayed
+    assert len(line.held()) == 3
+
+
+def test_what_is_at_a_denied_rows_earlier_address_stays_where_another_row_needs_it(tmp_path: Path) -> None:
+    line = Web(tmp_path)
+    anna = line.web_row("anna", b"video")
+    line.run(anna)
+    line.plan(anna)
+    other = replace(anna, video_id="other")
+    line.plan(replace(anna, url="https://x.org/2.mp4"), other, deny="id:anna")
+
+    for _ in range(2):
+        assert line.purge("denied").survey.needers == (f"other of {line.job.out}",)
+    assert row_state(other, line.job, line.store).next_stage is None
+
+
+def test_rows_of_slices_are_found_under_the_addresses_that_they_had_there(tmp_path: Path) -> None:
+    line = Web(tmp_path)
+    anna = line.web_row("anna", b"video")
+    line.run(anna)
+    whole = line.job
+    line.job = replace(whole, out=slice_folder(whole.out, "1/2"), options=replace(
+        whole.options, store=whole.store_folder, slice="1/2"))  # fmt: skip
+    line.plan(anna)
+    line.job = whole
+    line.plan(replace(anna, url="https://x.org/2.mp4"), deny="id:anna")
+
+    assert not line.purge("denied").stayed
+    assert line.held() == set()
 
 
 def test_videos_go_where_their_rows_are_done_and_may_not_be_tried_again(tmp_path: Path) -> None:

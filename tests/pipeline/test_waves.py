@@ -290,6 +290,16 @@ def test_a_build_says_how_what_it_keeps_of_denied_rows_is_removed(
     assert f"`facevid purge {tmp_path / 'out'} --denied` removes them" in lines[-1]
 
 
+def test_what_a_build_keeps_of_a_denied_row_that_left_the_manifest_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, monkeypatch, "a", "b")
+    build(tmp_path, monkeypatch, "b")
+    monkeypatch.setattr("pipeline.earlier_rows.denial", lambda _, video_id, *__: "id:a" if video_id == "a" else None)
+
+    assert "of 1 denied rows are still in" in build(tmp_path, monkeypatch, "b")[1][-1]
+
+
 def test_who_has_filtered_every_frame_is_shown_where_the_numbers_lie(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
