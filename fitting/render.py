@@ -49,11 +49,11 @@ class Raster:
         """Values given per vertex, at every pixel; 0 where there is no triangle."""
         channels = values.shape[1]
         hit = np.flatnonzero(self.triangle >= 0)
-        corner_ids = np.asarray(triangles)[self.triangle.ravel()[hit]]
-        weights = self.weights.reshape(-1, 3)[hit]
+        corner_ids = np.take(np.asarray(triangles), self.triangle.ravel()[hit], axis=0)
+        weights = np.take(self.weights.reshape(-1, 3), hit, axis=0)
         values = values.astype(np.float32)
         out = np.zeros((self.triangle.size, channels), dtype=np.float32)
-        out[hit] = sum(weights[:, k, None] * values[corner_ids[:, k]] for k in range(3))
+        out[hit] = sum(weights[:, k, None] * np.take(values, corner_ids[:, k], axis=0) for k in range(3))
         return out.reshape(*self.triangle.shape, channels)
 
 
@@ -134,7 +134,7 @@ def rasterise(
     pairs = size.prod(axis=1, dtype=np.int64)
     triangle = np.full(height * width, -1, dtype=np.int32)
     weights = np.zeros((height * width, 3), dtype=np.float32)
-    depth = np.full(height * width, -np.inf, dtype=np.float32)
+    depth = np.full(height * width, -np.inf)
     # Whole triangles at a time, cut so that the table of (triangle, pixel) pairs stays small.
     batch = np.cumsum(pairs) // _PAIRS_AT_ONCE
     # Barycentric weights are affine in x and y: one gradient per triangle, evaluated at each of its pixels.
@@ -149,8 +149,9 @@ def rasterise(
             by_x[rows] * (first[rows, 0] - corners[rows, 0, 0])[:, None]
             + by_y[rows] * (y_of_row - corners[rows, 0, 1])[:, None]
         )
-        step = _ramp(length)
-        row = np.repeat(np.arange(len(rows)), length)
+        begin, count = _span(at_start, by_x[rows], length)
+        row = np.repeat(np.arange(len(rows)), count)
+        step = begin[row] + _ramp(count)
         of_b = at_start[row, 0] + by_x[rows, 0][row] * step
         of_c = at_start[row, 1] + by_x[rows, 1][row] * step
         inside = np.flatnonzero((of_b >= _EDGE) & (of_c >= _EDGE) & (of_b + of_c <= 1 - _EDGE))
@@ -158,17 +159,44 @@ def rasterise(
         owner = rows[row]
         pixel = (y_of_row * width + first[rows, 0])[row] + step[inside]
         z = corners[owner, 0, 2] + of_b * edge_b[owner, 2] + of_c * edge_c[owner, 2]
-        # Written from far to near: where a pixel is named twice, the last assignment stays.
-        order = np.argsort(z, kind="stable")
-        order = order[z[order] > depth[pixel[order]]]
-        at = pixel[order]
-        triangle[at], depth[at] = shown[owner[order]], z[order]
-        weights[at] = np.stack([1 - of_b[order] - of_c[order], of_b[order], of_c[order]], axis=1)
+        # Of the triangles over a pixel all are written, then again those that are nearer than what stayed. Few pixels
+        # have more than one, so this is faster than to sort.
+        nearest = np.full(height * width, -1)
+        nearer = np.flatnonzero(z > depth[pixel])
+        while len(nearer):
+            nearest[pixel[nearer]], depth[pixel[nearer]] = nearer, z[nearer]
+            nearer = nearer[z[nearer] > depth[pixel[nearer]]]
+        at = np.flatnonzero(nearest >= 0)
+        of_b, of_c, owner = of_b[nearest[at]], of_c[nearest[at]], owner[nearest[at]]
+        triangle[at] = shown[owner]
+        weights[at] = np.stack([1 - of_b - of_c, of_b, of_c], axis=1)
     return Raster(
         triangle=triangle.reshape(height, width),
         weights=weights.reshape(height, width, 3),
-        depth_px=depth.reshape(height, width),
+        depth_px=depth.astype(np.float32).reshape(height, width),
     )
+
+
+def _span(
+    at_start: Float[np.ndarray, "runs 2"], by_x: Float[np.ndarray, "runs 2"], length: Int32[np.ndarray, " runs"]
+) -> tuple[Int32[np.ndarray, " runs"], Int32[np.ndarray, " runs"]]:
+    """Where in each run the triangle begins, and over how many pixels it goes, with a pixel to spare on both sides.
+
+    Args:
+        at_start: Weights of the second and third corner at the run's first pixel.
+        by_x: Their change from a pixel to the next.
+        length: Pixels of the run.
+    """
+    weight = np.stack([at_start[:, 0], at_start[:, 1], 1 - at_start.sum(axis=1)]) - np.float32(_EDGE)
+    slope = np.stack([by_x[:, 0], by_x[:, 1], -by_x.sum(axis=1)])
+    # Each weight is positive on one side of where it is zero. One that does not change says nothing.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        zero = -weight / slope
+    left = np.where(slope > 0, zero, -np.inf).max(axis=0)
+    right = np.where(slope < 0, zero, np.inf).min(axis=0)
+    begin = np.clip(np.floor(left), 0, length).astype(np.int32)
+    end = np.clip(np.floor(right) + 2, begin, np.maximum(length, begin)).astype(np.int32)
+    return begin, end - begin
 
 
 def _ramp(counts: Int32[np.ndarray, " runs"]) -> Int32[np.ndarray, " total"]:
@@ -230,9 +258,10 @@ def blend(
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity={opacity} must lie between 0 and 1")
     out = image.copy()
-    hit = raster.is_hit
-    under = image[hit].astype(np.float32)
-    out[hit] = np.rint(under + np.float32(opacity) * (np.clip(colour[hit], 0, 255) - under)).astype(np.uint8)
+    hit = np.flatnonzero(raster.is_hit)
+    under = np.take(image.reshape(-1, 3), hit, axis=0).astype(np.float32)
+    over = np.clip(np.take(colour.reshape(-1, 3), hit, axis=0), 0, 255)
+    out.reshape(-1, 3)[hit] = np.rint(under + np.float32(opacity) * (over - under)).astype(np.uint8)
     return out
 
 
