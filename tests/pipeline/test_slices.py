@@ -56,6 +56,12 @@ def test_slices_are_of_one_size() -> None:
     assert {len(part) for part in slices_of(manifest(*hosts), 8, whole_hosts=True)} == {125}
 
 
+def test_the_largest_hosts_are_dealt_out_first() -> None:
+    urls = [f"https://{host}.org/{n}.mp4" for n, host in enumerate("abcddd")]
+    parts = slices_of(manifest(*urls), 2, whole_hosts=True)
+    assert parts == [[url for url in urls if "//d." in url], [url for url in urls if "//d." not in url]]
+
+
 def test_without_one_way_out_for_all_each_host_has_one_machine() -> None:
     urls = [f"https://h{n % 5}.org/{n}.mp4" for n in range(50)] + ["https://H1.org:443/x", "c.mp4", "d.mp4"]
     parts = slices_of(manifest(*urls), 4, whole_hosts=True)

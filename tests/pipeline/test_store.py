@@ -32,6 +32,26 @@ def test_a_result_is_absent_until_it_is_whole(tmp_path: Path) -> None:
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+def test_a_result_and_its_names_are_on_the_disk_before_and_after_it_is_put_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, steps = Store(tmp_path), list[str]()
+    rename = Path.rename
+
+    def renamed(path: Path, target: Path) -> Path:
+        steps.append("rename")
+        return rename(path, target)
+
+    with store.scratch() as scratch:
+        (scratch / "a").write_text("1")
+        names = {scratch / "a": "its file", scratch: "its folder", store.result_path("faces", "k1").parent: "its place"}
+        monkeypatch.setattr(os, "fsync", lambda it: steps.append(names[Path(f"/proc/self/fd/{it}").readlink()]))
+        monkeypatch.setattr(Path, "rename", renamed)
+        store.adopt("faces", "k1", scratch)
+
+    assert steps == ["its file", "its folder", "rename", "its place"]
+
+
 def test_a_writer_that_raises_leaves_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
 

@@ -138,6 +138,19 @@ def test_hosts_that_rest_are_passed_over_until_they_do_not(tmp_path: Path) -> No
     assert rows.resting() == {0: 1060.0, 2: 1060.0}
 
 
+def test_a_host_rests_until_the_latest_that_anybody_was_told(tmp_path: Path) -> None:
+    clock = Clock()
+    rows = queue(tmp_path, ["a", "a", "a"], clock)
+    assert [rows.take(), rows.take()] == [(0, "a"), (1, "a")]
+
+    rows.refuse(0, "a", 60.0)
+    rows.refuse(1, "a", 30.0)
+
+    clock.now_s += 45
+    assert rows.resting()[2] == 1060.0
+    assert rows.take() is None
+
+
 def test_two_workers_take_every_row_once(tmp_path: Path) -> None:
     hosts = [f"h{number % 7}" for number in range(200)]
     queue(tmp_path, hosts, Clock())
