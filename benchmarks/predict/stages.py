@@ -51,7 +51,7 @@ def untrained(folder: Path, preset: Preset, model: FaceModel) -> Path:
     )  # fmt: skip
     metrics = {
         "final": {"train": None, "val": None, "test": None}, "steps": 0, "shipped_steps": 0,
-        "sources": {"dataset_sha256": "none", "videos": 0, "licences": {}},
+        "sources": {"videos": 0, "licences": {}},
     }  # fmt: skip
     probes = np.zeros((1, 224, 224, 3), np.uint8)
     write_model(folder, build_network(preset, model.n_expression), config, metrics, probes=probes)
