@@ -14,8 +14,9 @@ from pathlib import Path
 from facevid import storage
 from facevid.signed_links import unsigned_url
 from pipeline.damage import intact
-from pipeline.job import Job, fetch_keys, state_folder
+from pipeline.job import Job, state_folder
 from pipeline.manifest import ManifestRow, is_remote, local_path
+from pipeline.row_state import row_state
 from pipeline.slices import begun_slices
 from pipeline.source_lists import denial
 from pipeline.store import Store
@@ -81,7 +82,7 @@ def _is_purged(row: ManifestRow, job: Job, before: Job, store: Store) -> bool:
     # been moved, and so have another key than it had.
     if not is_remote(row.url) or not denial(row.url, row.video_id, job.options.fetch, job.state):
         return False
-    return store.find("fetch", fetch_keys(row, before)[0]) is None
+    return store.find("fetch", row_state(row, before, store).fetch_key) is None
 
 
 def _states(out: Path) -> list[Path]:

@@ -7,7 +7,7 @@ builds go on with what the old code made; `tests/pipeline/test_stage_versions.py
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,19 @@ def fetch_keys(row: ManifestRow, job: Job) -> tuple[str, str]:
             source = [str(path), seen.st_mode, seen.st_size, seen.st_mtime_ns, options.allow_local]
     success = stable_hash(["fetch", FETCH_VERSION, *source])
     return success, stable_hash([success, options.max_bytes, *signed])
+
+
+def stricter_success_keys(row: ManifestRow, job: Job) -> tuple[str, ...]:
+    """The keys that a success of a row's fetch has where less is permitted: it would be one here as well."""
+    options = job.options.fetch
+    if not is_remote(row.url):
+        return ()
+    return tuple(
+        fetch_keys(row, replace(job, options=replace(job.options, fetch=fetch)))[0]
+        for allow_private in sorted({False, options.allow_private})
+        for ignore_opt_out in sorted({False, options.ignore_opt_out})
+        if (fetch := replace(options, allow_private=allow_private, ignore_opt_out=ignore_opt_out)) != options
+    )
 
 
 def index_key(sha256: str) -> str:

@@ -118,9 +118,9 @@ def _add(row: ManifestRow, job: Job, store: Store, share: Share, to_read: set[st
 
     The job is one without lists: what is denied has results all the same.
     """
-    success, failed = fetch_keys(row, job)
+    _, failed = fetch_keys(row, job)
     state = row_state(row, job, store)
-    keys = [("fetch", success), ("fetch", failed), ("fetch", limited_key(failed, job))]
+    keys = [("fetch", state.fetch_key), ("fetch", failed), ("fetch", limited_key(failed, job))]
     for span in state.spans:
         keys += [("faces", span.faces_key), ("faces", limited_key(span.faces_key, job)),
                  ("fit", span.fit_key), ("fit", limited_key(span.fit_key, job))]  # fmt: skip
@@ -129,8 +129,8 @@ def _add(row: ManifestRow, job: Job, store: Store, share: Share, to_read: set[st
     sha256 = ""
     # One that has become too large is refused, and there all the same.
     fetched = state.fetched
-    if fetched is None and store.find("fetch", success) is not None:
-        fetched = read_fetched(store, success, url=row.url)
+    if fetched is None and store.find("fetch", state.fetch_key) is not None:
+        fetched = read_fetched(store, state.fetch_key, url=row.url)
     if fetched is not None:
         sha256 = fetched.sha256
         share.videos.add(sha256)

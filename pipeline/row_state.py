@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from facevid.failures import Failure, FailureCode, Stage
 from pipeline.fetched_video import FetchedVideo, read_fetched
 from pipeline.items import SpanFacts, read_facts
-from pipeline.job import Job, faces_key, fetch_keys, fit_key, limited_key
+from pipeline.job import Job, faces_key, fetch_keys, fit_key, limited_key, stricter_success_keys
 from pipeline.manifest import ManifestRow
 from pipeline.source_lists import denial
 from pipeline.spans import Span, outside, spans_of
@@ -89,7 +89,8 @@ class SpanPlace:
 
 def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
     """Look up how far a row has come; reads a few small files, and one or two per span."""
-    fetch_key, failed_key = fetch_keys(row, job)
+    own_key, failed_key = fetch_keys(row, job)
+    fetch_key = _found_key(own_key, row, job, store)
     if reason := denial(row.url, row.video_id, job.options.fetch, job.state):
         failure = StoredFailure(code=FailureCode.DENIED, attempt=1, message=f"denied by list: {reason}")
         return RowState(fetch_key=fetch_key, failure=_of_row(row, Stage.FETCH, failure))
@@ -151,6 +152,13 @@ def places(state: RowState, store: Store) -> Iterator[SpanPlace]:
         facts = read_facts(store.result_path(Stage.FACES, each.faces_key))
         yield SpanPlace(number=number, state=each, facts=facts, first_frame=frames - facts.lead_frames)
         frames += facts.frames
+
+
+def _found_key(own: str, row: ManifestRow, job: Job, store: Store) -> str:
+    """The key of a fetch's success: what was had before more was permitted is not asked for again."""
+    if store.find("fetch", own) is not None:
+        return own
+    return next((key for key in stricter_success_keys(row, job) if store.find("fetch", key) is not None), own)
 
 
 def _span_state(span: Span, keys: tuple[str, str], job: Job, store: Store, *, may_be_beyond: bool) -> SpanState:

@@ -15,7 +15,7 @@ from pipeline.driver import Driver
 from pipeline.earlier_rows import denied_earlier_rows
 from pipeline.finish import FINISHED_FILE, Assembled, assemble
 from pipeline.funnel import take_census
-from pipeline.job import Job, fetch_keys
+from pipeline.job import Job
 from pipeline.manifest import Manifest, is_remote
 from pipeline.plan import Plan, write_plan
 from pipeline.progress import clear_progress, total_counts
@@ -157,7 +157,10 @@ class Waves:
     def _kept_of_denied(self) -> set[str]:
         # They may have been fetched before they stood on a list, under the address of now or of then.
         earlier = denied_earlier_rows(self._job, self._job.out, self._denied)
-        keys = [*self._denied.items(), *((row.video_id, fetch_keys(row, self._job)[0]) for row in earlier)]
+        keys = [
+            *self._denied.items(),
+            *((row.video_id, row_state(row, self._job, self._store).fetch_key) for row in earlier),
+        ]
         return {video_id for video_id, key in keys if self._store.find("fetch", key) is not None}
 
     def _prepare(self) -> None:
@@ -168,11 +171,12 @@ class Waves:
                 for stage, key in forgotten:
                     self._store.forget(stage, key)
                 state = self._state(index)
-            if state.next_stage is Stage.FACES and state.fetched is not None and is_remote(row.url) and (
+            while state.next_stage is Stage.FACES and state.fetched is not None and is_remote(row.url) and (
                 not state.fetched.path.exists()
             ):
                 # Someone made room in the store: the video must be had again before it can be read.
                 self._store.forget("fetch", state.fetch_key)
+                state = self._state(index)
             looked.seen()
 
     def _on_wait(self, driver_pid: int) -> None:

@@ -413,6 +413,23 @@ def test_the_command_says_what_may_go_and_removes_what_is_chosen(
     assert "no build was begun" in capsys.readouterr().err
 
 
+def test_what_was_fetched_before_more_was_permitted_is_needed_and_can_be_denied(tmp_path: Path) -> None:
+    line = Web(tmp_path)
+    anna, bob = line.web_row("anna", b"talk"), line.web_row("bob", b"video")
+    line.run(anna, bob)
+    line.job = with_options(line.job, fetch=replace(line.job.options.fetch, ignore_opt_out=True))
+    line.plan(anna, bob)
+    before = line.held()
+
+    line.purge("denied", "unreferenced")
+
+    assert line.held() == before
+    line.plan(anna, bob, deny="id:anna")
+    assert not line.purge("denied").stayed
+    assert {path.read_bytes() for path in (line.store.root / "videos").glob("*/*")} == {b"video"}
+    assert len(line.held()) == 4
+
+
 def test_what_a_dead_process_was_writing_goes_with_whatever_is_chosen(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
