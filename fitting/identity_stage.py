@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fitting.camera import ScaledOrthographic
 from fitting.energy import Observations, landmark_energy
+from fitting.head_size import share_of_size
 from fitting.identity_precision import Precision
 from fitting.identity_state import IdentityState, linearise, turned_spread
 from fitting.identity_system import gauss_newton
@@ -93,7 +94,7 @@ def fit_identities(
     for iteration in range(iterations):
         scale = robust_scale(iteration, robust=robust)
         seen = linearise(observed, state, basis, scale, sight)
-        trial, elimination = gauss_newton(state, seen, basis, damping)
+        trial, elimination = gauss_newton(state, seen, basis, damping, share_of_size=share_of_size(iteration))
         before = _energy(seen.blocks.energy, state, seen.spread)
         plain, head = trial.sighted(observed, basis, sight)
         after = _energy(landmark_energy(plain, trial.camera, head, scale), trial, seen.spread)

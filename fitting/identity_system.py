@@ -4,11 +4,14 @@ Per frame the expression goes first (its block is the one whose inverse EM needs
 Cholesky factors instead of triangular solves everything is a batched product.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fitting.camera import PARAMETERS, ScaledOrthographic
+from fitting.head_size import growth, with_share_of_size
 from fitting.identity_blocks import (
     AT_ONCE,
     CAMERA_RIDGE,
@@ -21,13 +24,26 @@ from fitting.identity_precision import Elimination
 from fitting.identity_state import IdentityState, KeyFrames, turned_spread
 from fitting.inverse_root import inverse_root
 from fitting.landmark_basis import LandmarkBasis, displacements
-from fitting.shared_product import times_column, times_shared, two_columns
+from fitting.shared_product import times_column, times_shared
 
 
 def gauss_newton(
-    state: IdentityState, seen: KeyFrames, basis: LandmarkBasis, damping: Float[Tensor, " tracks"]
+    state: IdentityState,
+    seen: KeyFrames,
+    basis: LandmarkBasis,
+    damping: Float[Tensor, " tracks"],
+    *,
+    share_of_size: float = 1.0,
 ) -> tuple[IdentityState, Elimination]:
-    """The state after one damped step, and the eliminated system at the state before it."""
+    """The state after one damped step, and the eliminated system at the state before it.
+
+    Args:
+        state: Where.
+        seen: The key frames linearised there.
+        basis: The face model at the observed landmarks.
+        damping: Levenberg-Marquardt damping.
+        share_of_size: How much of the change in size to take, see `head_size`.
+    """
     tracks, blocks = len(damping), seen.blocks
     size = len(state.expression) // tracks
     hessian, gradient = camera_system(state.camera, seen)
@@ -53,7 +69,9 @@ def gauss_newton(
     schur = 0.5 * (schur + schur.mT)
     downhill = narrow_identity[:, PARAMETERS].reshape(tracks, size, -1).double().sum(1)
     downhill = downhill - state.identity - eliminated[:, :-1, -1]
-    step = _identity_step(schur, own, downhill, damping).to(state.identity.dtype)
+    grows = growth(basis)
+    step, along = _identity_steps(schur, own, [downhill, grows.expand_as(downhill)], damping)
+    step = with_share_of_size(step, along, grows, share_of_size).to(state.identity.dtype)
     # Back: the camera's step from the identity's, the expression's from both.
     known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1)
     camera_step = times_column(camera_root.mT, times_column(by_camera, known).reshape(-1, PARAMETERS))
@@ -112,19 +130,19 @@ def camera_system(
     return hessian, gradient
 
 
-def _identity_step(
+def _identity_steps(
     schur: Float64[Tensor, "tracks n n"],
     own: Float64[Tensor, "tracks n n"],
-    downhill: Float64[Tensor, "tracks n"],
+    sides: Sequence[Float64[Tensor, "tracks n"]],
     damping: Float[Tensor, " tracks"],
-) -> Float64[Tensor, "tracks n"]:
+) -> tuple[Float64[Tensor, "tracks n"], ...]:
     damped = schur.clone()
     diagonal = damped.diagonal(dim1=-2, dim2=-1)
     diagonal += damping[:, None].double() * (1.0 + own.diagonal(dim1=-2, dim2=-1))
     factor = torch.linalg.cholesky_ex(damped).L
-    half = torch.linalg.solve_triangular(factor, two_columns(downhill), upper=False)
-    step: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)[..., 0]
-    return step
+    half = torch.linalg.solve_triangular(factor, torch.stack(list(sides), dim=-1), upper=False)
+    steps: tuple[Tensor, ...] = torch.linalg.solve_triangular(factor.mT, half, upper=True).unbind(-1)
+    return steps
 
 
 def _damped(hessian: Float[Tensor, "frames d d"], damping: Float[Tensor, " frames"]) -> Float[Tensor, "frames d d"]:

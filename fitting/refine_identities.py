@@ -27,6 +27,7 @@ from fitting.fit_setup import FitSetup
 from fitting.frame_stage import MOST_SMOOTH
 from fitting.frame_state import packed_states
 from fitting.frame_system import FrameProblem
+from fitting.head_size import growth, with_share_of_size
 from fitting.landmark_basis import LandmarkBasis
 from fitting.preparation import PreparedTrack
 from fitting.ragged import TimeMajor, batches
@@ -115,13 +116,10 @@ def _step_of_same_size(
     system: IdentitySystem, identity: Float[Tensor, "tracks n"], basis: LandmarkBasis
 ) -> Float64[Tensor, "tracks n"]:
     """The Gauss-Newton step that leaves the size of the head."""
-    about = basis.mean - basis.mean.mean(dim=-1, keepdim=True)
-    growth = (about[..., None] * basis.identity).sum(dim=(0, 1)).double()
-    unit = torch.eye(len(growth), dtype=torch.float64, device=growth.device)
+    grows = growth(basis)
+    unit = torch.eye(len(grows), dtype=torch.float64, device=grows.device)
     factor = torch.linalg.cholesky_ex(system.information + unit).L
-    sides = torch.stack([system.downhill - identity.double(), growth.expand_as(identity)], dim=-1)
+    sides = torch.stack([system.downhill - identity.double(), grows.expand_as(identity)], dim=-1)
     half = torch.linalg.solve_triangular(factor, sides, upper=False)
     free, along = torch.linalg.solve_triangular(factor.mT, half, upper=True).unbind(-1)
-    excess = (free * growth).sum(-1) / (along * growth).sum(-1)
-    step: Tensor = free - excess[:, None] * along
-    return step
+    return with_share_of_size(free, along, grows, 0.0)

@@ -23,7 +23,7 @@ from pipeline.spans import Span
 FETCH_VERSION = 3
 INDEX_VERSION = 1
 FACES_VERSION = 8
-FIT_VERSION = 8
+FIT_VERSION = 9
 ASSEMBLE_VERSION = 6
 
 _FETCH_PATHS = ("cookies", "allow_list", "deny_list")
