@@ -96,7 +96,7 @@ def tracks_schema(*, n_identity: int) -> pa.Schema:
     return pa.schema([
         _VIDEO_ID,
         _TRACK,
-        _field("split", pa.string(), "train, val or test; all tracks of a subject share one"),
+        _field("split", pa.string(), "train, val or test; all tracks of a subject share one, and all of a file"),
         _field("subject_id", pa.string(), "who it is, where the manifest says so", nullable=True),
         _field("frames", pa.int32(), "rows of this track in the frames table"),
         _field("first_frame", pa.int32(), "index of its first frame"),

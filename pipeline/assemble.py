@@ -8,9 +8,10 @@ written, but each table has at least one file (an empty first shard), so that it
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from facevid.failures import Failure, FailureCode, Stage
 from facevid.release.documents import write_documents
 from facevid.schema import TABLES, crops_schema, failures_schema, frames_schema, tracks_schema
 from facevid.shards import ShardInfo, shard_of, write_shard_batches
+from facevid.splits import Split
 from fitting.face_model import FaceModel
 from pipeline.config import stable_hash
 from pipeline.items import read_summaries
@@ -106,6 +108,7 @@ def write_shards(
     store: Store,
     model: FaceModel,
     *,
+    moved: Mapping[str, Split] = MappingProxyType({}),
     on_frames: Callable[[float], None] = lambda _: None,
 ) -> list[ShardInfo]:
     """Write one shard of every table that has rows in it.
@@ -116,6 +119,7 @@ def write_shards(
         job: The build.
         store: Where the results are.
         model: The face model, for its name.
+        moved: Videos that do not fall into their own split, see `FilesOfRows.moved`.
         on_frames: Called after each piece of work with the frames that it stands for; a frame is done when all tables
             have it.
 
@@ -132,7 +136,8 @@ def write_shards(
             _write(job, "frames", order.shard, _schemas(job, model)["frames"],
                    (batch for result in stored.results() for batch in frames_batches(result, prune))),
             _write(job, "tracks", order.shard, _schemas(job, model)["tracks"],
-                   (tracks_batch(result, prune, labels) for result in stored.results())),
+                   (tracks_batch(result, prune, labels, split=moved.get(result.row.video_id))
+                    for result in stored.results())),
         ]  # fmt: skip
         first = next(batches := stored.crops(), None)
         if first is not None:

@@ -15,6 +15,7 @@ from facevid.shards import shard_of
 from fitting.face_model import load_face_model
 from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, references, write_shards
 from pipeline.job import state_folder
+from pipeline.row_split import read_moved
 from pipeline.steps import Step
 
 ASSEMBLED_FOLDER = "assembled"
@@ -66,6 +67,7 @@ class _WriteShards(Step):
     def setup(self) -> None:
         super().setup()
         self._model = self._once_per_process(lambda: load_face_model(self._plan.job.model_path))
+        self._moved = read_moved(self._plan.job.state)
 
     def _outputs(self, group: tuple[int, Iterable[str]]) -> Iterator[int]:
         shard, texts = group
@@ -77,7 +79,7 @@ class _WriteShards(Step):
         )
         written = write_shards(
             order, self._plan.manifest.rows, self._plan.job, self._store, self._model,
-            on_frames=lambda frames: self._counters.add("assembled_frames", frames),
+            moved=self._moved, on_frames=lambda frames: self._counters.add("assembled_frames", frames),
         )  # fmt: skip
         self._counters.flush()
         record = json.dumps([asdict(info) for info in written]).encode()

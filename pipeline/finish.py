@@ -1,5 +1,6 @@
 """The second half of a build: when every row has its result, write the tables, unless they are up to date."""
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from pipeline.funnel import Census, take_census, with_reasons
 from pipeline.job import Job
 from pipeline.manifest import Manifest, ManifestRow
 from pipeline.rejects import unknown_tracks
+from pipeline.row_split import FilesOfRows, write_moved
 from pipeline.row_state import RowState
 from pipeline.store import Store
 from pipeline.swap import CONTENT_FILE, drop_new_tables, new_tables, swap_tables
@@ -70,7 +72,7 @@ def assemble(
     Raises:
         BuildError: It died again and again, or the tables do not hold what the funnel counts.
     """
-    census, key = _look(rows, job, store, report)
+    census, key, files = _look(rows, job, store, report)
     steps = census.steps
     if _up_to_date(job.out, job.state / CONTENT_FILE, key):
         if not has_documents(str(job.out)):  # somebody removed them, or an earlier version wrote none
@@ -79,6 +81,13 @@ def assemble(
         report("assemble: the tables are up to date")
         _tell_unknown_tracks(job, rows, report)
         return Assembled(written=False, worker_deaths=0, failures=census.failures)
+    moved = files.moved(rows.rows)
+    write_moved(job.state, moved)
+    if moved:
+        report(
+            f"assemble: {len(moved)} videos, such as {min(moved)!r}, get the split of another one that shows the same "
+            "file, so that nothing is trained on and tested on"
+        )
     report("assemble: writing shards")
     drop_new_tables(job.out)
     from_shards = job.state / "assembled"
@@ -119,16 +128,20 @@ def _tell_unknown_tracks(job: Job, rows: Manifest, report: Callable[[str], None]
         report(f"entries of the reject list whose video has no such track: {len(unknown)}, such as {unknown[0]!r}")
 
 
-def _look(rows: Manifest, job: Job, store: Store, report: Callable[[str], None]) -> tuple[Census, str]:
-    """What became of every row, and the key of what they give to the tables; each row is looked at once."""
-    key = ContentKey(job, rows.bad_rows)
+def _look(rows: Manifest, job: Job, store: Store, report: Callable[[str], None]) -> tuple[Census, str, FilesOfRows]:
+    """What became of every row, the key of what they give to the tables, and their files; each is looked at once."""
+    key, files = ContentKey(job, rows.bad_rows), FilesOfRows()
+    places = itertools.count()
     looked = LookTeller("counting results", len(rows.rows), report)
 
     def on_row(row: ManifestRow, state: RowState) -> None:
         key.add(row, state)
+        place = next(places)
+        if state.fetched is not None:
+            files.add(place, row, state.fetched.sha256)
         looked.seen()
 
-    return take_census(rows, job, store, on_row=on_row), key.hexdigest()
+    return take_census(rows, job, store, on_row=on_row), key.hexdigest(), files
 
 
 def _up_to_date(out: Path, done: Path, key: str) -> bool:

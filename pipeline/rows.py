@@ -12,8 +12,7 @@ from jaxtyping import Float32, Shaped
 from facevid.failures import Failure
 from facevid.public_urls import public_url, without_secrets
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
-from facevid.signed_links import unsigned_url
-from facevid.splits import split_of
+from facevid.splits import Split
 from fitting.angles import yaw_pitch_roll_deg
 from fitting.tracks import FittedTrack
 from pipeline.config import PruneOptions
@@ -23,6 +22,7 @@ from pipeline.items import SpanFacts, TrackSummary
 from pipeline.manifest import ManifestRow
 from pipeline.pruning import filtered_reasons, pruned
 from pipeline.rejects import REJECTED
+from pipeline.row_split import own_split
 from pipeline.steadiness import frame_jitter, jitter, motion_per_s
 
 
@@ -133,14 +133,16 @@ def _frames_batch(result: TrackResult, options: PruneOptions) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(arrays.values()), schema=schema)
 
 
-def tracks_batch(result: TrackResult, options: PruneOptions, labels: Labels) -> pa.RecordBatch:
-    """The row of the tracks table for one track."""
+def tracks_batch(
+    result: TrackResult, options: PruneOptions, labels: Labels, *, split: Split | None = None
+) -> pa.RecordBatch:
+    """The row of the tracks table for one track; `split` is another than its own, see `FilesOfRows.moved`."""
     row, source, seen, fit = result.row, result.source, result.landmarks, result.fit
     reason = REJECTED if result.rejected else pruned(result.summary, options)
     values = {
         "video_id": row.video_id,
         "track": result.track,
-        "split": split_of(video_id=_together(row), subject_id=row.subject_id, given=row.split),
+        "split": split or own_split(row),
         "subject_id": row.subject_id,
         "frames": len(seen.frame),
         "first_frame": result.first_frame + int(seen.frame[0]),
@@ -208,11 +210,6 @@ def failures_batch(failures: list[Failure]) -> pa.RecordBatch:
         for f in sorted(failures, key=lambda f: (f.video_id.encode(), -1 if f.track is None else f.track, f.message))
     ]  # fmt: skip
     return pa.RecordBatch.from_pylist(rows, schema=failures_schema())
-
-
-def _together(row: ManifestRow) -> str:
-    # Clips of one video show the same people in the same light: they must not fall on both sides of a split.
-    return unsigned_url(row.url) if row.is_clip else row.video_id
 
 
 def _column(values: Any, field: pa.Field) -> pa.Array:

@@ -150,8 +150,9 @@ def _holdings(about: DatasetDescription, contents: Contents) -> Iterator[str]:
 
 
 def _splits(contents: Contents) -> Iterator[str]:
-    yield ("The column `split` of the tracks. All tracks of a video, and of a subject that the manifest names, are in "
-           "one: frames of the same face are near-duplicates.")  # fmt: skip
+    yield ("The column `split` of the tracks. All tracks of a video, of a subject that the manifest names, and of a "
+           "file that is there under several ids, are in one, unless the manifest itself gave them several: frames of "
+           "the same face are near-duplicates.")  # fmt: skip
     yield ""
     yield from _shares("split", contents.splits.items())
 

@@ -28,7 +28,10 @@ _SAID_OF_FRAMES = ("frames", "first_frame", "last_frame", "start_s", "end_s")
 _SAID_BY_DATASET = ("face_model", "face_model_sha256", "detector", "detector_sha256", "landmark_scheme")
 _KEYS = ("video_id", "track", "frame")
 _NEEDED = {
-    "tracks": ("video_id", "track", "subject_id", "split", "kept", "identity", *_SAID_OF_FRAMES, *_SAID_BY_DATASET),
+    "tracks": (
+        "video_id", "track", "subject_id", "split", "kept", "identity", "source_sha256", *_SAID_OF_FRAMES,
+        *_SAID_BY_DATASET,
+    ),
     "frames": (*_KEYS, "pts_s", "kept"), "crops": _KEYS, "failures": _KEYS[:2],
 }  # fmt: skip
 """Columns that were there from the first version on."""
@@ -125,6 +128,7 @@ class _Look:
         chosen = np.linspace(0, last, min(pictures.most or crops, crops)).round()
         self._chosen = np.unique(chosen.astype(np.int64))
         self._splits: dict[tuple[str, str], str] = {}
+        self._parts_of_files: dict[str, set[tuple[float, float, str]]] = {}
         self.damage = _Damage()
         self.kept = self._crops_seen = 0
 
@@ -176,7 +180,24 @@ class _Look:
                 if (other := self._splits.setdefault(together, row["split"])) != row["split"]:
                     kind = f"tracks: a {together[0]} is in two splits, and training would leak"
                     self.damage.add(kind, f"{together[1]!r} in {other} and {row['split']}")
+                else:
+                    self._compare_files(name, row)
         return found
+
+    def _compare_files(self, name: str, row: Mapping[str, Any]) -> None:
+        """Whether what a track's file shows is in another split too; clips that share no time may be dealt out."""
+        end_s = row.get("clip_end_s")
+        part = row.get("clip_start_s") or 0.0, math.inf if end_s is None else end_s, row["split"]
+        parts = self._parts_of_files.setdefault(row["source_sha256"], set())
+        if part in parts:
+            return
+        parts.add(part)
+        begin_s, stop_s, split = part
+        for start_s, until_s, other in parts:
+            if other != split and start_s < stop_s and begin_s < until_s:
+                kind = "tracks: a file is in two splits under several ids, and training would leak"
+                self.damage.add(kind, f"{name} in {split}, of a file that is in {other} too")
+                return
 
     def _frames(self, home: Home, tracks: dict[_Key, _Track]) -> None:
         for _, _, table in self._parts(home, "frames"):

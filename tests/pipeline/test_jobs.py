@@ -17,6 +17,7 @@ from pipeline.find_step import FindFaces
 from pipeline.fit_steps import FitSpans, SpansToFit
 from pipeline.plan import Plan, write_plan
 from pipeline.progress import total_counts
+from pipeline.row_split import own_split, write_moved
 from pipeline.row_state import row_state
 from pipeline.steps import LabelStep, Step
 from pipeline.swap import new_tables
@@ -302,10 +303,16 @@ def test_all_rows_and_frames_are_counted_when_the_tables_are_written(tmp_path: P
     steps = Steps(tmp_path, b"video", b"long", b"black")
     steps.label()
 
+    ids = [row.video_id for row in steps.rows[:2]]
+    write_moved(steps.line.job.state, {ids[1]: "val"})
+
     listed = steps.run(assemble_job._ListReferences, [0, 1, 2])
     by_shard = {shard: [text for where, text in listed if where == shard] for shard, _ in listed}
     steps.run(assemble_job._WriteShards, by_shard.items())
 
+    tracks = pq.read_table(new_tables(steps.line.job.out) / "tracks", columns=["video_id", "split"]).to_pylist()
+    assert {(row["video_id"], row["split"]) for row in tracks} == {(ids[0], own_split(steps.rows[0])), (ids[1], "val")}
+    assert own_split(steps.rows[1]) != "val"
     counts = steps.counts()
     frames = sum(pq.read_metadata(path).num_rows for path in (new_tables(steps.line.job.out) / "frames").iterdir())
     assert frames > 0

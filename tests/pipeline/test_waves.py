@@ -30,6 +30,7 @@ from pipeline.manifest import BadRow, Manifest, ManifestRow
 from pipeline.marks import Mark
 from pipeline.progress import Counters
 from pipeline.reading import FileFacts
+from pipeline.row_split import own_split, read_moved
 from pipeline.row_state import row_state
 from pipeline.status import render, status
 from pipeline.store import Store
@@ -94,7 +95,8 @@ class Pretender(Driver):
                 ),
                 failures=tuple(f for f in failures if failure_shard(f, shards) == shard),
             )  # fmt: skip
-            written = write_shards(order, self.manifest.rows, self.job, self.store, MODEL)
+            moved = read_moved(self.job.state)
+            written = write_shards(order, self.manifest.rows, self.job, self.store, MODEL, moved=moved)
             folder = self.job.state / "assembled"
             folder.mkdir(exist_ok=True)
             (folder / f"{shard:05d}.json").write_text(json.dumps([asdict(info) for info in written]))
@@ -105,7 +107,10 @@ def died(stage: Stage, *video_ids: str) -> WaveEnd:
 
 
 def label(row: ManifestRow, job: Job, store: Store) -> None:
-    """`bad*` cannot be fetched, `black*` has no face, others have one good, one pruned and one diverged track."""
+    """`bad*` cannot be fetched, `black*` has no face, others have one good, one pruned and one diverged track.
+
+    A file is what stands before `=` in the id.
+    """
     desk = Desk(job=job, store=store, counters=Counters(job.state))
 
     class Source:
@@ -115,7 +120,7 @@ def label(row: ManifestRow, job: Job, store: Store) -> None:
             return Fetcher(job.options.fetch, store, job.manifest_folder).fetch(url)
 
     if not row.video_id.startswith("bad"):
-        (job.manifest_folder / row.url).write_bytes(row.video_id.encode())
+        (job.manifest_folder / row.url).write_bytes(row.video_id.partition("=")[0].encode())
     fetch_row(row, desk, Source(), lambda path, limits: FileFacts())
     state = row_state(row, job, store)
     if state.next_stage is Stage.FACES:
@@ -250,6 +255,27 @@ def test_what_somebody_rejects_is_marked_without_any_work_on_videos_and_comes_ba
 
     build(tmp_path, monkeypatch, "a", "b", "c")
     assert data(tmp_path) == before
+
+
+def test_one_file_under_several_ids_falls_into_one_split_and_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"a={number}" for number in range(12)]
+    moved = [name for name in names if own_split(ManifestRow(video_id=name, url=name)) != "train"]
+    assert own_split(ManifestRow(video_id=names[0], url=names[0])) == "train"
+    assert min(moved) == "a=10"
+    assert len(moved) == 5
+
+    _, lines, _ = build(tmp_path, monkeypatch, *reversed(names), "b")
+    (told,) = (line for line in lines if "the same file" in line)
+    assert told == (
+        "assemble: 5 videos, such as 'a=10', get the split of another one that shows the same file, so that nothing is "
+        "trained on and tested on"
+    )
+    tracks = open_dataset(tmp_path / "out").table("tracks")
+    assert len(set(tracks["source_sha256"].to_pylist())) == 2
+    splits = dict(zip(tracks["video_id"].to_pylist(), tracks["split"].to_pylist(), strict=True))
+    assert splits == dict.fromkeys(names, "train") | {"b": own_split(ManifestRow(video_id="b", url="b"))}
 
 
 def test_the_tables_of_before_stand_where_the_new_ones_cannot_be_written(
