@@ -3,7 +3,7 @@
 import hashlib
 import json
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,10 @@ from facevid import storage
 from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, FunnelStep
 from facevid.schema import crops_schema, failures_schema, frames_schema, tracks_schema
 from facevid.shards import shard_of, write_shard
+from fitting import paint
 from fitting.face_model import FaceModel, load_face_model
+from pipeline.faces import networks
+from pipeline.faces.graphs import Wanted
 
 POINTS, N_IDENTITY, N_EXPRESSION = 5, 3, 4
 
@@ -161,6 +164,32 @@ def _write(root: str, tracks: Sequence[ToyTrack], shards: int = 2, failures: Seq
     )
     storage.write_bytes(storage.join(root, DESCRIPTION_FILE), description.to_json().encode())
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def made_once() -> Iterator[None]:
+    """What networks are rewritten to, and what of a face shows, is the same for all that tests build in one process."""
+    rewrite, look = networks.rewritten, paint.seen_from_outside
+    rewritten: dict[tuple, bytes] = {}
+    seen: dict[tuple[bytes, bytes], np.ndarray] = {}
+
+    def rewritten_once(content: bytes, *, low: float, wanted: Wanted | None) -> bytes:
+        parts = None if wanted is None else tuple((name, part and tuple(part)) for name, part in wanted.items())
+        key = (content, low, parts)
+        if key not in rewritten:
+            rewritten[key] = rewrite(content, low=low, wanted=wanted)
+        return rewritten[key]
+
+    def seen_once(vertices_mm: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+        key = (vertices_mm.tobytes(), triangles.tobytes())
+        if key not in seen:
+            seen[key] = look(vertices_mm, triangles)
+        return seen[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "rewritten", rewritten_once)
+        patch.setattr(paint, "seen_from_outside", seen_once)
+        yield
 
 
 @pytest.fixture
