@@ -178,7 +178,8 @@ def _what_was_read(read: LandmarkFile, sequence: LandmarkSequence, *, of_video: 
     frames, points = sequence.weight.shape
     missing = float((sequence.weight == 0).mean())
     lasts_s = float(sequence.pts_s[-1] - sequence.pts_s[0])
-    line = f"{frames} frames of {points} {sequence.scheme} landmarks over {lasts_s:.1f} s, {missing:.1%} missing"
+    of = "1 frame" if frames == 1 else f"{frames} frames"
+    line = f"{of} of {points} {sequence.scheme} landmarks over {lasts_s:.1f} s, {missing:.1%} missing"
     if of_video:
         line += "; no times in the file, taken from the frames of the video"
     elif read.assumed_fps is not None:

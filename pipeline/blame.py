@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from facevid.counted import counted
 from facevid.failures import FailureCode, Stage
 from pipeline.driver import BuildError, Driver, WaveEnd
 from pipeline.job import Job, limited_key
@@ -105,7 +106,8 @@ class Labeller:
         hosts = sorted({self._host(index) for index in resting})
         named = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
         wait = duration_text(wait_s)
-        self._report(f"label: waiting {wait} for {named}, which refused too many; {len(resting)} videos are left")
+        left = counted(len(resting), "video")
+        self._report(f"label: waiting {wait} for {named}, which refused too many; {left} left")
         self._sleep(wait_s)
 
     def _host(self, index: int) -> str:
@@ -173,7 +175,8 @@ class Labeller:
         if not end.left:
             self._report("label: a worker process died with nothing in hand; going on")
         elif suspects:
-            self._report(f"label: a worker process died; {len(suspects)} videos were in its hand, they run last")
+            in_hand = counted(len(suspects), "video")
+            self._report(f"label: a worker process died with {in_hand} in its hand, to run last")
         return suspects
 
     def _give_up(self, mark: Mark, verdict: Verdict) -> None:

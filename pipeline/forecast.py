@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from facevid import assets
+from facevid.counted import counted
 from facevid.failures import FailureCode, Stage
 from facevid.signed_links import unsigned_url
 from pipeline.config import BuildOptions
@@ -154,15 +155,16 @@ def forecast_text(manifest: Manifest, job: Job, *, skip_bad_rows: bool, networks
     """
     found = forecast(manifest, job)
     options = job.options
-    lines = [f"{found.rows} rows into {job.out}: {found.done} done before, {found.rows - found.done} to do"]
+    begun = f"{found.done:,} done before, {found.rows - found.done:,} to do"
+    lines = [f"{counted(found.rows, 'row')} into {job.out}: {begun}"]
     lines += _bad_rows(manifest, skip_bad_rows=skip_bad_rows)
     lines += [f"remark: {remark}" for remark in manifest.remarks[:_SHOWN]]
     if (more := len(manifest.remarks) - _SHOWN) > 0:
         lines.append(f"{more} more remarks of the kind")
     lines += ["", "step      to do"]
     lines += _to_fetch(found, allow_local=options.fetch.allow_local)
-    lines.append(f"faces     {found.to_search} videos" + (_UNKNOWN if networks_missing else ""))
-    lines.append(f"fit       {found.to_search + found.to_fit} videos")
+    lines.append(f"faces     {counted(found.to_search, 'video')}" + (_UNKNOWN if networks_missing else ""))
+    lines.append(f"fit       {counted(found.to_search + found.to_fit, 'video')}")
     if found.failed:
         listed = ", ".join(f"{count} {code}" for code, count in sorted(found.failed.items()))
         lines.append(f"failed before, left alone (`facevid retry` tries them again): {listed}")

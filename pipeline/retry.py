@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from facevid import assets
+from facevid.counted import counted
 from facevid.description import DatasetError
 from facevid.failures import FailureCode
 from pipeline.plan import Plan, read_plan
@@ -80,7 +81,7 @@ def retry_text(
         else:
             left[state.failure.code] += 1
     listed = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    lines = [f"{sum(counts.values())} videos would be tried again"]
+    lines = [f"{counted(sum(counts.values()), 'video')} would be tried again"]
     lines += [f"{count:>8}  {code:<20}{host}" for (code, host), count in listed]
     if left:
         ordered = sorted(left.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from facevid.counted import counted
 from pipeline.job import state_folder
 from pipeline.slices import begun_slices
 from pipeline.status import Status, status
@@ -40,7 +41,7 @@ class SliceStatuses:
         for part, each in self.slices.items():
             left = f", about {duration_text(each.left_s)} left" if each.left_s is not None else ""
             count = sum(number for _, number in each.failures)
-            failed = f", {count} failures" if count else ""
+            failed = f", {counted(count, 'failure')}" if count else ""
             lines.append(f"  {part:<9}{each.word:<10}{each.videos_done:>8} of {each.videos} done{failed}{left}")
         lines.append(f"more of one: facevid status {shlex.quote(str(self.out))} --slice {next(iter(self.slices))}")
         if missing := self._missing():

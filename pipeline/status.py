@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from facevid.counted import counted
 from facevid.dataset import open_dataset
 from facevid.description import DESCRIPTION_FILE, RELEASE_STEP, DatasetError, FunnelStep
 from facevid.failures import MOST_EXAMPLES, FailureCode, FailureExamples
@@ -167,7 +168,7 @@ def render(status: Status) -> str:
             lines += ["", word, *(f"  {reason:<40}{count:>9}" for reason, count in ordered)]
             if step.unit == "frames" and not step.ok:
                 lines.append(f"none is left; `facevid schema {quoted} --table frames` shows what its numbers are")
-        lines += [f"{step.unit}: {event} {count} times" for event, count in step.events.items()]
+        lines += [f"{step.unit}: {event} {counted(count, 'time')}" for event, count in step.events.items()]
     if status.failures:
         lines += ["", "failures"]
         for code, count in status.failures:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from facevid.counted import counted
 from pipeline.marks import Mark, read_marks
 from pipeline.progress import total_counts
 
@@ -167,7 +168,7 @@ def progress_line(
     """
     done, read, frames = _whole(counts, "videos"), _whole(counts, "read"), _whole(counts, "decoded_frames")
     read = min(max(read + found, done), todo)
-    line = f"label: {read} of {todo} videos read, {done} done, {frames} frames"
+    line = f"label: {read:,} of {counted(todo, 'video')} read, {done:,} done, {counted(frames, 'frame')}"
     if frames_per_s >= 0.5:  # none are read while processes start, and while a wave is fitted
         line += f", {frames_per_s:.0f}/s"
     if fitted := _whole(counts, "fitted_frames"):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from facevid import storage
+from facevid.counted import counted
 from facevid.dataset import open_dataset
 from facevid.description import FunnelStep
 from facevid.failures import FailureCode, Stage
@@ -103,7 +104,7 @@ class Waves:
         write_begin(self._job.state, self._begun_at, todo=len(pending))
         done = len(self._rows.rows) - len(pending)
         to_fit = f", {self._teller.found} only to be fitted" if self._teller.found else ""
-        self._report(f"label: {len(self._rows.rows)} videos, {done} of them done before{to_fit}")
+        self._report(f"label: {counted(len(self._rows.rows), 'video')}, {done:,} of them done before{to_fit}")
         labeller = Labeller(self._job, self._rows, self._store, self._driver, self._watch, report=self._report)
         labeller.label(pending)
         labelled_s = time.monotonic() - started_s

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from facevid.counted import counted
 from facevid.dataset import Dataset
 from facevid.description import DatasetError
 from facevid.splits import Split
@@ -249,7 +250,9 @@ def _config(datasets: Sequence[Dataset], options: TrainOptions) -> ModelConfig:
 
 
 def _introduction(splits: Mapping[Split, Examples], options: TrainOptions, device: torch.device) -> Iterator[str]:
-    counts = ", ".join(f"{name} {len(e)} crops of {len(e.videos)} videos" for name, e in splits.items())
+    counts = ", ".join(
+        f"{name} {counted(len(e), 'crop')} of {counted(len(e.videos), 'video')}" for name, e in splits.items()
+    )
     yield f"DeepExp3D ({options.preset}) on {device}: {counts}"
     shown = epoch_size(splits["train"], options.crops_per_track)
     if shown < len(splits["train"]):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from facevid.counted import counted
 from fitting.face_model import FaceModel
 from training.config import TrainOptions
 from training.examples import Examples
@@ -58,7 +59,7 @@ class Metrics:
         )
 
     def __str__(self) -> str:
-        text = f"{self.errors}, {self.crops} crops of {self.videos} videos"
+        text = f"{self.errors}, {counted(self.crops, 'crop')} of {counted(self.videos, 'video')}"
         return f"{text}. {self.remark}" if self.remark else text
 
 

@@ -8,6 +8,7 @@ import tyro
 
 from facevid.commands.console import say
 from facevid.commands.fit_outputs import MeshFiles, check_outputs
+from facevid.counted import counted
 
 if TYPE_CHECKING:
     from facevid.dataset import Dataset
@@ -65,7 +66,7 @@ class Export:
         model = face_model_of(dataset)
         self.files.check_model(model)
         fit = saved_fit(track, dataset, model)
-        say(f"{track.video_id}, track {track.track}: {len(track.frame)} frames from {track.pts_s[0]:.2f} to "
+        say(f"{track.video_id}, track {track.track}: {counted(len(track.frame), 'frame')} from {track.pts_s[0]:.2f} to "
             f"{track.pts_s[-1]:.2f} s")  # fmt: skip
         if self.out:
             write_fit(self.out, fit)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from facevid.commands.console import say
+from facevid.counted import counted
 
 if TYPE_CHECKING:
     from facevid.commands.takedowns import Takedowns
@@ -89,7 +90,8 @@ class Release:
             print(text)
             _tell_unused(denied)
             return 0
-        print(f"{self.to}: {len(tally.videos):,} videos, {tally.tracks[OUT]:,} tracks, {tally.frames[OUT]:,} frames")
+        print(f"{self.to}: {counted(len(tally.videos), 'video')}, {counted(tally.tracks[OUT], 'track')}, "
+              f"{counted(tally.frames[OUT], 'frame')}")
         if kept_back := tally.kept_back():
             print(f"kept back: {kept_back}")
         _tell_unused(denied)
@@ -198,7 +200,8 @@ class Verify:
         tracks = sum(shard.rows for shard in shards if shard.table == "tracks")
         crops = sum(shard.rows for shard in shards if shard.table == "crops")
         decoded = f"; {min(self.crops or crops, crops):,} of {crops:,} crops were decoded" if crops else ""
-        print(f"{self.dataset} is whole: {frames:,} frames of {tracks:,} tracks, {total / 1e6:,.1f} MB{decoded}")
+        held = f"{counted(frames, 'frame')} of {counted(tracks, 'track')}, {total / 1e6:,.1f} MB"
+        print(f"{self.dataset} is whole: {held}{decoded}")
         return 0
 
 

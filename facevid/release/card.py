@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 
+from facevid.counted import counted
 from facevid.dataset import Dataset
 from facevid.description import DatasetDescription
 from facevid.release import card_texts
@@ -134,8 +135,9 @@ def _published(publication: Publication) -> list[str]:
 
 def _holdings(about: DatasetDescription, contents: Contents) -> Iterator[str]:
     kept = contents.kept
-    yield (f"{kept.videos:,} videos with {kept.tracks:,} kept face tracks, {kept.frames:,} frames, "
-           f"{_minutes(kept)} minutes of face; {kept.subjects:,} subjects are named.")  # fmt: skip
+    yield (f"{counted(kept.videos, 'video')} with {counted(kept.tracks, 'kept face track')}, "
+           f"{counted(kept.frames, 'frame')}, {_minutes(kept)} minutes of face; "
+           f"{kept.subjects:,} subjects are named.")  # fmt: skip
     yield ""
     yield "What became of every item, step by step:"
     yield ""
@@ -176,7 +178,7 @@ def _table_section(dataset: Dataset, name: str) -> Iterator[str]:
     size, rows = sum(shard.bytes for shard in shards), sum(shard.rows for shard in shards)
     yield f"### {name}"
     yield ""
-    yield f"{_ROWS_OF[name]} {rows:,} rows in {len(shards):,} shards, {size / 1e6:,.1f} MB."
+    yield f"{_ROWS_OF[name]} {counted(rows, 'row')} in {counted(len(shards), 'shard')}, {size / 1e6:,.1f} MB."
     yield ""
     described = ((f"`{column}`", f"`{kind}`", _own(meaning)) for column, kind, meaning in columns(dataset.schema(name)))
     yield from table(("column", "type", "meaning"), described)

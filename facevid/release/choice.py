@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int32
 
 from facevid import storage
+from facevid.counted import counted
 from facevid.dataset import Dataset
 from facevid.description import DatasetError
 from facevid.shards import ShardInfo, numbers_of
@@ -88,7 +89,8 @@ class Tally:
 
     def kept_back(self) -> str:
         """Why how many tracks stay back, in words; "" where all go out."""
-        return ", ".join(f"{self.tracks[name]:,} tracks {words}" for name, words in WORDS.items() if self.tracks[name])
+        there = ((self.tracks[name], words) for name, words in WORDS.items() if self.tracks[name])
+        return ", ".join(f"{counted(tracks, 'track')} {words}" for tracks, words in there)
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from facevid.counted import counted
 from facevid.dataset import Dataset
 from facevid.release.choice import FILTERED, OUT, WORDS, Key, Span, Tally, frames_out, homes
 from facevid.release.contents import count_failures, read_contents
@@ -86,7 +87,8 @@ def _note(row: dict[str, str | None], seen: _Seen) -> None:
 
 
 def _going(to: Path, tally: Tally, seen: _Seen, size_bytes: float) -> list[str]:
-    counts = f"{len(tally.videos):,} videos, {tally.tracks[OUT]:,} tracks, {tally.frames[OUT]:,} frames"
+    counts = f"{counted(len(tally.videos), 'video')}, {counted(tally.tracks[OUT], 'track')}, "
+    counts += f"{counted(tally.frames[OUT], 'frame')}"
     lines = [f"would go out to {to}: {counts}, about {size_bytes / 1e6:,.1f} MB"]
     for licence, tracks in seen.licences.most_common(_MOST_NAMED):
         lines.append(f"  {tracks:>8,} tracks, licence {_short(licence)}")

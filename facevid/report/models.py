@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facevid.counted import counted
 from facevid.report.curves import loss_svg
 from facevid.report.facts import Fact
 
@@ -118,8 +119,8 @@ def _deepexp3d(name: str, config: dict[str, Any], metrics: dict[str, Any]) -> Mo
                 f"{split} vertex error",
                 f"{seen['vertex_error_mm']:.3f} mm; baseline (training set's mean expression) "
                 f"{seen['vertex_error_mean_expression_mm']:.3f} mm; correlation of the coefficients "
-                f"{'-' if correlation is None else f'{correlation:.2f}'}; {seen['crops']} crops of "
-                f"{seen['videos']} videos",
+                f"{'-' if correlation is None else f'{correlation:.2f}'}; {counted(seen['crops'], 'crop')} of "
+                f"{counted(seen['videos'], 'video')}",
                 wide=True,
             )
         )

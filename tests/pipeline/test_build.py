@@ -172,7 +172,7 @@ def test_a_build_resumes_from_any_death_to_the_same_bytes(
     first = descendants(running.pid)
     os.kill(victim, signal.SIGKILL)
     wait_for_workers(running, beside=first)
-    assert "label: a worker process died; 1 videos were in its hand, they run last" in (tmp_path / "log").read_text()
+    assert "label: a worker process died with 1 video in its hand, to run last" in (tmp_path / "log").read_text()
 
     # kill -9 of the build itself in mid-run leaves nobody behind and no lock.
     below = descendants(running.pid)

@@ -63,7 +63,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def look(line: Line) -> None:
     """What every command that looks at a stopped build does."""
     assert status(line.job.out).videos_done == 2
-    assert retry_text(line.job.out).startswith("1 videos")
+    assert retry_text(line.job.out).startswith("1 video would")
 
 
 @pytest.mark.parametrize("pattern", [

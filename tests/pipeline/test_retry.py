@@ -45,7 +45,7 @@ def test_codes_that_trying_again_cannot_change_are_refused() -> None:
 
 def test_a_dry_run_lists_codes_and_hosts(failed: Line) -> None:
     assert retry_text(failed.job.out).splitlines() == [
-        "1 videos would be tried again", "       1  network             x.org", "1 would be left alone: 1 no_face",
+        "1 video would be tried again", "       1  network             x.org", "1 would be left alone: 1 no_face",
         "these fail again as they are; where you have changed that, name them: --only CODE[,CODE ...]",
     ]  # fmt: skip
     assert "local files" in retry_text(failed.job.out, [FailureCode.NO_FACE])

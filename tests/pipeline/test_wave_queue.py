@@ -252,7 +252,7 @@ def test_rows_of_a_host_that_rests_come_when_it_may_be_asked_again(tmp_path: Pat
 
     assert driver.waves == [((0, 1), True), ((2, 3), True), ((4, 5), True), ((0, 2), True), ((4,), True)]
     assert clock.now_s == 1600.0
-    assert said == ["label: waiting 10 min for busy.org:443, which refused too many; 3 videos are left"]
+    assert said == ["label: waiting 10 min for busy.org:443, which refused too many; 3 videos left"]
 
 
 def test_a_build_does_not_wait_for_ever_for_a_host_that_rests(tmp_path: Path) -> None:

@@ -421,7 +421,7 @@ def test_a_worker_that_dies_once_costs_nothing_but_time(tmp_path: Path, monkeypa
 
     assert summary.worker_deaths == 1
     assert calls == [("label", (0, 1, 2)), ("label", (2,)), ("label", (1,)), ("assemble", (0, 1, 2))]
-    assert any("1 videos were in its hand, they run last" in line for line in lines)
+    assert any("1 video in its hand, to run last" in line for line in lines)
     assert data(tmp_path / "one") == data(tmp_path / "two")
 
 

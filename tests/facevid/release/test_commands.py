@@ -34,18 +34,18 @@ def test_a_release_is_made_checked_and_damage_is_found(
     options = ("--deny-list", deny, "--name", "Ours", "--creator", "Anna", "--terms", "CC0-1.0")
 
     assert run("release", dataset, "--to", new, *options, "--dry-run") == 0
-    assert "1 videos, 1 tracks, 5 frames" in capsys.readouterr().out
+    assert "1 video, 1 track, 5 frames" in capsys.readouterr().out
     assert not new.exists()
 
     assert run("release", dataset, "--to", new, *options) == 0
     printed = capsys.readouterr()
-    assert printed.out == f"{new}: 1 videos, 1 tracks, 5 frames\nkept back: 1 tracks on the deny list\n"
+    assert printed.out == f"{new}: 1 video, 1 track, 5 frames\nkept back: 1 track on the deny list\n"
     assert "deny list" not in printed.err
     assert "the card lacks" not in printed.err
     assert "license: cc0-1.0" in (new / "README.md").read_text("utf-8")
 
     assert run("verify", new) == 0
-    assert f"{new} is whole: 5 frames of 1 tracks" in capsys.readouterr().out
+    assert f"{new} is whole: 5 frames of 1 track" in capsys.readouterr().out
     shard = new / facevid.open(new).shards("frames")[0].path
     shard.write_bytes(shard.read_bytes()[:-1])
     assert run("verify", new) == 1
@@ -135,7 +135,7 @@ def test_denied_videos_stay_back_though_the_tables_have_their_addresses_in_anoth
     assert run("release", wide, "--to", narrow, "--deny-list", deny) == 0
     assert facevid.open(narrow).table("tracks")["video_id"].to_pylist() == ["c"]
     printed = capsys.readouterr()
-    assert "kept back: 1 tracks on the deny list" in printed.out
+    assert "kept back: 1 track on the deny list" in printed.out
     assert "name no kept track" not in printed.err
 
 

@@ -124,7 +124,7 @@ def test_a_licence_is_named_in_any_case_and_one_that_no_track_has_is_refused(dat
 
 def test_a_release_of_nothing_is_refused_with_the_reasons(dataset: Path, tmp_path: Path) -> None:
     everybody = Choice(denied=lambda *_: True)
-    with pytest.raises(ValueError, match=r"would go out: 1 tracks filtered by the build, 4 tracks on the deny list"):
+    with pytest.raises(ValueError, match=r"would go out: 1 track filtered by the build, 4 tracks on the deny list"):
         released(dataset, tmp_path / "new", choice=everybody)
     assert not list(tmp_path.glob("*new*"))
 
