@@ -50,7 +50,8 @@ class FetchOptions:
     cookies: Path | None = None
     """File with cookies (Netscape format) of a visitor who is logged in. It is read only, and never kept or logged."""
     allow_list: Path | None = None
-    """File: only its hosts, addresses and `id:VIDEO_ID` are fetched. One per line; hosts stand for all below them."""
+    """File: only its hosts, addresses, `id:VIDEO_ID` and `subject:ID` are fetched. One per line; hosts stand for all
+    below them."""
     deny_list: Path | None = None
     """File of the same kind: these are never fetched, nor asked for on the way, and leave the dataset."""
     ignore_opt_out: bool = False

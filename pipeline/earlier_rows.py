@@ -58,7 +58,7 @@ def denied_earlier_rows(job: Job, out: Path, denied: Collection[str]) -> Iterato
     fetch = replace(job.options.fetch, allow_list=None)
     for state in _states(out):
         for row in _noted(state):
-            if row.video_id in denied or denial(row.url, row.video_id, fetch, job.state):
+            if row.video_id in denied or denial(row, fetch, job.state):
                 yield row
 
 
@@ -80,7 +80,7 @@ def _place(row: ManifestRow, job: Job) -> tuple[str, str]:
 def _is_purged(row: ManifestRow, job: Job, before: Job, store: Store) -> bool:
     # Whoever was taken out, and then taken from the manifest too, is not to be remembered here. A local file may have
     # been moved, and so have another key than it had.
-    if not is_remote(row.url) or not denial(row.url, row.video_id, job.options.fetch, job.state):
+    if not is_remote(row.url) or not denial(row, job.options.fetch, job.state):
         return False
     return store.find("fetch", row_state(row, before, store).fetch_key) is None
 

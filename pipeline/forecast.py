@@ -24,6 +24,7 @@ from pipeline.places import check_places, check_rows, check_ways_out, free_bytes
 from pipeline.prepare import make_job
 from pipeline.row_state import RowState, row_state
 from pipeline.slices import take_slice, words_of_slice
+from pipeline.source_lists import given_lists
 from pipeline.store import Store
 from pipeline.swap import standing_bytes
 from pipeline.tell import duration_text, size_text
@@ -60,6 +61,7 @@ class Forecast:
         known: How many rows the means are taken from.
         video_s: Mean duration of a row's video or clip, seconds.
         video_bytes: Mean size of a download.
+        unused_entries: Which entries of the deny list name no row, as a sentence; empty where all do.
     """
 
     rows: int
@@ -73,6 +75,7 @@ class Forecast:
     known: int
     video_s: float
     video_bytes: float
+    unused_entries: str
 
     def fetch_s(self, *, pause_s: float, workers: int) -> float:
         """What the pauses alone take: hosts are asked at once, as far as there are workers, each with pauses."""
@@ -95,6 +98,8 @@ class Forecast:
 def forecast(manifest: Manifest, job: Job) -> Forecast:
     """Look up how far every row has come, and reckon the rest."""
     store = Store(job.store_folder)
+    lists, job = given_lists(job.options.fetch), job.without_lists  # those that a build kept may have changed since
+    use = lists.deny_use()
     stages: Counter[Stage | None] = Counter()
     failed: Counter[FailureCode] = Counter()
     waiting: set[str] = set()
@@ -102,6 +107,11 @@ def forecast(manifest: Manifest, job: Job) -> Forecast:
     local = 0
     missing: list[ManifestRow] = []
     for row in manifest.rows:
+        use.see(row.url, row.video_id, row.subject_id)
+        if lists.denial(row) is not None:
+            stages[None] += 1
+            failed[FailureCode.DENIED] += 1
+            continue
         state = row_state(row, job, store)
         stages[state.next_stage] += 1
         if state.next_stage is Stage.FETCH and not is_remote(row.url):
@@ -128,6 +138,7 @@ def forecast(manifest: Manifest, job: Job) -> Forecast:
         known=lengths.count,
         video_s=lengths.mean(ASSUMED_VIDEO_S),
         video_bytes=sizes.mean(ASSUMED_VIDEO_S * ASSUMED_BYTES_PER_S),
+        unused_entries=use.unused_text("row of the manifest") if job.options.slice is None else "",
     )
 
 
@@ -161,6 +172,7 @@ def forecast_text(manifest: Manifest, job: Job, *, skip_bad_rows: bool, networks
     lines += [f"remark: {remark}" for remark in manifest.remarks[:_SHOWN]]
     if (more := len(manifest.remarks) - _SHOWN) > 0:
         lines.append(f"{more} more remarks of the kind")
+    lines += [f"remark: {found.unused_entries}"] if found.unused_entries else []
     lines += ["", "step      to do"]
     lines += _to_fetch(found, allow_local=options.fetch.allow_local)
     lines.append(f"faces     {counted(found.to_search, 'video')}" + (_UNKNOWN if networks_missing else ""))

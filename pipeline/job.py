@@ -63,6 +63,12 @@ class Job:
         return state_folder(self.out)
 
     @property
+    def without_lists(self) -> "Job":
+        """The same without an allow and a deny list: what is denied may have results all the same."""
+        fetch = replace(self.options.fetch, allow_list=None, deny_list=None)
+        return replace(self, options=replace(self.options, fetch=fetch))
+
+    @property
     def store_folder(self) -> Path:
         """Where videos and results are kept."""
         return self.options.store or self.out / "store"

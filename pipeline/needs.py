@@ -1,7 +1,7 @@
 """What the rows of builds need of a store, and what was kept there for rows that are denied."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pipeline.earlier_rows import denied_earlier_rows
 from pipeline.fetch import partial_key
@@ -10,7 +10,7 @@ from pipeline.job import Job, fetch_keys, index_key, limited_key
 from pipeline.manifest import ManifestRow, is_remote, local_path
 from pipeline.plan import Plan
 from pipeline.row_state import row_state
-from pipeline.source_lists import denial
+from pipeline.source_lists import kept_lists
 from pipeline.store import Store
 
 
@@ -52,6 +52,7 @@ class Needs:
         to_read: sha256 of the videos that a row has yet to be searched in, or may be when it is tried again.
         denied: What was kept for denied rows, under the build's options.
         denied_rows: How many they are.
+        unused_entries: Which entries of the deny list name no row, as `ListUse` says it.
         earlier: Denied rows as earlier manifests had them.
         addresses: `address_hash` of theirs.
         local_paths: Their local files.
@@ -62,6 +63,7 @@ class Needs:
     to_read: set[str] = field(default_factory=set)
     denied: Share = field(default_factory=Share)
     denied_rows: int = 0
+    unused_entries: str = ""
     earlier: list[ManifestRow] = field(default_factory=list)
     addresses: set[str] = field(default_factory=set)
     local_paths: set[str] = field(default_factory=set)
@@ -78,26 +80,30 @@ def take_needs(mine: Plan, others: Iterable[Plan], store: Store, *, on_row: Call
         on_row: Called after each row.
     """
     needs = Needs()
-    of_mine = mine.job.options.fetch
 
-    def is_denied(row: ManifestRow) -> bool:
-        return denial(row.url, row.video_id, of_mine, mine.job.state) is not None
-
-    own = _without_lists(mine.job)
-    denied = [row for row in mine.manifest.rows if is_denied(row)]
+    lists = kept_lists(mine.job.options.fetch, mine.job.state)
+    use = lists.deny_use()
+    denied = []
+    for row in mine.manifest.rows:
+        use.see(row.url, row.video_id, row.subject_id)
+        if lists.denial(row) is not None:
+            denied.append(row)
     names = {row.video_id for row in denied}
     needs.earlier = list(denied_earlier_rows(mine.job, mine.job.out, names))
     needs.denied_rows = len(names.union(row.video_id for row in needs.earlier))
+    own = mine.job.without_lists
     for row in (*denied, *needs.earlier):
+        use.see(row.url, row.video_id, row.subject_id)
         _add(row, own, store, needs.denied)
         if is_remote(row.url):
             needs.addresses.add(address_hash(row.url))
         else:
             needs.local_paths.add(str(local_path(row.url, mine.job.manifest_folder)))
+    needs.unused_entries = use.unused_text("row of the manifest")
     for plan in (mine, *others):
-        fetch, own = plan.job.options.fetch, _without_lists(plan.job)
+        lists, own = kept_lists(plan.job.options.fetch, plan.job.state), plan.job.without_lists
         for row in plan.manifest.rows:
-            if denial(row.url, row.video_id, fetch, plan.job.state) is None:
+            if lists.denial(row) is None:
                 sha256 = _add(row, own, store, needs.needed, needs.to_read)
                 if sha256 in needs.denied.videos:
                     needs.needers.setdefault(sha256, f"{row.video_id} of {plan.job.out}")
@@ -140,8 +146,3 @@ def _add(row: ManifestRow, job: Job, store: Store, share: Share, to_read: set[st
             to_read.add(sha256)
     share.results.update((stage, key_bytes(key)) for stage, key in keys)
     return sha256
-
-
-def _without_lists(job: Job) -> Job:
-    fetch = replace(job.options.fetch, allow_list=None, deny_list=None)
-    return replace(job, options=replace(job.options, fetch=fetch))

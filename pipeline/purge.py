@@ -58,6 +58,7 @@ class Survey:
         items: What belongs to each group; what belongs to several is in the first of them.
         leftovers: What processes that are no more were writing; it goes with any group.
         denied_rows: Rows that are denied by list, those that left the manifest included.
+        unused_entries: Which entries of the deny list name no row, as a sentence; empty where all do.
         earlier: Denied rows as earlier manifests had them.
         needers: Other rows that need what denied ones have: why not everything of these may go.
         nameless: Results that no row needs and that do not say from which video they are.
@@ -67,6 +68,7 @@ class Survey:
     items: dict[Group, list[Item]] = field(default_factory=lambda: {group: [] for group in GROUPS})
     leftovers: tuple[Item, ...] = ()
     denied_rows: int = 0
+    unused_entries: str = ""
     earlier: tuple[ManifestRow, ...] = ()
     needers: tuple[str, ...] = ()
     nameless: int = 0
@@ -166,6 +168,7 @@ def _survey(mine: Plan, others: Sequence[Plan], store: Store, report: Callable[[
     needs = take_needs(mine, others, store, on_row=rows.seen)
     found = Survey(
         store=store.root, denied_rows=needs.denied_rows, earlier=tuple(needs.earlier),
+        unused_entries=needs.unused_entries,
         needers=tuple(sorted(needs.needers.values())),
     )  # fmt: skip
     _find_more_of_denied(needs, store)

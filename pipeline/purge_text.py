@@ -45,6 +45,8 @@ def purge_text(done: Purged, out: Path, *, dry_run: bool) -> str:
 
 def _remarks(done: Purged, out: Path) -> Iterator[str]:
     survey, chosen = done.survey, done.chosen
+    if survey.unused_entries:
+        yield survey.unused_entries
     if "denied" in chosen:
         if survey.needers:
             shown = ", ".join(survey.needers[:5]) + (", ..." if len(survey.needers) > 5 else "")

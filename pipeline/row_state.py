@@ -91,7 +91,7 @@ def row_state(row: ManifestRow, job: Job, store: Store) -> RowState:
     """Look up how far a row has come; reads a few small files, and one or two per span."""
     own_key, failed_key = fetch_keys(row, job)
     fetch_key = _found_key(own_key, row, job, store)
-    if reason := denial(row.url, row.video_id, job.options.fetch, job.state):
+    if reason := denial(row, job.options.fetch, job.state):
         failure = StoredFailure(code=FailureCode.DENIED, attempt=1, message=f"denied by list: {reason}")
         return RowState(fetch_key=fetch_key, failure=_of_row(row, Stage.FETCH, failure))
     if store.find("fetch", fetch_key) is None:

@@ -5,11 +5,14 @@ judge by the same lists.
 """
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 from facevid import storage
 from pipeline.config import FetchOptions
 from pipeline.egress.lists import SourceList
+from pipeline.list_use import ListUse
+from pipeline.manifest import ManifestRow
 
 _NAMES = ("allow_list", "deny_list")
 
@@ -40,26 +43,61 @@ def changed_lists(options: FetchOptions, state: Path) -> list[Path]:
     return changed
 
 
-def denial(url: str, video_id: str, options: FetchOptions, state: Path) -> str | None:
-    """Why a row is denied by list, as one sentence, or None.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lists:
+    """The lists of a build, each None where there is none.
+
+    Attributes:
+        allow: Nothing else is fetched.
+        deny: This is not.
+    """
+
+    allow: SourceList | None
+    deny: SourceList | None
+
+    def denial(self, row: ManifestRow) -> str | None:
+        """Why a row is denied, as one sentence, or None."""
+        if self.deny is not None and (entry := self.deny.names(row.url, row.video_id, row.subject_id)):
+            return f"the deny list has {entry}"
+        if self.allow is not None and self.allow.names(row.url, row.video_id, row.subject_id) is None:
+            return "the allow list does not have it"
+        return None
+
+    def deny_use(self) -> ListUse:
+        """Tells which entries of the deny list name nothing."""
+        return ListUse(self.deny or SourceList())
+
+
+def given_lists(options: FetchOptions) -> Lists:
+    """The lists as their files are now: what a build that begins would judge by.
+
+    Raises:
+        ValueError: A list cannot be used.
+    """
+    allow, deny = (getattr(options, name) for name in _NAMES)
+    return Lists(allow=SourceList.read(allow) if allow else None, deny=SourceList.read(deny) if deny else None)
+
+
+def kept_lists(options: FetchOptions, state: Path) -> Lists:
+    """The lists as they were when the build began.
 
     Args:
-        url: The row's address or path.
-        video_id: The row's id.
         options: Options of acquisition.
         state: The build's state folder.
     """
-    if options.deny_list is not None and (entry := _kept("deny_list", state, options.deny_list).names(url, video_id)):
-        return f"the deny list has {entry}"
-    if options.allow_list is not None and _kept("allow_list", state, options.allow_list).names(url, video_id) is None:
-        return "the allow list does not have it"
-    return None
+    allow, deny = (getattr(options, name) is not None for name in _NAMES)
+    return Lists(allow=_kept("allow_list", state) if allow else None, deny=_kept("deny_list", state) if deny else None)
 
 
-def _kept(name: str, state: Path, source: Path) -> SourceList:
+def denial(row: ManifestRow, options: FetchOptions, state: Path) -> str | None:
+    """Why a row is denied by list, as one sentence, or None; see `kept_lists`."""
+    if options.allow_list is None and options.deny_list is None:
+        return None
+    return kept_lists(options, state).denial(row)
+
+
+def _kept(name: str, state: Path) -> SourceList:
     path = state / f"{name}.txt"
-    if not path.is_file():  # no build has begun here yet: a dry run
-        path = source
     seen = path.stat()
     return _read(path, seen.st_mtime_ns, seen.st_size, seen.st_ino)
 

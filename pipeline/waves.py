@@ -22,6 +22,7 @@ from pipeline.plan import Plan, write_plan
 from pipeline.progress import clear_progress, total_counts
 from pipeline.row_state import RowState, failures_to_forget, row_state
 from pipeline.run_record import utc_now, write_begin, write_run_record
+from pipeline.source_lists import kept_lists
 from pipeline.store import Store
 from pipeline.swap import settle_tables
 from pipeline.tell import LookTeller, Teller
@@ -94,12 +95,15 @@ class Waves:
         self._driver = Driver(job, beam_options, lock=lock, on_wait=self._on_wait)
         self._begun_at = utc_now()
         self._denied: dict[str, str] = {}  # id and key of the fetch
+        self._deny_use = kept_lists(job.options.fetch, job.state).deny_use()
 
     def run(self) -> BuildSummary:
         """Label, assemble (but a slice), write `run.json`."""
         started_s = time.monotonic()
         self._prepare()
         pending = self._pending()
+        if self._job.options.slice is None and (unused := self._unused_entries()):  # the list is for all rows
+            self._report(unused)
         self._teller.todo = len(pending)
         write_begin(self._job.state, self._begun_at, todo=len(pending))
         done = len(self._rows.rows) - len(pending)
@@ -152,8 +156,15 @@ class Waves:
             self._teller.found += next_stage is Stage.FIT
             if state.failure is not None and state.failure.code is FailureCode.DENIED and not state.failed_key:
                 self._denied[state.failure.video_id] = state.fetch_key  # by a list: what a server says is stored
+            row = self._rows.rows[index]
+            self._deny_use.see(row.url, row.video_id, row.subject_id)
             looked.seen()
         return found
+
+    def _unused_entries(self) -> str:
+        for row in denied_earlier_rows(self._job, self._job.out, self._denied):
+            self._deny_use.see(row.url, row.video_id, row.subject_id)
+        return self._deny_use.unused_text("row of the manifest")
 
     def _kept_of_denied(self) -> set[str]:
         # They may have been fetched before they stood on a list, under the address of now or of then.

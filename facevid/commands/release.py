@@ -37,8 +37,9 @@ class Release:
     to: Path
     """The folder to write. It appears whole or not at all."""
     deny_list: Path | None = None
-    """Videos that must stay back since the build: hosts, addresses, id:VIDEO_ID, one per line, as in a build. Addresses
-    may be as in the manifest, with secrets, or as in the tables; entries that name no kept track are told."""
+    """Videos that must stay back since the build: hosts, addresses, id:VIDEO_ID, subject:ID, one per line, as in a
+    build. Addresses may be as in the manifest, with secrets, or as in the tables; entries that name no kept track are
+    told."""
     licence: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Only videos whose licence statement is this one, in any case; may be given several times."""
     extra: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()

@@ -24,7 +24,7 @@ Key = tuple[str, int]
 _MOST_SHOWN, _LONGEST_SHOWN = 20, 80
 
 
-def nobody(url: str, video_id: str) -> bool:  # noqa: ARG001
+def nobody(track: Mapping[str, Any]) -> bool:  # noqa: ARG001
     """The deny list of those who have none."""
     return False
 
@@ -34,18 +34,18 @@ class Choice:
     """The rules.
 
     Attributes:
-        denied: Whether a video must stay back, by its address and its id.
+        denied: Whether a track must stay back, given its row, which has at least `url`, `video_id` and `subject_id`.
         licences: Only videos with one of these licence statements go out, in any case; all where it is empty.
     """
 
-    denied: Callable[[str, str], bool] = nobody
+    denied: Callable[[Mapping[str, Any]], bool] = nobody
     licences: tuple[str, ...] = ()
 
     def fate(self, track: Mapping[str, Any]) -> str:
         """What becomes of a track, given its row; what the build filtered is not asked any further."""
         if not track["kept"]:
             return FILTERED
-        if self.denied(track["url"], track["video_id"]):
+        if self.denied(track):
             return DENIED
         allowed = {_folded(name) for name in self.licences}
         return LICENCE if allowed and _folded(track["licence"] or "") not in allowed else OUT

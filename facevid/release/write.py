@@ -182,7 +182,7 @@ def track_fates(dataset: Dataset, home: Home, choice: Choice, tally: Tally) -> t
     with dataset.open_shard(shard) as file:
         rows = file.read(schema.names)
     fates = {}
-    for row in rows.select(["video_id", "track", "kept", "url", "licence", "extra"]).to_pylist():
+    for row in rows.select(["video_id", "track", "kept", "url", "subject_id", "licence", "extra"]).to_pylist():
         tally.extra.update(extra_columns(row["extra"]))
         fates[row["video_id"], row["track"]] = fate = choice.fate(row)
         tally.tracks[fate] += 1

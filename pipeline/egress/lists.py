@@ -1,10 +1,11 @@
-"""Lists of what may, or must not, be fetched: hosts with all below them, video ids, beginnings of addresses.
+"""Lists of what may, or must not, be fetched: hosts with all below them, beginnings of addresses, videos, persons.
 
 One entry per line, `#` begins a comment:
 
     example.org                       the host and all hosts below it
     https://video.example/user/anna   this address, and all that go on with / or ? or &
     id:clip-0007                      the row with this video_id
+    subject:anna                      all rows with this subject_id
 """
 
 import posixpath
@@ -30,54 +31,68 @@ class SourceList:
         hosts: Names of hosts, lower case.
         prefixes: Beginnings of addresses, in one spelling.
         ids: Video ids.
+        subjects: Subject ids.
     """
 
     hosts: frozenset[str] = frozenset()
     prefixes: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
+    subjects: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, path: Path) -> "SourceList":
         """Read a list.
 
         Raises:
-            ValueError: The file cannot be read, or a line is none of the three; all such lines are named.
+            ValueError: The file cannot be read, or a line is none of the four; all such lines are named.
         """
         try:
             lines = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else f"it {other_encoding(path) or 'is not UTF-8'}"
             raise ValueError(f"cannot read the list {path}: {reason}") from error
-        hosts, prefixes, ids, bad = set(), set(), set(), []
+        hosts, prefixes, ids, subjects, bad = set(), set(), set(), set(), []
         for number, line in enumerate(lines, 1):
             entry = re.sub(r"(^|\s)#.*", "", line).strip()
             if not entry:
                 continue
             if entry.startswith("id:"):
                 ids.add(entry.removeprefix("id:").strip())
+            elif entry.startswith("subject:"):
+                subjects.add(entry.removeprefix("subject:").strip())
             elif "://" in entry and (plain := _plain(entry)):
                 prefixes.add(plain[1].rstrip("/"))
             elif _HOST.fullmatch(host := _plain_host(entry)):
                 hosts.add(host)
             else:
-                bad.append(f"line {number}: {entry!r} is neither a host, nor an address, nor id:VIDEO_ID")
+                bad.append(f"line {number}: {entry!r} is no host, no address, no id:VIDEO_ID and no subject:ID")
         if bad:
             raise ValueError(f"the list {path} has lines that cannot be used: {'; '.join(bad)}")
-        return cls(hosts=frozenset(hosts), prefixes=frozenset(prefixes), ids=frozenset(ids))
+        return cls(
+            hosts=frozenset(hosts), prefixes=frozenset(prefixes), ids=frozenset(ids), subjects=frozenset(subjects)
+        )
 
-    def names(self, url: str, video_id: str) -> str | None:
+    def all_entries(self) -> set[str]:
+        """The entries, as `entries` spells them."""
+        ids, subjects = (f"id:{name}" for name in self.ids), (f"subject:{name}" for name in self.subjects)
+        return {*self.hosts, *self.prefixes, *ids, *subjects}
+
+    def names(self, url: str, video_id: str, subject_id: str | None = None) -> str | None:
         """The entry that a row falls under, or None; of several the first of `entries`."""
-        return next(self.entries(url, video_id), None)
+        return next(self.entries(url, video_id, subject_id), None)
 
-    def entries(self, url: str, video_id: str) -> Iterator[str]:
+    def entries(self, url: str, video_id: str, subject_id: str | None = None) -> Iterator[str]:
         """All entries that a row falls under.
 
         Args:
             url: The row's address; paths of local files fall under ids alone.
             video_id: The row's id.
+            subject_id: Who it is, where the row says it.
         """
         if video_id in self.ids:
             yield f"id:{video_id}"
+        if subject_id in self.subjects:
+            yield f"subject:{subject_id}"
         if (found := _plain(url)) is None:
             return
         host, plain = found

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pipeline.config import BuildOptions, FetchOptions
 from pipeline.forecast import ASSUMED_FPS, ASSUMED_FRAMES_PER_S, forecast, forecast_text, plan_text
 from pipeline.manifest import BadRow, Manifest, ManifestRow
 from pipeline.manifest_files import read_manifest
+from pipeline.source_lists import keep_lists
 
 
 def manifest(*rows: ManifestRow, bad: tuple[BadRow, ...] = (), remarks: tuple[str, ...] = ()) -> Manifest:
@@ -33,6 +35,23 @@ def test_what_is_done_is_looked_up_and_the_rest_is_reckoned_with_it(tmp_path: Pa
     assert found.disk_bytes(crops=True, crops_per_s=ASSUMED_FPS / 5) == pytest.approx(frames * 7_600)
     assert found.disk_bytes(crops=True, crops_per_s=240.0) == found.disk_bytes(crops=True)
     assert found.disk_bytes(crops=False) == pytest.approx(frames * 3_800)
+
+
+def test_a_dry_run_judges_by_the_lists_of_now_and_says_which_entries_name_no_row(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    rows = line.row("a"), replace(line.row("b"), subject_id="anna")
+    line.run(*rows)
+    (tmp_path / "deny.txt").write_text("id:a")
+    line.job = with_options(line.job, fetch=replace(line.job.options.fetch, deny_list=tmp_path / "deny.txt"))
+    line.job.state.mkdir(parents=True, exist_ok=True)
+    keep_lists(line.job.options.fetch, line.job.state)
+
+    (tmp_path / "deny.txt").write_text("id:A\nsubject:anna")
+    found = forecast(manifest(*rows), line.job)
+    text = forecast_text(manifest(*rows), line.job, skip_bad_rows=False, networks_missing=False)
+
+    assert (found.done, found.failed) == (2, {FailureCode.DENIED: 1})
+    assert "remark: 1 entries of the deny list name no row of the manifest: id:A; see" in text
 
 
 def test_rows_that_only_lack_their_fit_are_told_apart(tmp_path: Path) -> None:

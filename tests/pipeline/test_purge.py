@@ -381,6 +381,18 @@ def test_a_list_that_has_changed_since_the_build_is_refused(tmp_path: Path) -> N
         line.purge("denied")
 
 
+def test_entries_of_the_list_that_name_no_row_are_told(tmp_path: Path) -> None:
+    line, anna, bob = takedown(tmp_path)
+    line.plan(anna, bob, deny="id:Anna\nid:bob")
+
+    text = purge_text(line.purge("denied"), line.job.out, dry_run=False)
+
+    assert "1 entries of the deny list name no row of the manifest: id:Anna; see how they are spelled" in text
+    line.plan(bob)  # Anna left: her entry names who was there
+    line.plan(bob, deny="id:anna")
+    assert line.purge("denied").survey.unused_entries == ""
+
+
 def test_tables_and_a_report_that_may_still_show_them_are_named(tmp_path: Path) -> None:
     line, anna, bob = takedown(tmp_path)
     line.plan(anna, bob, deny="id:anna")

@@ -13,7 +13,7 @@ from pipeline.store import Store
 
 ROWS = [
     ManifestRow(video_id="a", url="https://one.example/a.mp4"), ManifestRow(video_id="b", url="https://two.example/b"),
-    ManifestRow(video_id="c", url="c.mp4"),
+    ManifestRow(video_id="c", url="c.mp4", subject_id="anna"),
 ]  # fmt: skip
 
 
@@ -43,6 +43,12 @@ def test_denied_rows_fail_before_they_are_fetched_and_say_by_which_entry(tmp_pat
     assert denied(job_with(tmp_path, deny_list="one.example\nid:c\n")) == {
         "a": "denied by list: the deny list has one.example", "c": "denied by list: the deny list has id:c",
     }  # fmt: skip
+
+
+def test_a_person_is_denied_in_all_rows_that_say_who_it_is(tmp_path: Path) -> None:
+    assert denied(job_with(tmp_path, deny_list="subject:anna")) == {
+        "c": "denied by list: the deny list has subject:anna"
+    }
 
 
 def test_with_an_allow_list_all_others_are_denied_and_the_deny_list_still_counts(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pipeline.assemble import ShardOrder, bad_row_failure, failure_shard, refere
 from pipeline.config import LimitOptions, PruneOptions
 from pipeline.desk import Desk
 from pipeline.driver import BuildError, Driver, WaveEnd
+from pipeline.egress.lists import SourceList
 from pipeline.fetch import Fetcher
 from pipeline.fetch_errors import FetchError
 from pipeline.items import FittedItem, SpanFacts, TrackPart, TrackSummary, write_faces, write_fitted
@@ -32,6 +33,7 @@ from pipeline.progress import Counters
 from pipeline.reading import FileFacts
 from pipeline.row_split import own_split, read_moved
 from pipeline.row_state import row_state
+from pipeline.source_lists import Lists
 from pipeline.status import render, status
 from pipeline.store import Store
 from pipeline.stored_crops import CropWriter
@@ -307,7 +309,7 @@ def test_a_build_says_how_what_it_keeps_of_denied_rows_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(tmp_path, monkeypatch, "a", "b")
-    monkeypatch.setattr("pipeline.row_state.denial", lambda url, *_: "the deny list has id:a" if url == "a" else None)
+    monkeypatch.setattr("pipeline.row_state.denial", lambda row, *_: "id:a is listed" if row.url == "a" else None)
 
     summary, lines, _ = build(tmp_path, monkeypatch, "a", "b")
 
@@ -316,12 +318,23 @@ def test_a_build_says_how_what_it_keeps_of_denied_rows_is_removed(
     assert f"`facevid purge {tmp_path / 'out'} --denied` removes them" in lines[-1]
 
 
+def test_entries_of_the_deny_list_that_name_no_row_are_said_before_the_work_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Lists(allow=None, deny=SourceList(ids=frozenset({"A", "a"})))
+    monkeypatch.setattr("pipeline.waves.kept_lists", lambda *_: listed)
+
+    lines = build(tmp_path, monkeypatch, "a", "b")[1]
+
+    assert lines[0] == "1 entries of the deny list name no row of the manifest: id:A; see how they are spelled"
+
+
 def test_what_a_build_keeps_of_a_denied_row_that_left_the_manifest_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(tmp_path, monkeypatch, "a", "b")
     build(tmp_path, monkeypatch, "b")
-    monkeypatch.setattr("pipeline.earlier_rows.denial", lambda _, video_id, *__: "id:a" if video_id == "a" else None)
+    monkeypatch.setattr("pipeline.earlier_rows.denial", lambda row, *_: "id:a" if row.video_id == "a" else None)
 
     assert "of 1 denied rows are still in" in build(tmp_path, monkeypatch, "b")[1][-1]
 
@@ -341,8 +354,8 @@ def test_each_look_at_a_row_is_told_and_those_after_labelling_are_one(
     build(tmp_path, monkeypatch, "a", "bad", "c")
     looked: list[str] = []
 
-    def look(url: str, video_id: str, *_: Any) -> None:
-        looked.append(video_id)
+    def look(row: ManifestRow, *_: Any) -> None:
+        looked.append(row.video_id)
 
     monkeypatch.setattr("pipeline.row_state.denial", look)
     monkeypatch.setattr(tell, "REPORT_EVERY_S", 0.0)

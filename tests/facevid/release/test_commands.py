@@ -176,3 +176,15 @@ def test_what_appears_under_the_name_while_a_release_is_written_stays(
     assert run("release", dataset, "--to", new) == 2
     assert "exists; name another folder" in capsys.readouterr().err
     assert [path.name for path in new.iterdir()] == ["letter.txt"]
+
+
+def test_a_person_on_the_deny_list_stays_back_in_all_videos(
+    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path
+) -> None:
+    people = {"a": "anna", "b": None, "c": "anna", "d": "bob"}
+    dataset = write_dataset(*(toy_track(video_id=name, subject_id=subject) for name, subject in people.items()))
+    (tmp_path / "deny.txt").write_text("subject:anna\n")
+
+    assert run("release", dataset, "--to", tmp_path / "new", "--deny-list", tmp_path / "deny.txt") == 0
+
+    assert sorted(facevid.open(tmp_path / "new").table("tracks")["video_id"].to_pylist()) == ["b", "d"]

@@ -106,7 +106,7 @@ def test_crops_go_out_when_asked_for_and_only_of_frames_that_do(dataset: Path, t
 
 
 def test_denied_videos_and_other_licences_stay_back_and_are_counted(dataset: Path, tmp_path: Path) -> None:
-    choice = Choice(denied=lambda url, video_id: (url, video_id) == ("x.mp4", "b"), licences=("CC-BY-4.0",))
+    choice = Choice(denied=lambda track: (track["url"], track["video_id"]) == ("x.mp4", "b"), licences=("CC-BY-4.0",))
     released(dataset, tmp_path / "new", choice=choice)
 
     assert set(tracks_of(tmp_path / "new")) == {("a", 0)}
@@ -130,8 +130,8 @@ def test_a_release_of_nothing_is_refused_with_the_reasons(dataset: Path, tmp_pat
 
 
 def test_a_release_can_be_narrowed_and_its_counts_add_up(dataset: Path, tmp_path: Path) -> None:
-    released(dataset, tmp_path / "wide", choice=Choice(denied=lambda _, video_id: video_id == "c"))
-    released(tmp_path / "wide", tmp_path / "narrow", choice=Choice(denied=lambda _, video_id: video_id == "b"))
+    released(dataset, tmp_path / "wide", choice=Choice(denied=lambda track: track["video_id"] == "c"))
+    released(tmp_path / "wide", tmp_path / "narrow", choice=Choice(denied=lambda track: track["video_id"] == "b"))
     (step,) = (step for step in facevid.open(tmp_path / "narrow").description.funnel if step.step == "release")
     assert (step.entered, step.ok, step.reasons) == (22, 6, {"deny_list": 16})
     assert facevid.open(tmp_path / "narrow").description.failures == {"faces/no_face": 1}
@@ -164,7 +164,7 @@ def test_no_path_no_secret_and_no_unnamed_column_is_in_any_file(
 
 
 def test_the_forecast_counts_what_the_release_then_holds_and_writes_nothing(dataset: Path, tmp_path: Path) -> None:
-    options = ReleaseOptions(choice=Choice(denied=lambda _, video_id: video_id == "b"))
+    options = ReleaseOptions(choice=Choice(denied=lambda track: track["video_id"] == "b"))
     before = files(tmp_path)
     text = forecast_text(facevid.open(dataset), tmp_path / "new", options, progress=lambda *_: None)
     assert files(tmp_path) == before

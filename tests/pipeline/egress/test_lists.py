@@ -35,11 +35,21 @@ def listed(folder: Path, *lines: str) -> SourceList:
     ("id:clip-7", "clips/7.mp4", True),
     ("id:clip-77", "clips/7.mp4", False),
     ("7.mp4", "clips/7.mp4", False),
+    ("subject:anna", "clips/7.mp4", True),
+    ("subject:ann", "clips/7.mp4", False),
+    ("id:anna", "clips/7.mp4", False),
 ])  # fmt: skip
 def test_rows_fall_under_hosts_beginnings_of_addresses_and_ids(
     tmp_path: Path, entry: str, url: str, found: bool
 ) -> None:
-    assert (listed(tmp_path, entry).names(url, "clip-7") is not None) is found
+    assert (listed(tmp_path, entry).names(url, "clip-7", "anna") is not None) is found
+
+
+def test_who_has_no_subject_is_none_of_those_that_are_listed(tmp_path: Path) -> None:
+    read = listed(tmp_path, "subject:anna", "id:None", "b.example", "https://c.example/1")
+
+    assert read.names("1.mp4", "v") is None
+    assert read.all_entries() == {"subject:anna", "id:None", "b.example", "https://c.example/1"}
 
 
 def test_comments_and_empty_lines_are_none_of_the_entries(tmp_path: Path) -> None:
