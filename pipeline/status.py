@@ -130,11 +130,11 @@ def status(out: Path, *, report: Callable[[str], None] = lambda _: None) -> Stat
         slice=part,
         videos=len(plan.manifest.rows),
         videos_done=census.done,
-        frames_per_s=_rate(counts),
+        frames_per_s=decoding_rate(counts),
         left_s=_left_s(state, counts, in_hand) if running else None,
         in_hand=in_hand,
         funnel=census.steps,
-        failures=_ordered(Counter({code.value: count for code, count in census.failures.items()})),
+        failures=ordered_failures(Counter({code.value: count for code, count in census.failures.items()})),
         examples={code.value: examples.of(code.value) for code in census.failures},
     )
 
@@ -195,7 +195,8 @@ def _left_s(state: Path, counts: Mapping[str, float], in_hand: Sequence[InHand])
     return time_left_s(counts, todo=todo, elapsed_s=elapsed_s, since_s=quiet_s(each.for_s for each in in_hand))
 
 
-def _rate(counts: Mapping[str, float]) -> float | None:
+def decoding_rate(counts: Mapping[str, float]) -> float | None:
+    """Frames decoded per second of worker time, by the sums of counters; None where none were."""
     return counts["decoded_frames"] / counts["faces_s"] if counts["faces_s"] else None
 
 
@@ -218,12 +219,13 @@ def _of_dataset(out: Path) -> Status:
         finished=True,
         videos=steps["fetch"].entered,
         videos_done=steps["fetch"].entered,
-        frames_per_s=_rate(total_counts(state_folder(out))),
+        frames_per_s=decoding_rate(total_counts(state_folder(out))),
         funnel=dataset.description.funnel,
-        failures=_ordered(counts),
+        failures=ordered_failures(counts),
         examples={code: examples.of(code) for code in counts},
     )
 
 
-def _ordered(counts: Counter[str]) -> tuple[tuple[str, int], ...]:
+def ordered_failures(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """How many failures there are of each kind, the most frequent first."""
     return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

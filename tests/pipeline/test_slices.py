@@ -123,7 +123,9 @@ def test_two_slices_and_a_build_give_the_very_tables_of_one_machine(
     seen = status_of_all(out)
     assert isinstance(seen, SliceStatuses)
     assert list(seen.slices) == ["1/2", "2/2"]
-    assert list(json.loads(seen.to_json())) == ["1/2", "2/2"]
+    plain = json.loads(seen.to_json())
+    assert list(plain["slices"]) == ["1/2", "2/2"]
+    assert (plain["videos_done"], plain["finished"]) == (5, False)
     assert "without --slice writes the tables" in seen.render()
     assert "slice 2/2 finished" in render(status(slice_folder(out, "2/2")))
     assert Status(out=out, json=True).run() == 0
@@ -134,6 +136,51 @@ def test_two_slices_and_a_build_give_the_very_tables_of_one_machine(
     assert [kind for kind, _ in calls] == ["assemble"]
     assert data(tmp_path / "many") == data(tmp_path / "one")
     assert not isinstance(status_of_all(out), SliceStatuses)
+
+
+def test_slices_of_an_earlier_cut_are_named_and_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, out = ("v0", "v1", "v2", "bad3"), tmp_path / "out"
+    for part in ("1/2", "1/3", "2/3"):
+        label_slice(tmp_path, monkeypatch, part, *names)
+    seen = status_of_all(out)
+    assert isinstance(seen, SliceStatuses)
+    text = seen.render()
+    assert f"{out}: slices, 3 of their 3 videos done" in text
+    assert "never begun: 3/3\n" in text
+    assert "of earlier cuts, and not counted: 1/2; what they made is in the store" in text
+
+    label_slice(tmp_path, monkeypatch, "3/3", *names)
+    with build_lock(state_folder(slice_folder(out, "1/2"))):
+        seen = status_of_all(out)
+    assert isinstance(seen, SliceStatuses)
+    assert "all are done: the same `facevid build` without --slice" in seen.render()
+    assert "not counted: 1/2 (running);" in seen.render()
+
+    # Back to two: the cut that was begun last counts, not the finest.
+    label_slice(tmp_path, monkeypatch, "2/2", *names)
+    seen = status_of_all(out)
+    assert isinstance(seen, SliceStatuses)
+    assert (list(seen.slices), list(seen.older)) == (["1/2", "2/2"], ["1/3", "2/3", "3/3"])
+
+
+def test_programs_are_told_of_all_slices_what_they_are_told_of_a_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("v0", "v1", "bad2", "black3", "v4")
+    for folder in ("one", "many"):
+        (tmp_path / folder).mkdir()
+    label_slice(tmp_path / "one", monkeypatch, "1/1", *names)
+    for part in ("1/2", "2/2"):
+        label_slice(tmp_path / "many", monkeypatch, part, *names)
+
+    one = json.loads(status(slice_folder(tmp_path / "one" / "out", "1/1")).to_json())
+    many = json.loads(status_of_all(tmp_path / "many" / "out").to_json())
+
+    assert many.keys() - one.keys() == {"slices", "never_begun", "older_slices"}
+    own = {"out", "slice", "finished", "frames_per_s"}
+    assert {key: many[key] for key in one.keys() - own} == {key: one[key] for key in one.keys() - own}
+    assert (many["slice"], many["never_begun"], many["older_slices"]) == (None, [], [])
+    assert sum(part["videos"] for part in many["slices"].values()) == many["videos"] == 5
 
 
 def test_a_slice_that_was_stopped_says_so_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
