@@ -445,7 +445,7 @@ def test_the_log_is_its_users_own_and_holds_no_secrets(tmp_path: Path) -> None:
     with running_egress(rules(), log=log) as address, video_lease(address, "x.example", 443, url):
         pass
 
-    assert "https://x.example/a?v=1&X-Amz-Signature=removed" in log.read_text()
+    assert '"https://x.example/a?v=1"' in log.read_text()
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
