@@ -82,7 +82,7 @@ def _is_purged(row: ManifestRow, job: Job, before: Job, store: Store) -> bool:
     # been moved, and so have another key than it had.
     if not is_remote(row.url) or not denial(row, job.options.fetch, job.state):
         return False
-    return store.find("fetch", row_state(row, before, store).fetch_key) is None
+    return store.find("fetch", row_state(row, before.without_lists, store).fetch_key) is None
 
 
 def _states(out: Path) -> list[Path]:

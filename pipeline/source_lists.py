@@ -85,8 +85,10 @@ def kept_lists(options: FetchOptions, state: Path) -> Lists:
         options: Options of acquisition.
         state: The build's state folder.
     """
-    allow, deny = (getattr(options, name) is not None for name in _NAMES)
-    return Lists(allow=_kept("allow_list", state) if allow else None, deny=_kept("deny_list", state) if deny else None)
+    allow, deny = (
+        None if (source := getattr(options, name)) is None else _kept(name, state, source) for name in _NAMES
+    )
+    return Lists(allow=allow, deny=deny)
 
 
 def denial(row: ManifestRow, options: FetchOptions, state: Path) -> str | None:
@@ -96,8 +98,10 @@ def denial(row: ManifestRow, options: FetchOptions, state: Path) -> str | None:
     return kept_lists(options, state).denial(row)
 
 
-def _kept(name: str, state: Path) -> SourceList:
+def _kept(name: str, state: Path, source: Path) -> SourceList:
     path = state / f"{name}.txt"
+    if not path.is_file():  # a build without the list was stopped before it wrote its plan
+        path = source
     seen = path.stat()
     return _read(path, seen.st_mtime_ns, seen.st_size, seen.st_ino)
 

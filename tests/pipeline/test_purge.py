@@ -233,6 +233,22 @@ def test_what_is_at_a_denied_rows_earlier_address_stays_where_another_row_needs_
     assert row_state(other, line.job, line.store).next_stage is None
 
 
+def test_rows_are_noted_though_the_lists_of_the_build_before_are_gone(tmp_path: Path) -> None:
+    line = Web(tmp_path)
+    anna, bob = line.web_row("anna", b"long talk"), line.web_row("bob", b"video")
+    line.run(anna, bob)
+    without = line.job
+    (tmp_path / "allow.txt").write_text("x.org")
+    line.job = with_options(without, fetch=replace(without.options.fetch, allow_list=tmp_path / "allow.txt"))
+    line.plan(anna, bob)
+    (tmp_path / "allow.txt").unlink()
+    line.job = without
+
+    line.plan(bob, deny="id:anna")
+
+    assert line.purge("denied").survey.denied_rows == 1
+
+
 def test_rows_of_slices_are_found_under_the_addresses_that_they_had_there(tmp_path: Path) -> None:
     line = Web(tmp_path)
     anna = line.web_row("anna", b"video")
