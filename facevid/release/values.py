@@ -189,8 +189,6 @@ class _Look:
         end_s = row.get("clip_end_s")
         part = row.get("clip_start_s") or 0.0, math.inf if end_s is None else end_s, row["split"]
         parts = self._parts_of_files.setdefault(row["source_sha256"], set())
-        if part in parts:
-            return
         parts.add(part)
         begin_s, stop_s, split = part
         for start_s, until_s, other in parts:

@@ -60,6 +60,9 @@ def test_clips_of_a_film_with_other_people_in_each_stay_apart_unless_they_overla
     one, other = row("a", **film), row("b", **film | {"start_s": 10.0, "end_s": 20.0, "subject_id": SUBJECT["test"]})
     assert moved((one, "f"), (other, "f")) == {}
     assert moved((one, "f"), (replace(other, start_s=9.0), "f")) == {"b": "train"}
+    # Also where a shorter one lies between.
+    short = replace(one, video_id="ab", start_s=1.0, end_s=2.0, subject_id="x")
+    assert moved((one, "f"), (short, "f"), (replace(other, start_s=9.0), "f"))["b"] == "train"
     # A third one spans both.
     assert moved((one, "f"), (other, "f"), (row("c", start_s=1.0, subject_id="x"), "f"))["b"] == "train"
 

@@ -137,17 +137,17 @@ def test_a_file_that_is_in_two_splits_under_two_ids_is_told_and_clips_of_one_tha
 ) -> None:
     dataset = write_dataset(
         toy_track(video_id="a", source="film"), toy_track(video_id="a", track=1, source="film"),
-        toy_track(video_id="b", source="film", split="test"), toy_track(video_id="c", source="other", split="test"),
-        shards=1,
+        toy_track(video_id="b", source="film", split="test"), toy_track(video_id="c", source="film", split="test"),
+        toy_track(video_id="d", source="other", split="test"), shards=1,
     )  # fmt: skip
     (told,) = found(dataset)
     assert told == (
-        "tracks: a file is in two splits under several ids, and training would leak: 1 rows, such as video_id 'b' "
+        "tracks: a file is in two splits under several ids, and training would leak: 2 rows, such as video_id 'b' "
         "track 0 in test, of a file that is in train too"
     )
     for start_s, count in ((10.0, 0), (9.5, 1)):
-        forge_shard(dataset, "tracks", lambda table: replaced(table, "clip_end_s", [10.0, 10.0, 20.0, None]))
-        starts_s = [None, None, start_s, None]
+        forge_shard(dataset, "tracks", lambda table: replaced(table, "clip_end_s", [10.0, 10.0, 20.0, 20.0, None]))
+        starts_s = [None, None, start_s, start_s, None]
         forge_shard(dataset, "tracks", lambda table, new=starts_s: replaced(table, "clip_start_s", new))
         assert len(found(dataset)) == count
 
