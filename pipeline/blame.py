@@ -150,9 +150,10 @@ class Labeller:
         logs = f"see the logs in {self._job.state / 'waves'}"
         if killed := self._kills() - self._killed_before:
             fewer = f", or use fewer workers than {workers} (--workers)" if workers > 1 else ""
+            ended = counted(killed, "process", "processes")
             return (
-                f"the system has ended {killed} processes for lack of memory, before they took a video in hand: give "
-                f"the job more memory{fewer}; {logs}"
+                f"the system has ended {ended} for lack of memory, before they took a video in hand: give the job more "
+                f"memory{fewer}; {logs}"
             )
         return f"worker processes die or hang before they take a video in hand; {logs}"
 
