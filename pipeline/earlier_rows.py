@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from facevid import storage
-from facevid.signed_links import unsigned_url
 from pipeline.damage import intact
 from pipeline.job import Job, state_folder
 from pipeline.manifest import ManifestRow, is_remote, local_path
@@ -20,6 +19,7 @@ from pipeline.row_state import row_state
 from pipeline.slices import begun_slices
 from pipeline.source_lists import denial
 from pipeline.store import Store
+from pipeline.video_address import video_address
 
 _FILE = "earlier_rows.jsonl"
 _ADVICE = "remove it; what was kept under earlier addresses is then found by `facevid purge --unreferenced` alone"
@@ -73,7 +73,7 @@ def forget_earlier_rows(out: Path, gone: Collection[ManifestRow]) -> None:
 
 
 def _place(row: ManifestRow, job: Job) -> tuple[str, str]:
-    url = unsigned_url(row.url) if is_remote(row.url) else str(local_path(row.url, job.manifest_folder))
+    url = video_address(row.url) if is_remote(row.url) else str(local_path(row.url, job.manifest_folder))
     return row.video_id, url
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from facevid.failures import FailureCode
-from facevid.signed_links import unsigned_url
 from pipeline.config import FetchOptions, stable_hash
 from pipeline.download.buckets import copy_object
 from pipeline.download.cookies import read_cookies
@@ -31,6 +30,7 @@ from pipeline.fetched_video import FetchedVideo
 from pipeline.manifest import is_bucket, is_remote, local_path
 from pipeline.reading import asked_twice
 from pipeline.store import Store, StoreFullError, file_sha256
+from pipeline.video_address import video_address
 
 # A file may be this much shorter than its source says: pages round, and count credits.
 _SHORTER_S = 2.0
@@ -215,7 +215,7 @@ class Fetcher:
 
 def partial_key(url: str, options: FetchOptions) -> str:
     """Names the folder in which what has come of a download is kept; a link that is signed anew goes on with it."""
-    return stable_hash([unsigned_url(url), options.min_height_px])
+    return stable_hash([video_address(url), options.min_height_px])
 
 
 def _require_duration(file: Path, info: Mapping[str, Any]) -> None:

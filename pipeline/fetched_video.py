@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType
 
-from facevid.signed_links import unsigned_url
 from pipeline.damage import intact, require_kinds
 from pipeline.store import MAKE_AGAIN, Store, write_json
+from pipeline.video_address import video_address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +62,8 @@ def write_fetched(folder: Path, video: FetchedVideo, *, local: bool) -> None:
 
 
 def address_hash(url: str) -> str:
-    """What a record says of an address, which may hold secrets; the same for every signing of it."""
-    return hashlib.sha256(unsigned_url(url).encode("utf-8", "surrogateescape")).hexdigest()
+    """What a record says of an address, which may hold secrets; the same for every spelling of it."""
+    return hashlib.sha256(video_address(url).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from facevid import assets
 from facevid.counted import counted
 from facevid.failures import FailureCode, Stage
-from facevid.signed_links import unsigned_url
 from pipeline.config import BuildOptions
 from pipeline.faces.options import FacesOptions
 from pipeline.job import Job
@@ -28,6 +27,7 @@ from pipeline.source_lists import given_lists
 from pipeline.store import Store
 from pipeline.swap import standing_bytes
 from pipeline.tell import duration_text, size_text
+from pipeline.video_address import video_address
 from pipeline.worker_count import workers_at_once
 
 ASSUMED_VIDEO_S = 80.0
@@ -102,7 +102,7 @@ def forecast(manifest: Manifest, job: Job) -> Forecast:
     use = lists.deny_use()
     stages: Counter[Stage | None] = Counter()
     failed: Counter[FailureCode] = Counter()
-    waiting: set[str] = set()
+    waiting: dict[str, str] = {}
     lengths, sizes = _Mean(), _Mean()
     local = 0
     missing: list[ManifestRow] = []
@@ -121,7 +121,7 @@ def forecast(manifest: Manifest, job: Job) -> Forecast:
         if state.failure is not None:
             failed[state.failure.code] += 1
         if state.next_stage is Stage.FETCH and is_remote(row.url):
-            waiting.add(unsigned_url(row.url))
+            waiting.setdefault(video_address(row.url), row.url)
         if length_s := _length_s(row, state):
             lengths.add(length_s)
         if state.fetched is not None and is_remote(row.url):
@@ -130,7 +130,7 @@ def forecast(manifest: Manifest, job: Job) -> Forecast:
         rows=stages.total(),
         done=stages[None],
         failed=failed,
-        to_fetch=Counter(urlsplit(url).netloc.lower() for url in waiting),
+        to_fetch=Counter(urlsplit(url).netloc.lower() for url in waiting.values()),
         local=local,
         missing=tuple(missing),
         to_search=stages[Stage.FETCH] + stages[Stage.FACES],

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from facevid.failures import FailureCode
-from facevid.signed_links import unsigned_url
 from fitting.options import FitOptions
 from pipeline.config import BuildOptions, FetchOptions, LimitOptions, PruneOptions, stable_hash
 from pipeline.faces.options import FacesOptions
 from pipeline.fetched_video import FetchedVideo
 from pipeline.manifest import ManifestRow, is_remote, local_path
 from pipeline.spans import Span
+from pipeline.video_address import video_address
 
 FETCH_VERSION = 3
 INDEX_VERSION = 1
@@ -107,15 +107,16 @@ def state_folder(out: Path) -> Path:
 def fetch_keys(row: ManifestRow, job: Job) -> tuple[str, str]:
     """The keys of a success and of a failure of a row's fetch.
 
-    A video is the same under whichever signature it was had; what failed may have failed for the signature.
+    A video is the same under whichever spelling of its address it was had; what failed may have failed for the
+    signature in it.
     """
     options = job.options.fetch
-    signed: list[str] = []
+    spelled: list[str] = []
     source: list[object]
     if is_remote(row.url):
-        unsigned = unsigned_url(row.url)
-        signed = [row.url] if row.url != unsigned else []
-        source = [unsigned, options.min_height_px, options.allow_private, options.ignore_opt_out]
+        address = video_address(row.url)
+        spelled = [row.url] if row.url != address else []
+        source = [address, options.min_height_px, options.allow_private, options.ignore_opt_out]
     else:
         path = local_path(row.url, job.manifest_folder)
         # As `make` does: a file of the same size and time is taken for the same, and not read for its hash again.
@@ -126,7 +127,7 @@ def fetch_keys(row: ManifestRow, job: Job) -> tuple[str, str]:
         else:
             source = [str(path), seen.st_mode, seen.st_size, seen.st_mtime_ns, options.allow_local]
     success = stable_hash(["fetch", FETCH_VERSION, *source])
-    return success, stable_hash([success, options.max_bytes, *signed])
+    return success, stable_hash([success, options.max_bytes, *spelled])
 
 
 def stricter_success_keys(row: ManifestRow, job: Job) -> tuple[str, ...]:

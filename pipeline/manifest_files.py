@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facevid.public_urls import public_url
-from facevid.signed_links import unsigned_url
 from pipeline.manifest import BadRow, Manifest, ManifestError, ManifestRow, is_remote, local_path
 from pipeline.manifest_columns import bad_row, row_of
 from pipeline.manifest_records import records
+from pipeline.video_address import video_address
 
 
 def read_manifest(path: Path, *, skip_bad_rows: bool = False) -> Manifest:
@@ -32,10 +32,15 @@ def read_manifest(path: Path, *, skip_bad_rows: bool = False) -> Manifest:
     good: list[ManifestRow] = []
     bad: list[BadRow] = []
     first_line: dict[str, int] = {}
+    remarks: list[str] = []
     try:
         for record in records(path, skip_bad_rows=skip_bad_rows):
             if record.trouble is not None:
                 bad.append(bad_row(record.line, record.values, record.trouble))
+                continue
+            if record.repeats is not None:
+                url = public_url(record.values["url"])
+                remarks.append(f"line {record.line}: {url} is the video of line {record.repeats}, and left out")
                 continue
             row = row_of(record.line, record.values)
             if isinstance(row, ManifestRow) and row.video_id in first_line:
@@ -52,13 +57,13 @@ def read_manifest(path: Path, *, skip_bad_rows: bool = False) -> Manifest:
         raise ManifestError(f"{path} has no rows")
     folder = local_path(str(path), Path.cwd())
     folder = folder if folder.is_dir() else folder.parent
-    return Manifest(rows=tuple(good), bad_rows=tuple(bad), folder=folder, remarks=_remarks(good, folder))
+    return Manifest(rows=tuple(good), bad_rows=tuple(bad), folder=folder, remarks=(*remarks, *_remarks(good, folder)))
 
 
 def _remarks(rows: Sequence[ManifestRow], folder: Path) -> tuple[str, ...]:
     # Two rows may want different parts of one video; the same part twice would count its frames twice.
     found: list[str] = []
-    videos = [unsigned_url(row.url) if is_remote(row.url) else str(local_path(row.url, folder)) for row in rows]
+    videos = [video_address(row.url) if is_remote(row.url) else str(local_path(row.url, folder)) for row in rows]
     times = Counter(videos)
     by_video: dict[str, list[ManifestRow]] = {}
     for row, video in zip(rows, videos, strict=True):

@@ -14,6 +14,7 @@ from facevid.description import DESCRIPTION_FILE
 from facevid.public_urls import public_url
 from pipeline.manifest import ManifestError
 from pipeline.manifest_columns import REQUIRED_COLUMNS
+from pipeline.video_address import video_address
 
 VIDEO_SUFFIXES = frozenset({
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts",
@@ -103,12 +104,12 @@ def videos_in(folder: Path) -> Iterator[str]:
 def id_of(url: str) -> str:
     """An id for a video that has none: words of its address or path, for people, and a hash, to tell it from others.
 
-    Secrets of an address are not looked at: a link that is signed anew keeps its id.
+    Secrets of an address are not looked at, nor how it is spelled: a link that is signed anew keeps its id.
 
     Args:
         url: The address or path.
     """
-    public = public_url(url)
+    public = public_url(video_address(url))
     words = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/]*", "", public)
     if "?" not in words:
         words = re.sub(r"\.[A-Za-z0-9]{1,5}$", "", words)  # of the file

@@ -19,6 +19,7 @@ from pipeline.manifest import ManifestError
 from pipeline.manifest_columns import REQUIRED_COLUMNS
 from pipeline.manifest_lists import id_of, listed_addresses, videos_in
 from pipeline.text_encoding import other_encoding
+from pipeline.video_address import video_address
 
 _TEXTS = (".csv", ".tsv", ".jsonl", ".txt")
 _LONGEST_LINE_BYTES = 1 << 20
@@ -33,11 +34,13 @@ class Record:
         line: Where it begins in the file, from 1; in a Parquet file its number, from 1; 0 in a folder.
         values: Text per column, stripped; an empty one is no value.
         trouble: Why it cannot be read at all.
+        repeats: The line whose video it names again, in another spelling; then it is no row.
     """
 
     line: int
     values: Mapping[str, str] = field(default_factory=dict)
     trouble: str | None = None
+    repeats: int | None = None
 
 
 def records(path: Path, *, skip_bad_rows: bool = False) -> Iterator[Record]:
@@ -117,7 +120,11 @@ def _csv_lines(file: Iterable[str], separator: str) -> Iterator[tuple[int, list[
 
 def _list_records(path: Path) -> Iterator[Record]:
     first_line: dict[str, int] = {}
+    line_of: dict[str, int] = {}
     for line, url in listed_addresses(path):
+        if (before := line_of.setdefault(video_address(url), line)) != line:
+            yield Record(line=line, values={"url": url}, repeats=before)
+            continue
         video_id = id_of(url)
         first = first_line.setdefault(video_id, line)
         trouble = None if first == line else (

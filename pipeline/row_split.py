@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from facevid import storage
-from facevid.signed_links import unsigned_url
 from facevid.splits import Split, split_of
 from pipeline.manifest import ManifestRow
+from pipeline.video_address import video_address
 
 _FILE = "moved_splits.json"
 
@@ -28,7 +28,7 @@ def own_split(row: ManifestRow) -> Split:
 
 def _together(row: ManifestRow) -> str:
     # Clips of one video show the same people in the same light: they must not fall on both sides of a split.
-    return unsigned_url(row.url) if row.is_clip else row.video_id
+    return video_address(row.url) if row.is_clip else row.video_id
 
 
 class FilesOfRows:

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from facevid.signed_links import unsigned_url
 from pipeline.config import BuildOptions
 from pipeline.job import Job, state_folder
 from pipeline.manifest import Manifest, ManifestRow, is_remote, local_path
 from pipeline.output_lock import StoreBusyError, is_locked
+from pipeline.video_address import video_address
 from pipeline.wave_queue import host_of
 
 _FOLDER = "slices"
@@ -86,7 +86,7 @@ def rows_of_slice(manifest: Manifest, number: int, count: int, *, whole_hosts: b
 def _together(row: ManifestRow, folder: Path, *, whole_hosts: bool) -> str:
     if not is_remote(row.url):
         return str(local_path(row.url, folder))
-    return (host_of(row.url) if whole_hosts else "") or unsigned_url(row.url)
+    return (host_of(row.url) if whole_hosts else "") or video_address(row.url)
 
 
 def words_of_slice(part: str, rows: Sequence[ManifestRow], whole: Sequence[ManifestRow], options: BuildOptions) -> str:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from facevid.signed_links import unsigned_url
 from pipeline.text_encoding import other_encoding
+from pipeline.video_address import video_address
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]+")
@@ -60,7 +60,7 @@ class SourceList:
                 ids.add(entry.removeprefix("id:").strip())
             elif entry.startswith("subject:"):
                 subjects.add(entry.removeprefix("subject:").strip())
-            elif "://" in entry and (plain := _plain(entry)):
+            elif "://" in entry and (plain := _plain(video_address(entry))):
                 prefixes.add(plain[1].rstrip("/"))
             elif _HOST.fullmatch(host := _plain_host(entry)):
                 hosts.add(host)
@@ -93,12 +93,13 @@ class SourceList:
             yield f"id:{video_id}"
         if subject_id in self.subjects:
             yield f"subject:{subject_id}"
-        if (found := _plain(url)) is None:
-            return
-        host, plain = found
-        yield from self._hosts_above(host)
-        ends = (*(match.start() for match in _BORDER.finditer(plain)), len(plain))
-        yield from (plain[:end] for end in ends if plain[:end] in self.prefixes)
+        for spelling in dict.fromkeys((url, video_address(url))):  # a host may be listed of either
+            if (found := _plain(spelling)) is None:
+                continue
+            host, plain = found
+            yield from self._hosts_above(host)
+            ends = (*(match.start() for match in _BORDER.finditer(plain)), len(plain))
+            yield from (plain[:end] for end in ends if plain[:end] in self.prefixes)
 
     def names_host(self, host: str) -> str | None:
         """The listed host that a host is, or is below of, or None."""
@@ -119,10 +120,9 @@ def _plain_host(host: str) -> str:
 
 
 def _plain(url: str) -> tuple[str, str] | None:
-    # (host, whole address in one spelling); http and https are one, as sites are the same under both, and so is a link
-    # that was signed at another time.
+    # (host, whole address in one spelling); http and https are one, as sites are the same under both.
     try:
-        parts = urlsplit(unsigned_url(url))
+        parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
