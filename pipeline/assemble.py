@@ -20,6 +20,7 @@ from facevid import storage
 from facevid.dataset import Dataset
 from facevid.description import DESCRIPTION_FILE, FACE_MODEL_FILE, DatasetDescription, FunnelStep
 from facevid.failures import Failure, FailureCode, Stage
+from facevid.public_urls import public_url
 from facevid.release.documents import write_documents
 from facevid.schema import TABLES, crops_schema, failures_schema, frames_schema, tracks_schema
 from facevid.shards import ShardInfo, shard_of, write_shard_batches
@@ -39,6 +40,7 @@ from pipeline.rows import (
 from pipeline.store import Store
 from pipeline.stored_tracks import StoredTracks
 from pipeline.swap import CONTENT_FILE, new_tables
+from pipeline.video_address import video_address
 
 DIVERGED = "the fit found no face that explains the landmarks of this track"
 
@@ -205,9 +207,11 @@ class ContentKey:
 
     def add(self, row: ManifestRow, state: RowState) -> None:
         """The next good row and how far it has come."""
-        fetched = asdict(state.fetched) if state.fetched else None
+        # What the tables and their splits have of an address: a link that is signed anew changes nothing.
+        url = {"url": [public_url(row.url), video_address(row.url)]}
+        fetched = asdict(state.fetched) | url if state.fetched else None
         fits = [each.fit_key for each in state.found]
-        self._add([asdict(row), fits, fetched, asdict(state.failure) if state.failure else None])
+        self._add([asdict(row) | url, fits, fetched, asdict(state.failure) | url if state.failure else None])
 
     def hexdigest(self) -> str:
         """The hash of what was added so far, as 64 hexadecimal digits."""

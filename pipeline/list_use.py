@@ -38,4 +38,6 @@ class ListUse:
         named = ", ".join(ascii(entry)[1:-1][:_LONGEST_NAMED] for entry in sorted(self._unused)[:_MOST_NAMED])
         more = len(self._unused) - _MOST_NAMED
         named += f" and {more:,} more" if more > 0 else ""
+        if len(self._unused) == 1:
+            return f"1 entry of the deny list names no {things}: {named}; see how it is spelled"
         return f"{len(self._unused):,} entries of the deny list name no {things}: {named}; see how they are spelled"

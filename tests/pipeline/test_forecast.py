@@ -51,7 +51,7 @@ def test_a_dry_run_judges_by_the_lists_of_now_and_says_which_entries_name_no_row
     text = forecast_text(manifest(*rows), line.job, skip_bad_rows=False, networks_missing=False)
 
     assert (found.done, found.failed) == (2, {FailureCode.DENIED: 1})
-    assert "remark: 1 entries of the deny list name no row of the manifest: id:A; see" in text
+    assert "remark: 1 entry of the deny list names no row of the manifest: id:A; see" in text
 
 
 def test_rows_that_only_lack_their_fit_are_told_apart(tmp_path: Path) -> None:

@@ -403,7 +403,7 @@ def test_entries_of_the_list_that_name_no_row_are_told(tmp_path: Path) -> None:
 
     text = purge_text(line.purge("denied"), line.job.out, dry_run=False)
 
-    assert "1 entries of the deny list name no row of the manifest: id:Anna; see how they are spelled" in text
+    assert "1 entry of the deny list names no row of the manifest: id:Anna; see how it is spelled" in text
     line.plan(bob)  # Anna left: her entry names who was there
     line.plan(bob, deny="id:anna")
     assert line.purge("denied").survey.unused_entries == ""

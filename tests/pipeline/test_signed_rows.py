@@ -6,13 +6,15 @@ import pytest
 from signings import SIGNED_TWICE
 from synthetic import job_in, manifest_of
 
+from pipeline.assemble import ContentKey
 from pipeline.config import FetchOptions
 from pipeline.egress.lists import SourceList
 from pipeline.fetch import partial_key
-from pipeline.fetched_video import address_hash
+from pipeline.fetched_video import FetchedVideo, address_hash
 from pipeline.job import fetch_keys
 from pipeline.manifest import ManifestRow
 from pipeline.manifest_files import read_manifest
+from pipeline.row_state import RowState
 from pipeline.slices import rows_of_slice
 
 each_cloud = pytest.mark.parametrize("links", SIGNED_TWICE.values(), ids=SIGNED_TWICE.keys())
@@ -31,6 +33,20 @@ def test_what_was_fetched_is_found_again_and_what_failed_is_tried_with_the_new_s
     assert len({partial_key(url, FetchOptions()) for url in links}) == 1
     assert len({address_hash(url) for url in links}) == 1
     assert fetch_keys(ManifestRow(video_id="a", url=links[0].replace("c", "d")), job)[0] != success
+
+
+@each_cloud
+def test_the_tables_stay_as_they_are_when_a_link_is_signed_anew(tmp_path: Path, links: tuple[str, str]) -> None:
+    def content_key(url: str) -> str:
+        video = FetchedVideo(
+            sha256="s" * 64, path=tmp_path, url=url, title=None, uploader=None, licence=None, fetched_at=None, bytes=9
+        )
+        key = ContentKey(job_in(tmp_path), ())
+        key.add(ManifestRow(video_id="a", url=url), RowState(fetch_key="k", fetched=video))
+        return key.hexdigest()
+
+    assert content_key(links[0]) == content_key(links[1])
+    assert content_key(links[0]) != content_key(links[0].replace(".mp4", ".mov"))
 
 
 @each_cloud

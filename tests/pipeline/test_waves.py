@@ -326,7 +326,7 @@ def test_entries_of_the_deny_list_that_name_no_row_are_said_before_the_work_begi
 
     lines = build(tmp_path, monkeypatch, "a", "b")[1]
 
-    assert lines[0] == "1 entries of the deny list name no row of the manifest: id:A; see how they are spelled"
+    assert lines[0] == "1 entry of the deny list names no row of the manifest: id:A; see how it is spelled"
 
 
 def test_what_a_build_keeps_of_a_denied_row_that_left_the_manifest_is_said(
