@@ -5,6 +5,7 @@ of the page, shared, on a phone, with the moment to begin at, with the list that
 the address that the manifest has; by this one they are known.
 """
 
+import functools
 import re
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +16,7 @@ _IN_PATH = re.compile(r"/(?:shorts|live|embed)/([^/]+)/?")
 _ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
 
+@functools.lru_cache(maxsize=64)  # asked several times for each of many rows
 def video_address(url: str) -> str:
     """One address for all spellings of a video's: not signed, and of YouTube as `https://www.youtube.com/watch?v=ID`.
 
