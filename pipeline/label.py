@@ -29,6 +29,7 @@ from pipeline.reading import FileFacts, file_facts, path_to_read
 from pipeline.row_state import RowState, SpanState, row_state
 from pipeline.spans import Span
 from pipeline.stored_crops import CropWriter
+from pipeline.usage import give_back_freed
 
 
 @runtime_checkable
@@ -146,6 +147,8 @@ def find_faces(
             read(again=False)
         except DecoderInterruptedError:
             read(again=True)
+        # Else what one span leaves scattered adds up over those of a long video.
+        give_back_freed()
 
 
 def _is_due(state: RowState, number: int) -> bool:

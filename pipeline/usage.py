@@ -51,8 +51,13 @@ def memory_per_worker_bytes(workers: int) -> int:
 
 
 def give_back_memory() -> None:
-    """Give back to the system what this process has freed and its C library keeps for later, where that can be told."""
+    """Give back to the system all that this process no longer needs, where that can be told."""
     gc.collect()
+    give_back_freed()
+
+
+def give_back_freed() -> None:
+    """Give back to the system what this process has freed and its C library keeps for later: some milliseconds."""
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:  # glibc
         trim(0)
 
