@@ -51,7 +51,7 @@ def used_videos(datasets: Sequence[Dataset], report: Callable[[str], None] = lam
         report: Receives a line where a video is there more than once.
 
     Raises:
-        DatasetError: A video or a subject is in two splits, so that the evaluation would be worthless.
+        DatasetError: What is used has a video or a subject in two splits, so that the evaluation would be worthless.
     """
     tracks = pa.concat_tables([_tracks(dataset, number) for number, dataset in enumerate(datasets)])
     videos = tracks.filter(pc.field("kept")).group_by(["dataset", "video_id"], use_threads=False).aggregate(
@@ -70,9 +70,9 @@ def used_videos(datasets: Sequence[Dataset], report: Callable[[str], None] = lam
         )
         used = [key not in left_out for key in _keys(tracks)]
         tracks = tracks.filter(pa.array(used, pa.bool_()))
-    _check_splits(tracks, datasets)
-    splits: tuple[dict[tuple[str, int], str], ...] = tuple({} for _ in datasets)
     kept = tracks.filter(pc.field("kept"))
+    _check_splits(kept, datasets)
+    splits: tuple[dict[tuple[str, int], str], ...] = tuple({} for _ in datasets)
     for (dataset, video_id), track, split in zip(
         _keys(kept), kept["track"].to_pylist(), kept["split"].to_pylist(), strict=True
     ):

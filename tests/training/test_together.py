@@ -201,6 +201,13 @@ def test_somebody_in_the_splits_of_two_datasets_is_refused_and_both_are_named(
         assert f"split val of {b}" in str(told.value)
 
 
+def test_a_video_that_nobody_uses_is_in_no_split(write_dataset: Callable[..., Path], toy_track: type) -> None:
+    unused = {"subject_id": "s", "source": "f", "split": "val", "kept": False}
+    a = write_dataset(toy_track(video_id="a", subject_id="s", source="f"), name="a")
+    b = write_dataset(toy_track(video_id="b", **unused), toy_track(video_id="c"), name="b")
+    assert [len(examples) for examples in load_splits(opened(a, b)).values()] == [16, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("rows_of", "complaint"),
     [
