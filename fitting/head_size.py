@@ -9,14 +9,18 @@ from fitting.landmark_basis import LandmarkBasis
 _SHARES = (0.0, 1.0, 1.4)
 
 
-def share_of_size(iteration: int) -> float:
+def share_of_size(iteration: int, *, of: int) -> float:
     """How much of a step's change in size an iteration of the identity stage takes.
 
     From the mean face without expressions, the first step is wrong by a tenth of the head's size. Later ones leave
     about .3 of the error: EM's covariances stay as they were during a step (Dempster, Laird and Rubin 1977: the share
     of what is missing). Going on by `1 / (1 - .3)` of each, three iterations are as near as five.
+
+    Args:
+        iteration: Which, from 0.
+        of: How many there may be at most: a single one takes the whole step.
     """
-    return _SHARES[min(iteration, len(_SHARES) - 1)]
+    return _SHARES[min(iteration, len(_SHARES) - 1)] if of > 1 else 1.0
 
 
 def growth(basis: LandmarkBasis) -> Float64[Tensor, " n_identity"]:

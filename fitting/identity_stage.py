@@ -94,7 +94,8 @@ def fit_identities(
     for iteration in range(iterations):
         scale = robust_scale(iteration, robust=robust)
         seen = linearise(observed, state, basis, scale, sight)
-        trial, elimination = gauss_newton(state, seen, basis, damping, share_of_size=share_of_size(iteration))
+        share = share_of_size(iteration, of=iterations)
+        trial, elimination = gauss_newton(state, seen, basis, damping, share_of_size=share)
         before = _energy(seen.blocks.energy, state, seen.spread)
         plain, head = trial.sighted(observed, basis, sight)
         after = _energy(landmark_energy(plain, trial.camera, head, scale), trial, seen.spread)
@@ -105,7 +106,7 @@ def fit_identities(
         state = trial.where(accepted, state)
         damping = torch.where(accepted, (0.3 * damping).clamp_min(DAMPING_LEAST), 10.0 * damping)
         taken += running
-        converged |= small & (iteration + 1 >= (len(ROBUST_SCALES) if robust else 1))
+        converged |= small & (iteration + 1 >= (len(ROBUST_SCALES) if robust else 2))
         stopping = running & (converged | (iteration + 1 == iterations))
         running &= ~stopping
         if bool(stopping.any()):

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int32
 
+from facevid.counted import counted
 from facevid.dataset import Dataset
 from facevid.description import RELEASE_STEP, DatasetError
 from facevid.release.choice import Home, homes
@@ -67,7 +68,7 @@ class _Damage:
 
     def sentences(self) -> Iterator[str]:
         for kind, count in self.counts.items():
-            yield f"{kind}: {count:,} rows, such as {self.examples[kind]}"
+            yield f"{kind}: {counted(count, 'row')}, such as {self.examples[kind]}"
 
 
 @dataclass(slots=True)

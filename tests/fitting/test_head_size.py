@@ -60,10 +60,14 @@ def test_a_model_whose_heads_are_all_of_one_size_steps_as_without_shares() -> No
 
 
 def test_the_first_iteration_leaves_the_size_and_later_ones_go_beyond_what_they_see() -> None:
-    shares = [share_of_size(iteration) for iteration in range(5)]
+    shares = [share_of_size(iteration, of=5) for iteration in range(5)]
     assert shares[0] == 0.0
     assert shares[1] == 1.0
     assert all(share > 1.0 for share in shares[2:])
+
+
+def test_a_single_iteration_takes_the_size_that_it_sees() -> None:
+    assert share_of_size(0, of=1) == 1.0
 
 
 def test_three_iterations_find_the_size_that_many_find(toy_model: FaceModel) -> None:

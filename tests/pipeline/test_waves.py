@@ -401,7 +401,7 @@ def test_a_build_ends_with_a_card_that_stays_the_same_and_comes_back_where_it_wa
     build(tmp_path, monkeypatch, "a", "bad")
     names = ("README.md", "croissant.json")
     first = {name: (tmp_path / "out" / name).read_bytes() for name in names}
-    assert b"1 kept face tracks" in first["README.md"]
+    assert b"1 kept face track" in first["README.md"]
     (tmp_path / "out" / "README.md").unlink()
 
     summary, _, _ = build(tmp_path, monkeypatch, "a", "bad")

@@ -69,55 +69,55 @@ def picture(side_px: int) -> bytes:
 
 ALL = tuple(range(15))
 FRAMES = [
-    (put("pts_s", math.nan, 3), "pts_s is not finite: 1 rows, such as video_id 'a' track 0 frame 3: pts_s nan"),
+    (put("pts_s", math.nan, 3), "pts_s is not finite: 1 row, such as video_id 'a' track 0 frame 3: pts_s nan"),
     (put("landmarks_px", math.inf, 3, 4), "landmarks_px is not finite: 2 rows, such as video_id 'a' track 0 frame 3: "),
-    (put("expression", math.nan, 7), "expression is not finite: 1 rows"),
+    (put("expression", math.nan, 7), "expression is not finite: 1 row"),
     (put("expression_sigma", 0.0, *ALL), "expression_sigma is not above 0, or not finite: 15 rows"),
-    (put("scale_px_per_mm", -1.0, 1), "scale_px_per_mm is not above 0, or not finite: 1 rows"),
-    (put("landmark_confidence", 1.5, 1), "landmark_confidence is not between 0 and 1: 1 rows"),
-    (put("occlusion", math.nan, 1), "occlusion is not between 0 and 1: 1 rows"),
-    (put("yaw_deg", 181.0, 1), "yaw_deg is not between -180 and 180: 1 rows"),
-    (put("jitter", -0.1, 1), "jitter is below 0, or not finite: 1 rows"),
-    (put("rotation_wxyz", [1.0, 1.0, 0.0, 0.0], 1), "rotation_wxyz is no unit quaternion: 1 rows"),
-    (put("rotation_wxyz", [-1.0, 0.0, 0.0, 0.0], 1), "rotation_wxyz has a w below 0: 1 rows"),
-    (put("box_px", [9.0, 0.0, 0.0, 9.0], 1), "box_px has an edge beyond the opposite one: 1 rows"),
-    (put("filtered_reason", "why", 0), "filtered_reason is there though kept, or lacking though not: 1 rows"),
-    (put("filtered_reason", None, 2), "filtered_reason is there though kept, or lacking though not: 1 rows"),
-    (put("pts_s", 0.04, 2), "pts_s does not rise within its track: 1 rows, such as video_id 'a' track 0 frame 2"),
-    (rows(0, 2, 1, *range(3, 15)), "rows are not in the order of their key: 1 rows, such as video_id 'a' track 0"),
-    (put("frame", 3, 4), "rows have a key that was there before: 1 rows, such as video_id 'a' track 0 frame 3"),
+    (put("scale_px_per_mm", -1.0, 1), "scale_px_per_mm is not above 0, or not finite: 1 row"),
+    (put("landmark_confidence", 1.5, 1), "landmark_confidence is not between 0 and 1: 1 row"),
+    (put("occlusion", math.nan, 1), "occlusion is not between 0 and 1: 1 row"),
+    (put("yaw_deg", 181.0, 1), "yaw_deg is not between -180 and 180: 1 row"),
+    (put("jitter", -0.1, 1), "jitter is below 0, or not finite: 1 row"),
+    (put("rotation_wxyz", [1.0, 1.0, 0.0, 0.0], 1), "rotation_wxyz is no unit quaternion: 1 row"),
+    (put("rotation_wxyz", [-1.0, 0.0, 0.0, 0.0], 1), "rotation_wxyz has a w below 0: 1 row"),
+    (put("box_px", [9.0, 0.0, 0.0, 9.0], 1), "box_px has an edge beyond the opposite one: 1 row"),
+    (put("filtered_reason", "why", 0), "filtered_reason is there though kept, or lacking though not: 1 row"),
+    (put("filtered_reason", None, 2), "filtered_reason is there though kept, or lacking though not: 1 row"),
+    (put("pts_s", 0.04, 2), "pts_s does not rise within its track: 1 row, such as video_id 'a' track 0 frame 2"),
+    (rows(0, 2, 1, *range(3, 15)), "rows are not in the order of their key: 1 row, such as video_id 'a' track 0"),
+    (put("frame", 3, 4), "rows have a key that was there before: 1 row, such as video_id 'a' track 0 frame 3"),
     (put("video_id", "c", 12, 13, 14), "the tracks table lacks the track: 3 rows, such as video_id 'c' track 1"),
 ]
 TRACKS = [
-    (put("identity", math.inf, 1), "identity is not finite: 1 rows"),
-    (put("identity_norm", 2.0, 1), "identity_norm is not the length of identity: 1 rows"),
-    (put("holdout_error", math.nan, 1), "holdout_error is below 0, or no number: 1 rows"),
-    (put("focal_px", 0.0, 1), "focal_px is not above 0, or not finite: 1 rows"),
-    (put("width_px", 0, 1), "width_px is below 1, or not finite: 1 rows"),
-    (put("fit_status", "diverged", 1), "fit_status is neither converged nor iteration_limit: 1 rows"),
-    (put("split", "zebra", 0), "split is none of train, val, test: 1 rows"),
-    (put("source_sha256", "00", 0), "source_sha256 is no sha256: 1 rows"),
-    (put("end_s", -1.0, 0), "end_s is before start_s: 1 rows"),
-    (put("frames", 5, 0), "frames is not what the frames table has: 1 rows, such as video_id 'a' track 0: 5, not 6"),
-    (put("first_frame", 1, 0), "first_frame is not what the frames table has: 1 rows"),
-    (put("last_frame", 7, 0), "last_frame is not what the frames table has: 1 rows"),
-    (put("start_s", 0.1, 0), "start_s is not what the frames table has: 1 rows"),
+    (put("identity", math.inf, 1), "identity is not finite: 1 row"),
+    (put("identity_norm", 2.0, 1), "identity_norm is not the length of identity: 1 row"),
+    (put("holdout_error", math.nan, 1), "holdout_error is below 0, or no number: 1 row"),
+    (put("focal_px", 0.0, 1), "focal_px is not above 0, or not finite: 1 row"),
+    (put("width_px", 0, 1), "width_px is below 1, or not finite: 1 row"),
+    (put("fit_status", "diverged", 1), "fit_status is neither converged nor iteration_limit: 1 row"),
+    (put("split", "zebra", 0), "split is none of train, val, test: 1 row"),
+    (put("source_sha256", "00", 0), "source_sha256 is no sha256: 1 row"),
+    (put("end_s", -1.0, 0), "end_s is before start_s: 1 row"),
+    (put("frames", 5, 0), "frames is not what the frames table has: 1 row, such as video_id 'a' track 0: 5, not 6"),
+    (put("first_frame", 1, 0), "first_frame is not what the frames table has: 1 row"),
+    (put("last_frame", 7, 0), "last_frame is not what the frames table has: 1 row"),
+    (put("start_s", 0.1, 0), "start_s is not what the frames table has: 1 row"),
     (put("detector", "mine", 0, 1), "detector is not the dataset's, toy: 2 rows, such as video_id 'a' track 0: 'mine'"),
-    (put("split", "val", 2), "a subject is in two splits, and training would leak: 1 rows, such as 's' in"),
-    (rows(1, 0, 2), "rows are not in the order of their key: 1 rows"),
+    (put("split", "val", 2), "a subject is in two splits, and training would leak: 1 row, such as 's' in"),
+    (rows(1, 0, 2), "rows are not in the order of their key: 1 row"),
 ]
 CROPS = [
-    (put("crop_from_frame", [1.0, 1.0, 0.0, 1.0, 1.0, 0.0], 4), "crop_from_frame is no similarity: 1 rows"),
-    (put("crop_from_frame", math.nan, 4), "crop_from_frame is not finite: 1 rows"),
-    (put("frame", 99, 5), "the frames table lacks the frame: 1 rows, such as video_id 'a' track 0 frame 99"),
-    (put("jpeg", b"no picture", 3), "a picture is no picture: 1 rows, such as video_id 'a' track 0 frame 3"),
+    (put("crop_from_frame", [1.0, 1.0, 0.0, 1.0, 1.0, 0.0], 4), "crop_from_frame is no similarity: 1 row"),
+    (put("crop_from_frame", math.nan, 4), "crop_from_frame is not finite: 1 row"),
+    (put("frame", 99, 5), "the frames table lacks the frame: 1 row, such as video_id 'a' track 0 frame 99"),
+    (put("jpeg", b"no picture", 3), "a picture is no picture: 1 row, such as video_id 'a' track 0 frame 3"),
     (put("jpeg", picture(200), 3, 4), "a picture is 200 x 200 pixels, not 224 x 224: 2 rows"),
-    (put("jpeg", picture(224)[:-200], 3), "a picture is no picture: 1 rows"),
+    (put("jpeg", picture(224)[:-200], 3), "a picture is no picture: 1 row"),
 ]
 FAILURES = [
-    (put("stage", "lunch", 0), "stage is none of the stages: 1 rows, such as video_id 'f': stage 'lunch'"),
-    (put("code", "bored", 0), "code is none of the codes: 1 rows"),
-    (put("attempt", 0, 1), "attempt is below 1, or not finite: 1 rows"),
+    (put("stage", "lunch", 0), "stage is none of the stages: 1 row, such as video_id 'f': stage 'lunch'"),
+    (put("code", "bored", 0), "code is none of the codes: 1 row"),
+    (put("attempt", 0, 1), "attempt is below 1, or not finite: 1 row"),
 ]
 
 
@@ -140,7 +140,7 @@ def test_frames_that_are_kept_of_a_track_that_is_not_are_told(
     dataset: Path, forge_shard: Callable[..., Path]
 ) -> None:
     forge_shard(dataset, "frames", lambda table: put("filtered_reason", None, 13)(put("kept", True, 13)(table)))
-    assert found(dataset) == ["frames: kept, of a track that is not: 1 rows, such as video_id 'b' track 1"]
+    assert found(dataset) == ["frames: kept, of a track that is not: 1 row, such as video_id 'b' track 1"]
 
 
 def test_a_release_with_frames_that_are_not_kept_is_told(dataset: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_track_in_the_shard_of_another_is_told(
     for name in ("frames", "tracks", "crops"):
         forge_shard(folder, name, lambda table: put("video_id", other, *range(table.num_rows))(table))
     assert [line.split(" in ")[0] for line in found(folder)] == [
-        f"tracks: the shard is not the track's: 1 rows, such as video_id '{other}' track 0",
+        f"tracks: the shard is not the track's: 1 row, such as video_id '{other}' track 0",
         f"frames: the shard is not the track's: 8 rows, such as video_id '{other}' track 0 frame 0",
         f"crops: the shard is not the track's: 8 rows, such as video_id '{other}' track 0 frame 0",
     ]
@@ -182,7 +182,7 @@ def test_order_and_times_are_compared_over_the_borders_of_row_groups(
 
     forge_shard(dataset, "frames", small_groups)
     lines = found(dataset)
-    assert [line.split(", such")[0] for line in lines] == ["frames: pts_s does not rise within its track: 1 rows"]
+    assert [line.split(", such")[0] for line in lines] == ["frames: pts_s does not rise within its track: 1 row"]
 
 
 def test_of_many_pictures_so_many_are_decoded_spread_evenly(

@@ -116,8 +116,8 @@ def replaced(table: pa.Table, name: str, values: list[object]) -> pa.Table:
 @pytest.mark.parametrize(
     ("name", "values", "fault"),
     [
-        ("split", ["train", "test", "val"], "a subject is in two splits, and training would leak: 1 rows"),
-        ("frames", [6, 5, 9], "frames is not what the frames table has: 1 rows, such as video_id 'c' "),
+        ("split", ["train", "test", "val"], "a subject is in two splits, and training would leak: 1 row"),
+        ("frames", [6, 5, 9], "frames is not what the frames table has: 1 row, such as video_id 'c' "),
         ("face_model_sha256", ["0" * 64] * 3, "face_model_sha256 is not the dataset's, "),
     ],
 )
