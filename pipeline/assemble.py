@@ -25,6 +25,7 @@ from facevid.release.documents import write_documents
 from facevid.schema import TABLES, crops_schema, failures_schema, frames_schema, tracks_schema
 from facevid.shards import ShardInfo, shard_of, write_shard_batches
 from facevid.splits import Split
+from facevid.video_address import video_address
 from fitting.face_model import FaceModel
 from pipeline.config import stable_hash
 from pipeline.items import read_summaries
@@ -40,7 +41,6 @@ from pipeline.rows import (
 from pipeline.store import Store
 from pipeline.stored_tracks import StoredTracks
 from pipeline.swap import CONTENT_FILE, new_tables
-from pipeline.video_address import video_address
 
 DIVERGED = "the fit found no face that explains the landmarks of this track"
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from facevid import storage
+from facevid.video_address import video_address
 from pipeline.damage import intact
 from pipeline.job import Job, state_folder
 from pipeline.manifest import ManifestRow, is_remote, local_path
@@ -19,7 +20,6 @@ from pipeline.row_state import row_state
 from pipeline.slices import begun_slices
 from pipeline.source_lists import denial
 from pipeline.store import Store
-from pipeline.video_address import video_address
 
 _FILE = "earlier_rows.jsonl"
 _ADVICE = "remove it; what was kept under earlier addresses is then found by `facevid purge --unreferenced` alone"

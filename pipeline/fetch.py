@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from facevid.failures import FailureCode
+from facevid.video_address import video_address
 from pipeline.config import FetchOptions, stable_hash
 from pipeline.download.buckets import copy_object
 from pipeline.download.cookies import read_cookies
@@ -30,7 +31,6 @@ from pipeline.fetched_video import FetchedVideo
 from pipeline.manifest import is_bucket, is_remote, local_path
 from pipeline.reading import asked_twice
 from pipeline.store import Store, StoreFullError, file_sha256
-from pipeline.video_address import video_address
 
 # A file may be this much shorter than its source says: pages round, and count credits.
 _SHORTER_S = 2.0

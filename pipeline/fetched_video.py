@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType
 
+from facevid.video_address import video_address
 from pipeline.damage import intact, require_kinds
 from pipeline.store import MAKE_AGAIN, Store, write_json
-from pipeline.video_address import video_address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

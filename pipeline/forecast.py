@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from facevid import assets
 from facevid.counted import counted
 from facevid.failures import FailureCode, Stage
+from facevid.video_address import video_address
 from pipeline.config import BuildOptions
 from pipeline.faces.options import FacesOptions
 from pipeline.job import Job
@@ -27,7 +28,6 @@ from pipeline.source_lists import given_lists
 from pipeline.store import Store
 from pipeline.swap import standing_bytes
 from pipeline.tell import duration_text, size_text
-from pipeline.video_address import video_address
 from pipeline.worker_count import workers_at_once
 
 ASSUMED_VIDEO_S = 80.0

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from facevid.failures import FailureCode
+from facevid.video_address import video_address
 from fitting.options import FitOptions
 from pipeline.config import BuildOptions, FetchOptions, LimitOptions, PruneOptions, stable_hash
 from pipeline.faces.options import FacesOptions
 from pipeline.fetched_video import FetchedVideo
 from pipeline.manifest import ManifestRow, is_remote, local_path
 from pipeline.spans import Span
-from pipeline.video_address import video_address
 
 FETCH_VERSION = 3
 INDEX_VERSION = 1

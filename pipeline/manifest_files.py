@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facevid.public_urls import public_url
+from facevid.video_address import video_address
 from pipeline.manifest import BadRow, Manifest, ManifestError, ManifestRow, is_remote, local_path
 from pipeline.manifest_columns import bad_row, row_of
 from pipeline.manifest_records import records
-from pipeline.video_address import video_address
 
 
 def read_manifest(path: Path, *, skip_bad_rows: bool = False) -> Manifest:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from facevid.description import DESCRIPTION_FILE
 from facevid.public_urls import public_url
+from facevid.video_address import video_address
 from pipeline.manifest import ManifestError
 from pipeline.manifest_columns import REQUIRED_COLUMNS
-from pipeline.video_address import video_address
 
 VIDEO_SUFFIXES = frozenset({
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts",

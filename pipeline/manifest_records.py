@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from facevid.video_address import video_address
 from pipeline.manifest import ManifestError
 from pipeline.manifest_columns import REQUIRED_COLUMNS
 from pipeline.manifest_lists import id_of, listed_addresses, videos_in
 from pipeline.text_encoding import other_encoding
-from pipeline.video_address import video_address
 
 _TEXTS = (".csv", ".tsv", ".jsonl", ".txt")
 _LONGEST_LINE_BYTES = 1 << 20

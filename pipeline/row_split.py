@@ -15,8 +15,8 @@ import numpy as np
 
 from facevid import storage
 from facevid.splits import Split, split_of
+from facevid.video_address import video_address
 from pipeline.manifest import ManifestRow
-from pipeline.video_address import video_address
 
 _FILE = "moved_splits.json"
 

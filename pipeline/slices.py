@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from facevid.video_address import video_address
 from pipeline.config import BuildOptions
 from pipeline.job import Job, state_folder
 from pipeline.manifest import Manifest, ManifestRow, is_remote, local_path
 from pipeline.output_lock import StoreBusyError, is_locked
-from pipeline.video_address import video_address
 from pipeline.wave_queue import host_of
 
 _FOLDER = "slices"

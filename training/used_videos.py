@@ -18,7 +18,9 @@ from scipy.sparse.csgraph import connected_components
 
 from facevid.dataset import Dataset
 from facevid.description import DatasetError
+from facevid.public_urls import REMOVED
 from facevid.splits import SPLITS
+from facevid.video_address import video_address
 
 _CLIP = ("clip_start_s", "clip_end_s")
 _COLUMNS = ("video_id", "track", "subject_id", "split", "kept", "frames", "source_sha256", "url", *_CLIP)
@@ -43,8 +45,10 @@ class UsedVideos:
 def used_videos(datasets: Sequence[Dataset], report: Callable[[str], None] = lambda _: None) -> UsedVideos:
     """Choose the kept tracks to train on.
 
-    A video is the same where its file has the same sha256, or it has the same address in the web, and the clip has the
-    same times. Of several, the one in the test split is used, else that in val; then the one with more frames.
+    A video is the same where its file has the same sha256, or it has the same address in the web (however that is
+    spelled), and the clip has the same times. An address of which a secret was removed names none: that may have been
+    what told videos apart. Of several, the one in the test split is used, else that in val; then the one with more
+    frames.
 
     Args:
         datasets: Open datasets.
@@ -118,7 +122,16 @@ def _tracks(dataset: Dataset, number: int) -> pa.Table:
     found = dataset.table("tracks", columns=[name for name in _COLUMNS if name not in lacking])
     for name in lacking:
         found = found.append_column(name, pa.nulls(len(found), pa.float64()))
-    return found.select(list(_COLUMNS)).append_column("dataset", pa.array(np.full(len(found), number, np.int32)))
+    place = _COLUMNS.index("url")
+    addresses = pa.array([_address(url) for url in found["url"].to_pylist()], pa.string())
+    found = found.select(list(_COLUMNS)).set_column(place, "url", addresses)
+    return found.append_column("dataset", pa.array(np.full(len(found), number, np.int32)))
+
+
+def _address(url: str) -> str:
+    """What names a video among those of all datasets; empty where what may have named it was removed as a secret."""
+    address = video_address(url)
+    return "" if f"={REMOVED}" in address else address
 
 
 def _once(videos: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

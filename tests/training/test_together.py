@@ -13,6 +13,7 @@ import torch
 import facevid
 from facevid.dataset import Dataset
 from facevid.description import DatasetError
+from facevid.public_urls import public_url
 from training import deepexp3d, export
 from training.checkpoint import Checkpoints, State
 from training.config import TrainOptions
@@ -164,6 +165,28 @@ def test_of_two_copies_of_a_training_video_the_one_with_more_frames_is_used(
     splits = load_splits(opened(short, long))
     assert [name for _, name in splits["train"].videos] == ["long"]
     assert len(splits["train"]) == 6
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_videos_that_only_a_removed_secret_tells_apart_are_not_one(
+    write_dataset: Callable[..., Path], toy_track: type, split: str
+) -> None:
+    urls = [public_url(f"{FILM}/v?video_key={key}") for key in ("AAA", "BBB")]
+    assert urls[0] == urls[1] != f"{FILM}/v?video_key=AAA"
+    tracks = [toy_track(video_id=name, url=urls[0], split=part) for name, part in (("a", "train"), ("b", split))]
+    for folders in ([write_dataset(*tracks, name="one")], [write_dataset(each, name=each.video_id) for each in tracks]):
+        splits = load_splits(opened(*folders))
+        assert sorted(name for each in splits.values() for _, name in each.videos) == ["a", "b"]
+
+
+def test_a_video_of_youtube_in_another_spelling_is_the_same(
+    write_dataset: Callable[..., Path], toy_track: type
+) -> None:
+    page = "https://www.youtube.com/watch?v=dQw4w9WgXc_&session=removed"  # which is not what names it
+    a = write_dataset(toy_track(video_id="a", url="https://youtu.be/dQw4w9WgXc_", frames=4), name="a")
+    b = write_dataset(toy_track(video_id="b", url=page, split="test"), name="b")
+    splits = load_splits(opened(a, b))
+    assert [[name for _, name in splits[split].videos] for split in ("train", "test")] == [[], ["b"]]
 
 
 def clipped(seconds: list[float]) -> Callable[[pa.Table], pa.Table]:

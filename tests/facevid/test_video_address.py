@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from facevid.video_address import video_address
 from pipeline.egress.lists import SourceList
 from pipeline.manifest_files import read_manifest
 from pipeline.manifest_lists import id_of
-from pipeline.video_address import video_address
 
 PLAIN = "https://www.youtube.com/watch?v=dQw4w9WgXc_"
 SPELLINGS = [
