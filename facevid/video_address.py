@@ -11,8 +11,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 from facevid.signed_links import unsigned_url
 
-_YOUTUBE = re.compile(r"https?://(?:(?:www\.|m\.|music\.)?youtube\.com|(?:www\.)?youtu\.be)[/?]", re.IGNORECASE)
-_IN_PATH = re.compile(r"/(?:shorts|live|embed)/([^/]+)/?")
+_YOUTUBE = re.compile(
+    r"https?://(?:(?:www\.|m\.|music\.)?youtube\.com|(?:www\.)?youtube-nocookie\.com|(?:www\.)?youtu\.be)[/?]",
+    re.IGNORECASE,
+)
+# What stands for a list, or for whatever a channel shows now, is as long as an id.
+_IN_PATH = re.compile(r"/(?:shorts|live|embed|v|e)/(?!(?:videoseries|live_stream)(?:/|$))([^/]+)/?")
 _ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
 

@@ -13,7 +13,8 @@ SPELLINGS = [
     f"{PLAIN}#t=3",
     "https://m.youtube.com/watch?list=PL1&v=dQw4w9WgXc_", "https://music.youtube.com/watch?v=dQw4w9WgXc_&feature=share",
     "https://YouTube.com/shorts/dQw4w9WgXc_", "https://www.youtube.com/embed/dQw4w9WgXc_?start=3",
-    "https://www.youtube.com/live/dQw4w9WgXc_/",
+    "https://www.youtube.com/live/dQw4w9WgXc_/", "https://www.youtube.com/v/dQw4w9WgXc_?fs=1",
+    "https://www.youtube.com/e/dQw4w9WgXc_", "https://www.youtube-nocookie.com/embed/dQw4w9WgXc_",
 ]  # fmt: skip
 
 
@@ -30,6 +31,8 @@ def test_every_spelling_of_a_video_has_the_address_of_its_page(tmp_path: Path, u
     "https://www.youtube.com/@anna", "https://www.youtube.com/playlist?list=PL1", "https://www.youtube.com/watch?t=3",
     "https://youtu.be/", "https://youtu.be/short", "https://www.youtube.com/shorts/", "https://www.youtube.com/a/b/c",
     "https://youtube.com.example/watch?v=dQw4w9WgXc_", "https://vimeo.com/1?v=dQw4w9WgXc_", "https://www.youtube.com:99/",
+    "https://www.youtube.com/embed/live_stream?channel=UCa", "https://www.youtube.com/embed/videoseries?list=PL1",
+    "https://www.youtube.com/embed/videoseries/",
     "youtu.be/dQw4w9WgXc_", "clips/watch?v=dQw4w9WgXc_", "https://x.org/?to=https://youtu.be/dQw4w9WgXc_",
 ])  # fmt: skip
 def test_what_is_no_page_of_a_video_stays_as_it_is(url: str) -> None:
