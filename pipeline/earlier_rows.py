@@ -14,7 +14,8 @@ from pathlib import Path
 from facevid import storage
 from facevid.video_address import video_address
 from pipeline.damage import intact
-from pipeline.job import Job, state_folder
+from pipeline.fetched_video import address_hash, read_origin
+from pipeline.job import Job, partial_key, state_folder
 from pipeline.manifest import ManifestRow, is_remote, local_path
 from pipeline.row_state import row_state
 from pipeline.slices import begun_slices
@@ -25,29 +26,42 @@ _FILE = "earlier_rows.jsonl"
 _ADVICE = "remove it; what was kept under earlier addresses is then found by `facevid purge --unreferenced` alone"
 
 
-def note_earlier_rows(job: Job, rows: Iterable[ManifestRow], before: Job, rows_before: Iterable[ManifestRow]) -> None:
-    """Note the rows of an earlier manifest that are not in the new one as they were.
+def note_earlier_rows(
+    job: Job, rows: Iterable[ManifestRow], earlier: Iterable[tuple[Job, Iterable[ManifestRow]]]
+) -> None:
+    """Note the rows of earlier manifests that are not in the new one as they were.
 
     Args:
         job: The build that begins, whose lists are those of now.
         rows: All its rows.
-        before: The build of the earlier manifest.
-        rows_before: All its rows.
+        earlier: The build of each earlier manifest, and all its rows.
     """
-    now = {_place(row, job) for row in rows}
-    noted = {_place(row, job): row for row in _noted(job.state)}
-    known = len(noted)
-    store = Store(job.store_folder)
-    for row in rows_before:
-        place = _place(row, before)
-        if place not in now and place not in noted and not _is_purged(row, job, before, store):
-            noted[place] = ManifestRow(video_id=row.video_id, url=place[1], subject_id=row.subject_id)
-    if len(noted) > known:
+    now: set[tuple[str, str]] | None = None
+    known = {_place(row, job): row for row in _noted(job.state)}
+    noted = dict(known)
+    remembered = {row.video_id for row in noted.values()}
+    traces = _Traces(job)
+    for before, rows_before in earlier:
+        if now is None:  # mostly there is no earlier one
+            now = {_place(row, job) for row in rows}
+        latest = before.options.slice == job.options.slice  # slices may be of long before
+        for row in rows_before:
+            place = _place(row, before)
+            if place in now:
+                continue
+            if (one := noted.get(place)) is None:
+                # Of whom more is known, the subject may be known from this row alone.
+                if row.video_id in remembered or not traces.purged(row, before):
+                    remembered.add(row.video_id)
+                    noted[place] = ManifestRow(video_id=row.video_id, url=place[1], subject_id=row.subject_id)
+            elif row.subject_id and (latest or not one.subject_id):
+                noted[place] = replace(one, subject_id=row.subject_id)
+    if noted != known:
         _write(job.state, noted.values())
 
 
 def denied_earlier_rows(job: Job, out: Path, denied: Collection[str]) -> Iterator[ManifestRow]:
-    """Earlier rows, of slices too, that are denied now: by their id, which is a denied row's, or by the deny list.
+    """Earlier rows, of slices too, whose id is a denied row's now, or that of an earlier row that the deny list names.
 
     Args:
         job: The build, whose lists count.
@@ -56,10 +70,10 @@ def denied_earlier_rows(job: Job, out: Path, denied: Collection[str]) -> Iterato
     """
     # What an allow list does not have may have left the manifest for any reason.
     fetch = replace(job.options.fetch, allow_list=None)
-    for state in _states(out):
-        for row in _noted(state):
-            if row.video_id in denied or denial(row, fetch, job.state):
-                yield row
+    rows = [row for state in _states(out) for row in _noted(state)]
+    # The list may name one address of hers, or know her subject from one row of several.
+    theirs = {*denied, *(row.video_id for row in rows if denial(row, fetch, job.state))}
+    yield from (row for row in rows if row.video_id in theirs)
 
 
 def forget_earlier_rows(out: Path, gone: Collection[ManifestRow]) -> None:
@@ -77,12 +91,34 @@ def _place(row: ManifestRow, job: Job) -> tuple[str, str]:
     return row.video_id, url
 
 
-def _is_purged(row: ManifestRow, job: Job, before: Job, store: Store) -> bool:
-    # Whoever was taken out, and then taken from the manifest too, is not to be remembered here. A local file may have
-    # been moved, and so have another key than it had.
-    if not is_remote(row.url) or not denial(row, job.options.fetch, job.state):
-        return False
-    return store.find("fetch", row_state(row, before.without_lists, store).fetch_key) is None
+class _Traces:
+    """Whether anything is left of a row that was taken out, and then taken from the manifest too.
+
+    Whoever was purged is not to be remembered here. Other options may have kept what those of the last build did not,
+    so that the records of all videos are asked.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._store = Store(job.store_folder)
+        self._addresses: frozenset[str | None] | None = None
+
+    def purged(self, row: ManifestRow, before: Job) -> bool:
+        # A local file may have been moved, and so have another key than it had.
+        if not is_remote(row.url) or not denial(row, self._job.options.fetch, self._job.state):
+            return False
+        if self._store.find("fetch", row_state(row, before.without_lists, self._store).fetch_key) is not None:
+            return False
+        if self._store.find("partial", partial_key(row.url, before.options.fetch)) is not None:
+            return False
+        if self._addresses is None:  # asked last: there may be millions
+            self._addresses = frozenset(
+                origin.address
+                for kind in ("fetch", "forgotten")
+                for path in (self._store.root / kind).glob("*/*")
+                if (origin := read_origin(path)) is not None
+            )
+        return address_hash(row.url) not in self._addresses
 
 
 def _states(out: Path) -> list[Path]:

@@ -14,8 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from facevid.failures import FailureCode
-from facevid.video_address import video_address
-from pipeline.config import FetchOptions, stable_hash
+from pipeline.config import FetchOptions
 from pipeline.download.buckets import copy_object
 from pipeline.download.cookies import read_cookies
 from pipeline.download.handler import Session
@@ -28,6 +27,7 @@ from pipeline.faces.errors import VideoError
 from pipeline.faces.probe import probe
 from pipeline.fetch_errors import FetchError, machine_trouble, printable
 from pipeline.fetched_video import FetchedVideo
+from pipeline.job import partial_key
 from pipeline.manifest import is_bucket, is_remote, local_path
 from pipeline.reading import asked_twice
 from pipeline.store import Store, StoreFullError, file_sha256
@@ -211,11 +211,6 @@ class Fetcher:
             )
         if size == 0:
             raise FetchError(FailureCode.CORRUPT, f"{url} is empty")
-
-
-def partial_key(url: str, options: FetchOptions) -> str:
-    """Names the folder in which what has come of a download is kept; a link that is signed anew goes on with it."""
-    return stable_hash([video_address(url), options.min_height_px])
 
 
 def _require_duration(file: Path, info: Mapping[str, Any]) -> None:

@@ -143,6 +143,11 @@ def stricter_success_keys(row: ManifestRow, job: Job) -> tuple[str, ...]:
     )
 
 
+def partial_key(url: str, options: FetchOptions) -> str:
+    """Names the folder in which what has come of a download is kept; a link that is signed anew goes on with it."""
+    return stable_hash([video_address(url), options.min_height_px])
+
+
 def index_key(sha256: str) -> str:
     """The key of the copy of a video that can be read from any moment on."""
     return stable_hash(["index", INDEX_VERSION, sha256])

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from pipeline.earlier_rows import denied_earlier_rows
-from pipeline.fetch import partial_key
 from pipeline.fetched_video import address_hash, read_fetched
-from pipeline.job import Job, fetch_keys, index_key, limited_key
+from pipeline.job import Job, fetch_keys, index_key, limited_key, partial_key
 from pipeline.manifest import ManifestRow, is_remote, local_path
 from pipeline.plan import Plan
 from pipeline.row_state import row_state

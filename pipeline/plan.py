@@ -102,8 +102,8 @@ def write_plan(plan: Plan) -> None:
     before = {path.name for pattern in ("rows-*", "bad_rows-*") for path in state.glob(pattern)}
     names = {"rows": _write_rows(state, "rows", plan.manifest.rows),
              "bad_rows": _write_rows(state, "bad_rows", plan.manifest.bad_rows)}  # fmt: skip
-    for earlier in _earlier_plans(plan.job, names["rows"]):
-        note_earlier_rows(plan.job, plan.manifest.rows, earlier.job, earlier.manifest.rows)
+    earlier = ((each.job, each.manifest.rows) for each in _earlier_plans(plan.job, names["rows"]))
+    note_earlier_rows(plan.job, plan.manifest.rows, earlier)
     content = {"format": _FORMAT, "job": plan.job.to_plain(), "folder": str(plan.manifest.folder), **names}
     storage.write_bytes(state / _FILE, json.dumps(content, ensure_ascii=False).encode(), private=True)
     used = {f"{name}{suffix}" for name in names.values() for suffix in (".jsonl", ".index")}
@@ -148,13 +148,13 @@ def read_plan(out: Path, *, whole: bool = False) -> Plan:
 
 
 def _earlier_plans(job: Job, rows: str) -> Iterator[Plan]:
-    # Where the rows are the very same, nothing has to be compared; slices may have begun before there was a whole.
-    if _rows_name(job.out) == rows:
-        return
+    # Slices may have begun before there was a whole, or from another manifest since.
     slices = begun_slices(job.out).values() if job.options.slice is None else ()
     for out in (job.out, *slices):
+        if _rows_name(out) == rows:  # nothing has to be compared
+            continue
         with suppress(FileNotFoundError, DatasetError):  # a damaged plan is mended by this build; its rows are lost
-            yield read_plan(out)
+            yield read_plan(out, whole=True)
 
 
 def _rows_name(out: Path) -> str | None:

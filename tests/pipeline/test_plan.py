@@ -77,6 +77,17 @@ def test_a_plan_of_another_version_is_refused_with_the_way_out(tmp_path: Path) -
         read_plan(tmp_path / "out")
 
 
+def test_a_damaged_plan_of_before_stops_no_build_of_another_manifest(tmp_path: Path) -> None:
+    many = (ManifestRow(video_id=f"v{number}", url=f"{number}.mp4") for number in range(500))
+    write_plan(plan_in(tmp_path, *many))
+    (file,) = (tmp_path / "out" / ".build").glob("rows-*.jsonl")
+    file.write_bytes(file.read_bytes()[:-10] + b"?" * 10)
+
+    write_plan(plan_in(tmp_path, *ROWS))
+
+    assert tuple(read_plan(tmp_path / "out").manifest.rows) == ROWS
+
+
 def test_a_plan_is_for_its_users_eyes_alone(tmp_path: Path) -> None:
     write_plan(plan_in(tmp_path, *ROWS))
 

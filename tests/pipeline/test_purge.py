@@ -18,7 +18,7 @@ from facevid.failures import FailureCode, Stage
 from pipeline.config import FetchOptions, stable_hash
 from pipeline.faces.options import FacesOptions
 from pipeline.fetched_video import FetchedVideo, write_fetched
-from pipeline.job import fetch_keys, index_key
+from pipeline.job import fetch_keys, index_key, partial_key
 from pipeline.manifest import ManifestRow
 from pipeline.output_lock import StoreBusyError, build_lock
 from pipeline.plan import Plan, write_plan
@@ -206,6 +206,81 @@ def test_a_takedown_holds_where_the_address_has_changed(tmp_path: Path, old: str
     line.plan(bob)
     files = [path for path in line.job.state.iterdir() if path.is_file() and path.name != "deny_list.txt"]
     assert not any(b"anna" in path.read_bytes() for path in files)
+
+
+def test_a_person_is_found_under_all_addresses_though_the_list_knows_one_row_of_hers(tmp_path: Path) -> None:
+    line = Web(tmp_path)
+    anna, bob = line.web_row("anna", b"long talk"), line.web_row("bob", b"video")
+    line.run(anna, bob)
+    line.plan(anna, bob)
+    line.plan(replace(anna, url="https://y.org/moved/anna.mp4", subject_id="s"), bob)
+
+    line.plan(bob, deny="subject:s")
+
+    assert not line.purge("denied").stayed
+    assert len(line.held()) == 4  # Bob's
+
+
+@pytest.mark.parametrize("what", ["other options had it", "a part of it came"])
+def test_who_left_is_noted_where_the_last_build_had_nothing_of_hers_but_an_earlier_one_had(
+    tmp_path: Path, what: str
+) -> None:
+    line = Web(tmp_path)
+    anna = ManifestRow(video_id="anna", url="https://x.org/anna.mp4")
+    bob = line.web_row("bob", b"video")
+    line.run(bob)
+    small = line.job
+    large = with_options(small, fetch=replace(small.options.fetch, min_height_px=720))
+    if what == "other options had it":
+        line.put(anna, b"long talk")
+        line.run(anna)
+    else:
+        partial = line.store.result_path("partial", partial_key(anna.url, large.options.fetch))
+        partial.mkdir(parents=True)
+    line.job = large
+    line.put(bob, b"video")
+    line.run(bob)
+    of_bob = {path for path in line.held() if path.startswith("videos")}
+    line.plan(anna, bob, deny="id:anna")
+    line.plan(bob)
+
+    done = line.purge("denied")
+
+    assert (done.survey.denied_rows, done.stayed) == (1, False)
+    assert {path.split("/")[0] for path in line.held()} == {"videos", "fetch", "faces", "fit"}
+    assert {path for path in line.held() if path.startswith("videos")} | of_bob == of_bob
+    line.plan(anna, bob)
+    line.plan(bob)
+    assert line.purge("denied").survey.denied_rows == 0  # of whom nothing is left is not noted
+
+
+def test_rows_that_only_slices_had_are_noted_though_those_of_the_whole_are_as_before(tmp_path: Path) -> None:
+    line = Web(tmp_path)
+    anna, bob = line.web_row("anna", b"long talk"), line.web_row("bob", b"video")
+    line.run(anna, bob)
+    whole = line.job
+    line.plan(bob)
+    line.job = replace(whole, out=slice_folder(whole.out, "1/2"), options=replace(
+        whole.options, store=whole.store_folder, slice="1/2"))  # fmt: skip
+    line.plan(anna)
+    line.job = whole
+    line.plan(bob, deny="id:anna")
+
+    assert not line.purge("denied").stayed
+    assert len(line.held()) == 4
+
+
+def test_an_earlier_row_is_known_by_the_subject_that_it_had_last(tmp_path: Path) -> None:
+    line = Web(tmp_path)
+    anna, bob = line.web_row("anna", b"long talk"), line.web_row("bob", b"video")
+    line.run(anna, bob)
+    for rows in ([anna, bob], [bob], [replace(anna, subject_id="s"), bob]):
+        line.plan(*rows)
+
+    line.plan(bob, deny="subject:s")
+
+    assert not line.purge("denied").stayed
+    assert len(line.held()) == 4
 
 
 def test_a_local_file_that_was_moved_and_is_denied_at_once_leaves_nothing(tmp_path: Path) -> None:

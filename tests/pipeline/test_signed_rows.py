@@ -9,9 +9,8 @@ from synthetic import job_in, manifest_of
 from pipeline.assemble import ContentKey
 from pipeline.config import FetchOptions
 from pipeline.egress.lists import SourceList
-from pipeline.fetch import partial_key
 from pipeline.fetched_video import FetchedVideo, address_hash
-from pipeline.job import fetch_keys
+from pipeline.job import fetch_keys, partial_key
 from pipeline.manifest import ManifestRow
 from pipeline.manifest_files import read_manifest
 from pipeline.row_state import RowState
