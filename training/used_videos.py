@@ -4,6 +4,7 @@ One video may be there several times: in two datasets, or in one under two ids. 
 is held out if it is anywhere: as if one build had made one dataset of all.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -103,6 +104,24 @@ def _check_splits(tracks: pa.Table, datasets: Sequence[Dataset]) -> None:
                 may = one["dataset"] == other["dataset"] and column in {"source_sha256", "url"}
                 if one["split"] != other["split"] and not may:
                     raise DatasetError(_leak(f"{column} {row[column]!r}", one, other, datasets))
+        if column in {"source_sha256", "url"}:
+            _check_parts(named, column, datasets)
+
+
+def _check_parts(tracks: pa.Table, column: str, datasets: Sequence[Dataset]) -> None:
+    """That clips of a film which one dataset has in several splits share no time."""
+    films = tracks.group_by(["dataset", column], use_threads=False).aggregate([("split", "count_distinct")])
+    dealt_out = films.filter(pc.field("split_count_distinct") > 1)[column]
+    parts = tracks.filter(pc.is_in(tracks[column], value_set=dealt_out))
+    longest: dict[tuple[int, str, str], dict[str, Any]] = {}  # of those so far the one that ends last
+    for part in sorted(parts.to_pylist(), key=_times_s):
+        for split in SPLITS:
+            other = longest.get((part["dataset"], part[column], split))
+            if other is not None and split != part["split"] and _times_s(other)[1] > _times_s(part)[0]:
+                who = f"a moment of {other['video_id']!r}, which is in {part['video_id']!r} too,"
+                raise DatasetError(_leak(who, other, part, datasets))
+        key = part["dataset"], part[column], part["split"]
+        longest[key] = max(longest.get(key, part), part, key=lambda each: _times_s(each)[1])
 
 
 def _leak(who: str, one: dict[str, Any], other: dict[str, Any], datasets: Sequence[Dataset]) -> str:
@@ -154,7 +173,7 @@ def _same(videos: Sequence[dict[str, Any]]) -> Int32[np.ndarray, " videos"]:
     """A number for each video, which those have in common that are the same."""
     names: dict[tuple[object, ...], int] = {}
     pairs = [
-        (place, len(videos) + names.setdefault((name, row["clip_start_s"], row["clip_end_s"]), len(names)))
+        (place, len(videos) + names.setdefault((name, *_times_s(row)), len(names)))
         for place, row in enumerate(videos)
         for name in (row["source_sha256"], row["url"])
         if name == row["source_sha256"] or _WEB in name  # a path says nothing on another machine
@@ -163,6 +182,11 @@ def _same(videos: Sequence[dict[str, Any]]) -> Int32[np.ndarray, " videos"]:
     ends = np.array(pairs, np.int32).reshape(-1, 2)
     graph = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(nodes, nodes))
     return np.asarray(connected_components(graph, directed=False)[1][: len(videos)], np.int32)
+
+
+def _times_s(video: dict[str, Any]) -> tuple[float, float]:
+    end_s = video["clip_end_s"]
+    return video["clip_start_s"] or 0.0, math.inf if end_s is None else end_s
 
 
 def _named(video: dict[str, Any], datasets: Sequence[Dataset]) -> str:

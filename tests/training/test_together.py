@@ -189,10 +189,12 @@ def test_a_video_of_youtube_in_another_spelling_is_the_same(
     assert [[name for _, name in splits[split].videos] for split in ("train", "test")] == [[], ["b"]]
 
 
-def clipped(seconds: list[float]) -> Callable[[pa.Table], pa.Table]:
+def clipped(*clips: tuple[float | None, float | None]) -> Callable[[pa.Table], pa.Table]:
     def change(table: pa.Table) -> pa.Table:
-        place = table.schema.get_field_index("clip_start_s")
-        return table.set_column(place, table.schema.field(place), pa.array(seconds, pa.float64()))
+        for name, times_s in zip(("clip_start_s", "clip_end_s"), zip(*clips, strict=True), strict=True):
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, table.schema.field(place), pa.array(times_s, pa.float64()))
+        return table
 
     return change
 
@@ -202,14 +204,42 @@ def test_other_clips_of_a_video_are_other_videos_but_not_in_another_datasets_spl
 ) -> None:
     within = write_dataset(toy_track(video_id="x", source="s"), toy_track(video_id="y", source="s", split="val"),
                            name="within", shards=1)  # fmt: skip
-    forge_shard(within, "tracks", clipped([0.0, 60.0]))
+    forge_shard(within, "tracks", clipped((0.0, 60.0), (60.0, None)))
     splits = load_splits(opened(within))  # as the manifest says: other people, perhaps
     assert [len(splits[split]) for split in ("train", "val")] == [8, 8]
     for shards in (1, 2, 3):  # which of the two comes first is by their content
         beside = write_dataset(toy_track(video_id="z", source="s"), name=f"beside{shards}", shards=shards)
-        forge_shard(beside, "tracks", clipped([30.0]))
+        forge_shard(beside, "tracks", clipped((30.0, None)))
         with pytest.raises(DatasetError, match=r"source_sha256 '.*' is in the split .* of .* and in the split .* of "):
             load_splits(opened(within, beside))
+
+
+@pytest.mark.parametrize(("clips", "refused"), [
+    ([(None, None), (60.0, 70.0), (5.0, 6.0)], True),
+    ([(0.0, 90.0), (60.0, None), (10.0, 20.0)], True),
+    ([(5.0, 60.0), (60.0, 70.0), (None, 5.5)], False),  # only parts of one split share time
+])  # fmt: skip
+def test_a_moment_of_a_film_in_two_splits_of_one_dataset_is_refused(
+    write_dataset: Callable[..., Path], toy_track: type, forge_shard: Callable[..., Path], clips: list,
+    refused: bool,
+) -> None:  # fmt: skip
+    splits = {"x": "train", "y": "val", "z": "train"}
+    folder = write_dataset(*(toy_track(video_id=name, source="s", split=split) for name, split in splits.items()),
+                           shards=1)  # fmt: skip
+    forge_shard(folder, "tracks", clipped(*clips))
+    if not refused:
+        assert len(load_splits(opened(folder))["train"]) == 16
+        return
+    with pytest.raises(DatasetError, match="a moment of 'x', which is in 'y' too, is in the splits train and val: "):
+        load_splits(opened(folder))
+
+
+def test_a_clip_from_the_very_begin_is_the_video_from_its_begin(
+    write_dataset: Callable[..., Path], toy_track: type, forge_shard: Callable[..., Path]
+) -> None:
+    folder = write_dataset(*(toy_track(video_id=name, source="s") for name in "ab"), shards=1)
+    forge_shard(folder, "tracks", clipped((None, 9.0), (0.0, 9.0)))
+    assert len(load_splits(opened(folder))["train"]) == 8
 
 
 def test_somebody_in_the_splits_of_two_datasets_is_refused_and_both_are_named(
