@@ -98,6 +98,24 @@ def read_origin(folder: Path) -> Origin | None:
         return Origin(sha256=record["sha256"], local_path=record.get("local_path"), address=record.get("address"))
 
 
+def failed_address(folder: Path) -> str | None:
+    """The `address_hash` in a fetch's record of a failure; None where it has none.
+
+    Raises:
+        DatasetError: The record is damaged.
+    """
+    file = folder / "failure.json"
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    with intact(file, MAKE_AGAIN):
+        record = json.loads(data)
+        require_kinds(record, message=str)
+        address: str | None = record.get("address")
+        return address
+
+
 def read_fetched(store: Store, key: str, *, url: str) -> FetchedVideo:
     """Read a fetch's record; `url` is the row's, as two manifests may name one file in two ways."""
     file = store.result_path("fetch", key) / "video.json"

@@ -20,7 +20,7 @@ from pipeline.faces.limits import DecodeLimits
 from pipeline.faces.options import FacesOptions
 from pipeline.faces.tracks import FacesResult
 from pipeline.fetch_errors import FetchError, printable
-from pipeline.fetched_video import FetchedVideo, write_fetched
+from pipeline.fetched_video import FetchedVideo, address_hash, write_fetched
 from pipeline.items import SpanFacts, write_faces
 from pipeline.job import failure_key, fetch_keys, limited_key
 from pipeline.manifest import ManifestRow, is_remote
@@ -92,8 +92,9 @@ def fetch_row(
                 on_rest(error.rest_s)
                 return
             desk.store.commit_failure(
-                Stage.FETCH, failure_key, error.code, error.message, attempts=error.attempts
-            )
+                Stage.FETCH, failure_key, error.code, error.message, attempts=error.attempts,
+                address=address_hash(row.url),
+            )  # fmt: skip
             return
         try:
             facts = (facts_of or file_facts)(video.path, desk.job.options.limits)
@@ -101,7 +102,9 @@ def fetch_row(
             # Nothing is known then, and must not be taken for a file that does not tell.
             code = FailureCode(error.code)
             own_key = limited_key(failure_key, desk.job)
-            desk.store.commit_failure(Stage.FETCH, own_key, code, _sentence(error, video.path))
+            desk.store.commit_failure(
+                Stage.FETCH, own_key, code, _sentence(error, video.path), address=address_hash(row.url)
+            )
             return
         known = replace(video, file_duration_s=facts.duration_s, indexed=facts.indexed)
         local = not is_remote(row.url)

@@ -15,7 +15,7 @@ from typing import Literal
 
 from facevid.description import DatasetError
 from pipeline.earlier_rows import forget_earlier_rows
-from pipeline.fetched_video import Origin, read_origin
+from pipeline.fetched_video import Origin, failed_address, read_origin
 from pipeline.job import index_key, state_folder
 from pipeline.manifest import ManifestRow
 from pipeline.needs import Needs, key_bytes, take_needs
@@ -209,8 +209,11 @@ def _is_theirs(origin: Origin, needs: Needs) -> bool:
 
 
 def _is_of_denied(kind: str, path: Path, needs: Needs) -> bool:
-    if kind in {"fetch", "forgotten"} and (origin := read_origin(path)) is not None:
-        return origin.sha256 in needs.denied.videos
+    if kind in {"fetch", "forgotten"}:
+        if (origin := read_origin(path)) is not None:
+            return origin.sha256 in needs.denied.videos
+        if failed_address(path) in needs.addresses:
+            return True
     return kind in {"faces", "fit", "forgotten"} and source_in(path) in needs.denied.videos
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from facevid.failures import FailureCode
+from facevid.public_urls import without_secrets
 from facevid.storage import sync_folder
 from pipeline.damage import intact, require_kinds
 from pipeline.download.partial import sweep_partials
@@ -166,7 +167,8 @@ class Store:
         return source_in(self.result_path(stage, key))
 
     def commit_failure(
-        self, stage: str, key: str, code: FailureCode, message: str, *, frames: int = 0, attempts: int = 1
+        self, stage: str, key: str, code: FailureCode, message: str, *,
+        frames: int = 0, attempts: int = 1, address: str = "",
     ) -> None:
         """Commit a failure as the result of this key; its attempt counts on from failures that were forgotten.
 
@@ -174,13 +176,17 @@ class Store:
             stage: fetch, faces or fit.
             key: Hash of everything that went into it.
             code: Why.
-            message: One sentence for a person.
+            message: One sentence for a person; secrets in its addresses are not kept.
             frames: Frames that were read before.
             attempts: How often it was tried.
+            address: Of a fetch, the hash of the address, for who has to find all that came of it.
         """
         before = self.failure("forgotten", f"{key}-{stage}")
         attempt = (before.attempt if before else 0) + attempts
-        record = {"code": code.value, "attempt": attempt, "message": message, "frames": frames}
+        message = without_secrets(message)
+        record: dict[str, Any] = {"code": code.value, "attempt": attempt, "message": message, "frames": frames}
+        if address:
+            record["address"] = address
         self.commit(stage, key, lambda folder: write_json(folder / "failure.json", record))
 
     def forget(self, stage: str, key: str) -> None:

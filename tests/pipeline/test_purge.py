@@ -16,12 +16,16 @@ from facevid.cli import main
 from facevid.description import DatasetError
 from facevid.failures import FailureCode, Stage
 from pipeline.config import FetchOptions, stable_hash
+from pipeline.desk import Desk
 from pipeline.faces.options import FacesOptions
+from pipeline.fetch_errors import FetchError
 from pipeline.fetched_video import FetchedVideo, write_fetched
 from pipeline.job import fetch_keys, index_key, partial_key
+from pipeline.label import fetch_row
 from pipeline.manifest import ManifestRow
 from pipeline.output_lock import StoreBusyError, build_lock
 from pipeline.plan import Plan, write_plan
+from pipeline.progress import Counters
 from pipeline.purge import Group, Purged, purge
 from pipeline.purge_text import purge_text
 from pipeline.row_state import row_state
@@ -267,6 +271,27 @@ def test_rows_that_only_slices_had_are_noted_though_those_of_the_whole_are_as_be
     line.plan(bob, deny="id:anna")
 
     assert not line.purge("denied").stayed
+    assert len(line.held()) == 4
+
+
+def test_a_download_that_failed_under_an_earlier_signature_is_found(tmp_path: Path) -> None:
+    line = Web(tmp_path)
+    bob = line.web_row("bob", b"video")
+    line.run(bob)
+    url = "https://x.org/anna.mp4?X-Amz-Date=1&X-Amz-Signature="
+    anna = ManifestRow(video_id="anna", url=f"{url}a")
+
+    class Refused:
+        def fetch(self, url: str) -> FetchedVideo:
+            raise FetchError(FailureCode.NETWORK, f"{url}: refused")
+
+    fetch_row(anna, Desk(job=line.job, store=line.store, counters=Counters(line.job.state)), Refused())
+    (failure,) = line.store.root.glob("fetch/*/*/failure.json")
+
+    line.plan(replace(anna, url=f"{url}c"), bob, deny="id:anna")
+    line.purge("denied")
+
+    assert not failure.exists()
     assert len(line.held()) == 4
 
 

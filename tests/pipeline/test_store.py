@@ -74,6 +74,13 @@ def test_the_first_of_two_writers_of_one_result_wins(tmp_path: Path) -> None:
     assert (store.result_path("faces", "k1") / "a").read_text() == "first"
 
 
+def test_a_failure_keeps_no_secrets_of_an_address(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.commit_failure("fetch", "k1", FailureCode.CORRUPT, "https://x.org/a.mp4?token=hidden changed")
+
+    assert "hidden" not in (store.result_path("fetch", "k1") / "failure.json").read_text()
+
+
 def test_a_failure_is_a_result_until_it_is_forgotten_and_counts_on(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for attempt in (1, 2, 3):
