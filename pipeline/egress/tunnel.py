@@ -203,5 +203,8 @@ async def _part(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, leav
     except (OSError, TimeoutError):
         _reset(writer)
         await asyncio.sleep(leave_s)
+    except asyncio.CancelledError:
+        _reset(writer)  # the proxy stops, or another connection takes over
+        raise
     else:
         writer.close()
