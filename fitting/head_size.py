@@ -29,6 +29,27 @@ def growth(basis: LandmarkBasis) -> Float64[Tensor, " n_identity"]:
     return (about[..., None] * basis.identity).sum(dim=(0, 1)) / (about * about).sum()
 
 
+def step_with_share_of_size(
+    information: Float64[Tensor, "tracks n n"],
+    downhill: Float64[Tensor, "tracks n"],
+    grows: Float64[Tensor, " n"],
+    share: float,
+) -> Float64[Tensor, "tracks n"]:
+    """The Gauss-Newton step of each track, of whose change in size only a share is taken, see `with_share_of_size`.
+
+    Args:
+        information: The step's system, positive definite.
+        downhill: Its right-hand side.
+        grows: See `growth`.
+        share: 0 leaves the size as it is, 1 is the whole step.
+    """
+    factor = torch.linalg.cholesky_ex(information).L
+    sides = torch.stack([downhill, grows.expand_as(downhill)], dim=-1)
+    half = torch.linalg.solve_triangular(factor, sides, upper=False)
+    step, along = torch.linalg.solve_triangular(factor.mT, half, upper=True).unbind(-1)
+    return with_share_of_size(step, along, grows, share)
+
+
 def with_share_of_size(
     step: Float64[Tensor, "tracks n"],
     along: Float64[Tensor, "tracks n"],

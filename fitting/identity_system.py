@@ -4,14 +4,12 @@ Per frame the expression goes first (its block is the one whose inverse EM needs
 Cholesky factors instead of triangular solves everything is a batched product.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fitting.camera import PARAMETERS, ScaledOrthographic
-from fitting.head_size import growth, with_share_of_size
+from fitting.head_size import growth, step_with_share_of_size
 from fitting.identity_blocks import (
     AT_ONCE,
     CAMERA_RIDGE,
@@ -69,9 +67,8 @@ def gauss_newton(
     schur = 0.5 * (schur + schur.mT)
     downhill = narrow_identity[:, PARAMETERS].reshape(tracks, size, -1).double().sum(1)
     downhill = downhill - state.identity - eliminated[:, :-1, -1]
-    grows = growth(basis)
-    step, along = _identity_steps(schur, own, [downhill, grows.expand_as(downhill)], damping)
-    step = with_share_of_size(step, along, grows, share_of_size).to(state.identity.dtype)
+    step = step_with_share_of_size(_damped_identity(schur, own, damping), downhill, growth(basis), share_of_size)
+    step = step.to(state.identity.dtype)
     # Back: the camera's step from the identity's, the expression's from both.
     known = torch.cat([-step, torch.ones_like(step[:, :1])], dim=-1)
     camera_step = times_column(camera_root.mT, times_column(by_camera, known).reshape(-1, PARAMETERS))
@@ -130,19 +127,13 @@ def camera_system(
     return hessian, gradient
 
 
-def _identity_steps(
-    schur: Float64[Tensor, "tracks n n"],
-    own: Float64[Tensor, "tracks n n"],
-    sides: Sequence[Float64[Tensor, "tracks n"]],
-    damping: Float[Tensor, " tracks"],
-) -> tuple[Float64[Tensor, "tracks n"], ...]:
+def _damped_identity(
+    schur: Float64[Tensor, "tracks n n"], own: Float64[Tensor, "tracks n n"], damping: Float[Tensor, " tracks"]
+) -> Float64[Tensor, "tracks n n"]:
     damped = schur.clone()
     diagonal = damped.diagonal(dim1=-2, dim2=-1)
     diagonal += damping[:, None].double() * (1.0 + own.diagonal(dim1=-2, dim2=-1))
-    factor = torch.linalg.cholesky_ex(damped).L
-    half = torch.linalg.solve_triangular(factor, torch.stack(list(sides), dim=-1), upper=False)
-    steps: tuple[Tensor, ...] = torch.linalg.solve_triangular(factor.mT, half, upper=True).unbind(-1)
-    return steps
+    return damped
 
 
 def _damped(hessian: Float[Tensor, "frames d d"], damping: Float[Tensor, " frames"]) -> Float[Tensor, "frames d d"]:

@@ -27,7 +27,7 @@ from fitting.fit_setup import FitSetup
 from fitting.frame_stage import MOST_SMOOTH
 from fitting.frame_state import packed_states
 from fitting.frame_system import FrameProblem
-from fitting.head_size import growth, with_share_of_size
+from fitting.head_size import growth, step_with_share_of_size
 from fitting.landmark_basis import LandmarkBasis
 from fitting.preparation import PreparedTrack
 from fitting.ragged import TimeMajor, batches
@@ -118,8 +118,4 @@ def _step_of_same_size(
     """The Gauss-Newton step that leaves the size of the head."""
     grows = growth(basis)
     unit = torch.eye(len(grows), dtype=torch.float64, device=grows.device)
-    factor = torch.linalg.cholesky_ex(system.information + unit).L
-    sides = torch.stack([system.downhill - identity.double(), grows.expand_as(identity)], dim=-1)
-    half = torch.linalg.solve_triangular(factor, sides, upper=False)
-    free, along = torch.linalg.solve_triangular(factor.mT, half, upper=True).unbind(-1)
-    return with_share_of_size(free, along, grows, 0.0)
+    return step_with_share_of_size(system.information + unit, system.downhill - identity.double(), grows, 0.0)
