@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType
+from typing import Any
 
 from facevid.video_address import video_address
 from pipeline.damage import intact, require_kinds
@@ -87,15 +88,10 @@ def read_origin(folder: Path) -> Origin | None:
     Raises:
         DatasetError: The record is damaged.
     """
-    file = folder / "video.json"
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
+    record = _record(folder / "video.json", sha256=str)
+    if record is None:
         return None
-    with intact(file, MAKE_AGAIN):
-        record = json.loads(data)
-        require_kinds(record, sha256=str)
-        return Origin(sha256=record["sha256"], local_path=record.get("local_path"), address=record.get("address"))
+    return Origin(sha256=record["sha256"], local_path=record.get("local_path"), address=record.get("address"))
 
 
 def failed_address(folder: Path) -> str | None:
@@ -104,16 +100,20 @@ def failed_address(folder: Path) -> str | None:
     Raises:
         DatasetError: The record is damaged.
     """
-    file = folder / "failure.json"
+    record = _record(folder / "failure.json", message=str)
+    return None if record is None else record.get("address")
+
+
+def _record(file: Path, **kinds: type) -> dict[str, Any] | None:
+    """What a record says, with values of these kinds; None where there is no such file."""
     try:
         data = file.read_bytes()
     except FileNotFoundError:
         return None
     with intact(file, MAKE_AGAIN):
-        record = json.loads(data)
-        require_kinds(record, message=str)
-        address: str | None = record.get("address")
-        return address
+        record: dict[str, Any] = json.loads(data)
+        require_kinds(record, **kinds)
+        return record
 
 
 def read_fetched(store: Store, key: str, *, url: str) -> FetchedVideo:
