@@ -1,12 +1,14 @@
 """Fixtures for trainings that take milliseconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from training import deepexp3d
+from training.checkpoint import Checkpoints, State
 from training.networks import ExpressionNetwork
 
 
@@ -38,3 +40,24 @@ def written(
     monkeypatch.setattr(deepexp3d, "write_model", write_model)
     monkeypatch.setattr(deepexp3d, "build_network", small_network)
     return shipped
+
+
+@pytest.fixture
+def stopped_at_first_save() -> Callable[[], AbstractContextManager[None]]:
+    """A block in which a training saves its state after the first step, and is then interrupted."""
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        save = Checkpoints.save
+
+        def save_and_stop(self: Checkpoints, state: State) -> None:
+            save(self, state)
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Checkpoints, "due", lambda _: True)
+            patch.setattr(Checkpoints, "save", save_and_stop)
+            with pytest.raises(KeyboardInterrupt):
+                yield
+
+    return block

@@ -15,7 +15,6 @@ import facevid
 from facevid import storage
 from training import deepexp3d
 from training.card import model_card
-from training.checkpoint import Checkpoints, State
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
 from training.model_config import ModelConfig, SourceDataset
@@ -83,24 +82,17 @@ def test_it_goes_on_from_the_weights_and_names_them(train: Callable, earlier: Pa
 
 
 def test_weights_that_no_epoch_makes_better_are_shipped_as_they_were(
-    train: Callable, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Callable, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at_first_save: Callable
 ) -> None:
-    evaluate, save, errors_mm = deepexp3d.evaluate, Checkpoints.save, iter((1.0, 1.5, 2.0))
+    evaluate, errors_mm = deepexp3d.evaluate, iter((1.0, 1.5, 2.0))
 
     def ever_worse(network: object, examples: Any, *rest: Any, **options: Any) -> Any:
         found = evaluate(network, examples, *rest, **options)
         return replace(found, vertex_error_mm=next(errors_mm)) if examples.split == "val" else found
 
-    def save_and_stop(self: Checkpoints, state: State) -> None:
-        save(self, state)
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(deepexp3d, "evaluate", ever_worse)
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "due", lambda _: True)
-        patch.setattr(Checkpoints, "save", save_and_stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "model", init=earlier)
+    with stopped_at_first_save():
+        train(tmp_path / "model", init=earlier)
     lines: list[str] = []
     weights, record = train(tmp_path / "model", init=earlier, lines=lines)  # goes on: that they were best is not lost
     began = load_file(earlier / "model.safetensors")
@@ -123,20 +115,11 @@ def test_without_an_earlier_model_the_weights_are_random_ones(
 
 
 def test_a_stopped_training_goes_on_only_if_it_began_with_the_same_weights(
-    train: Callable, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Callable, earlier: Path, tmp_path: Path, stopped_at_first_save: Callable
 ) -> None:
     whole, whole_record = train(tmp_path / "whole", init=earlier)
-    save = Checkpoints.save
-
-    def save_and_stop(self: Checkpoints, state: State) -> None:
-        save(self, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "due", lambda _: True)
-        patch.setattr(Checkpoints, "save", save_and_stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "model", init=earlier)
+    with stopped_at_first_save():
+        train(tmp_path / "model", init=earlier)
     with pytest.raises(ValueError, match=r"begun with init='[0-9a-f]{64}'; this one has init=None"):
         train(tmp_path / "model", init=None)
     lines: list[str] = []

@@ -15,7 +15,6 @@ from facevid.dataset import Dataset
 from facevid.description import DatasetError
 from facevid.public_urls import public_url
 from training import deepexp3d, export
-from training.checkpoint import Checkpoints, State
 from training.config import TrainOptions
 from training.deepexp3d import train_deepexp3d
 from training.examples import Examples, load_splits
@@ -107,21 +106,12 @@ def test_a_model_lists_all_datasets_with_their_hashes(
 
 
 def test_a_stopped_training_goes_on_with_the_same_datasets_only(
-    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path, written: list, monkeypatch: pytest.MonkeyPatch
+    write_dataset: Callable[..., Path], toy_track: type, tmp_path: Path, written: list, stopped_at_first_save: Callable
 ) -> None:
     a, b = (write_dataset(toy_track(video_id=name, frames=9), name=name) for name in "ab")
     train_deepexp3d([a, b], tmp_path / "whole", OPTIONS, lambda _: None)
-    save = Checkpoints.save
-
-    def save_and_stop(self: Checkpoints, state: State) -> None:
-        save(self, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "due", lambda _: True)
-        patch.setattr(Checkpoints, "save", save_and_stop)
-        with pytest.raises(KeyboardInterrupt):
-            train_deepexp3d([a, b], tmp_path / "model", OPTIONS, lambda _: None)
+    with stopped_at_first_save():
+        train_deepexp3d([a, b], tmp_path / "model", OPTIONS, lambda _: None)
     with pytest.raises(ValueError, match="holds a training that was stopped, begun with datasets="):
         train_deepexp3d([a], tmp_path / "model", OPTIONS, lambda _: None)
     train_deepexp3d([b, a], tmp_path / "model", OPTIONS, lambda _: None)
